@@ -1,0 +1,1 @@
+"""What everything else speaks of: values, names, errors, messages. Standard library only."""

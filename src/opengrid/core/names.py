@@ -1,0 +1,52 @@
+"""The names that users give and see, and their rules."""
+
+from __future__ import annotations
+
+import re
+
+from opengrid.core.errors import InvalidValue
+
+_NAME = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
+_EXPERIMENT = re.compile(r"(?P<run>.+)-exp(?P<index>0|[1-9][0-9]*)")
+_RESERVED_END = re.compile(r"exp[0-9]+$")
+_MAX_LENGTH = 100
+
+
+def check_run_name(name: str) -> str:
+    """Return `name` when a run may carry it; raise InvalidValue with the rule that it breaks."""
+    check_name(name, "run")
+    if _RESERVED_END.search(name):
+        raise InvalidValue(
+            f"the run name {name!r} ends like an experiment's name",
+            hint="names ending in exp<number> belong to experiments: choose another ending",
+            field="name",
+        )
+    return name
+
+
+def check_name(name: str, what: str) -> str:
+    """Return `name` when it obeys the rule that runs and datastores share; `what` is the word for the message."""
+    if not _NAME.fullmatch(name) or len(name) > _MAX_LENGTH:
+        raise InvalidValue(
+            f"{name!r} cannot name a {what}",
+            hint=f"use lower-case letters, digits and '-', a letter first, a letter or digit last, at most {_MAX_LENGTH}",
+            field="name",
+        )
+    return name
+
+
+def experiment_name(run: str, index: int) -> str:
+    """Return the name of a run's experiment; `index` counts from 0."""
+    return f"{run}-exp{index}"
+
+
+def split_experiment_name(name: str) -> tuple[str, int] | None:
+    """Return (run, index) when `name` reads as an experiment's name, else None."""
+    match = _EXPERIMENT.fullmatch(name)
+    return (match["run"], int(match["index"])) if match else None
+
+
+def datastore_name_of(source: str) -> str:
+    """Return the default datastore name of a path or URL: its last element, lower-cased, cut at the first dot."""
+    last = source.split("?")[0].rstrip("/").rsplit("/", 1)[-1].lower()
+    return last.split(".")[0] or last.lstrip(".")

@@ -1,0 +1,189 @@
+"""What agents and the server say to one another, over HTTP and JSON, under /agent/v1.
+
+An agent says hello, then holds one long poll on its desired state and sends numbered facts on another connection. The
+desired state is whole every time, so a lost answer loses nothing; facts repeat until acknowledged.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Literal
+
+from opengrid.core.gang import Gang
+from opengrid.core.spec import Framework, Program
+
+#: Version of these messages; a server speaks this one and the one before.
+PROTOCOL = 1
+
+#: How long the server holds a poll for which nothing changes, in seconds.
+POLL_S = 25.0
+
+#: Header of a log upload: `offset:ns,offset:ns …`, see PUT logs in docs/architecture.md.
+LOG_INDEX_HEADER = "Grid-Log-Index"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ticket:
+    """What the engine hands to an agent it starts (a 0600 file, or the engine's own secret channel)."""
+
+    attempt_id: str
+    machine: int
+    token: str  #: single use, short-lived
+    url: str | None = None  #: the server's address
+    server_file: str | None = None  #: or the file that tells it, read again whenever the server does not answer
+    state_dir: str  #: where the agent keeps lock, sockets, log spool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hello:
+    """First message of an agent: POST /agent/v1/hello with the ticket's token as bearer."""
+
+    protocol: int
+    attempt_id: str
+    machine: int
+    session: str  #: secret chosen by the agent: bearer of all later requests; repeating a hello with it is harmless
+    hostname: str
+    address: str  #: where other machines reach this one
+    pid: int
+    boot_id: str
+    now_ns: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Assignment:
+    """Answer to hello: everything about the attempt that does not change while it lasts."""
+
+    experiment_id: str
+    experiment: str
+    run: str
+    attempt: int
+    machine: int
+    user: str
+    cluster: str
+    instance_type: str
+    simulated: bool
+    framework: Framework
+    program: Program
+    python: str | None
+    gang: Gang
+    devices: tuple[tuple[str, ...], ...]  #: GPU UUIDs of each node of this machine
+    environment: dict[str, str]  #: of the user's shell and --env, complete; ranks' own variables come on top
+    user_set: tuple[str, ...]  #: names in `environment` that the user gave with --env
+    bundle: str  #: sha256 of the user's tree
+    bundle_path: str | None  #: where the bundle lies, when server and agent share a disk
+    directory: str  #: where the program starts, inside the tree
+    work_dir: str  #: same absolute path on every machine; simulated machines put their nodes' folders below it
+    preload: tuple[str, ...]  #: modules of the template
+    now_ns: int
+
+
+class Phase(str, Enum):
+    """What a machine shall be doing."""
+
+    WAIT = "wait"  #: nothing yet: other machines are missing
+    PREPARE = "prepare"  #: end and reap older ranks, make folders, machine 0 opens the store
+    RUN = "run"  #: ranks forked
+    STOP = "stop"  #: ranks ended, as `stop` says
+    RELEASED = "released"  #: upload what is left, say released, end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stop:
+    """How ranks are ended: an optional SIGTERM to all, then this long, then SIGKILL to each rank's session."""
+
+    terminate: bool
+    grace_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Desired:
+    """The whole desired state of one machine: GET /agent/v1/desired?version=N."""
+
+    version: int
+    generation: int
+    phase: Phase
+    store_address: str | None = None
+    store_port: int | None = None
+    stop: Stop | None = None
+    flush_interval_s: float = 2.0  #: how often logs are sent; short while someone follows
+    now_ns: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prepared:
+    """This machine is ready to fork the ranks of a generation."""
+
+    kind: Literal["prepared"] = "prepared"
+    generation: int
+    store_port: int | None = None  #: from machine 0
+    launch: str = "fork"  #: fork | exec
+    launch_reason: str = ""  #: why not fork; template warm or cold
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Started:
+    """All ranks of this machine exist."""
+
+    kind: Literal["started"] = "started"
+    generation: int
+    at_ns: int
+    pids: dict[str, int] = field(default_factory=dict[str, int])  #: rank (as text) → pid
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exited:
+    """One rank ended."""
+
+    kind: Literal["exited"] = "exited"
+    generation: int
+    rank: int
+    exit_code: int  #: negative: by that signal
+    at_ns: int  #: the machine's clock
+    exception: str | None = None
+    frame: str | None = None
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ended:
+    """No rank of the generation is left on this machine."""
+
+    kind: Literal["ended"] = "ended"
+    generation: int
+    met: bool | None = None  #: whether any rank connected to the store; machine 0 knows, the others say None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Broken:
+    """This machine cannot prepare or run a generation."""
+
+    kind: Literal["broken"] = "broken"
+    generation: int
+    message: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Released:
+    """Everything is uploaded; the agent ends now."""
+
+    kind: Literal["released"] = "released"
+
+
+Fact = Prepared | Started | Exited | Ended | Broken | Released
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Facts:
+    """POST /agent/v1/facts: facts `first`, `first + 1`, …; repeated until acknowledged."""
+
+    first: int
+    facts: tuple[Fact, ...]
+    now_ns: int  #: the agent's clock when sent
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Acknowledged:
+    """Highest fact number that the server has stored."""
+
+    number: int

@@ -1,0 +1,242 @@
+"""What the store remembers: runs, experiments, attempts, generations, ranks, events; their states and allowed moves.
+
+Times are integers: microseconds since the epoch, UTC (`_us`); ranks' exit times are nanoseconds (`_ns`) in server time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from opengrid.core.gang import Plan
+from opengrid.core.spec import RunSpec
+
+
+class ExperimentState(str, Enum):
+    """What users see of an experiment."""
+
+    QUEUED = "queued"  #: no capacity yet
+    BUILDING = "building"  #: its environment is being made
+    PENDING = "pending"  #: submitted; machines or agents are missing
+    RUNNING = "running"  #: all ranks were started
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"  #: by the user
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing follows."""
+        return self in (ExperimentState.SUCCEEDED, ExperimentState.FAILED, ExperimentState.STOPPED)
+
+
+class AttemptState(str, Enum):
+    """One try of an experiment."""
+
+    CREATED = "created"  #: admitted, not yet handed to the engine
+    SUBMITTED = "submitted"  #: the engine has it; no agent said hello
+    ASSEMBLING = "assembling"  #: some agents said hello
+    RUNNING = "running"  #: all agents are here; generations come and go
+    ENDING = "ending"  #: ranks are gone; last uploads
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    STOPPED = "stopped"
+    PREEMPTED = "preempted"
+    LOST = "lost"  #: its machines are gone
+
+    @property
+    def is_terminal(self) -> bool:
+        """Whether nothing follows."""
+        return self not in (
+            AttemptState.CREATED,
+            AttemptState.SUBMITTED,
+            AttemptState.ASSEMBLING,
+            AttemptState.RUNNING,
+            AttemptState.ENDING,
+        )
+
+
+class GenerationPhase(str, Enum):
+    """One start of all ranks inside an attempt."""
+
+    PREPARING = "preparing"  #: older ranks end, folders are made, the store opens
+    RUNNING = "running"  #: ranks are forked
+    STOPPING = "stopping"  #: the first failure or a stop: the others are being ended
+    ENDED = "ended"
+
+
+E, A = ExperimentState, AttemptState
+
+#: Allowed moves of an experiment.
+EXPERIMENT_MOVES: dict[E, frozenset[E]] = {
+    E.QUEUED: frozenset({E.BUILDING, E.PENDING, E.FAILED, E.STOPPED}),
+    E.BUILDING: frozenset({E.QUEUED, E.PENDING, E.FAILED, E.STOPPED}),
+    E.PENDING: frozenset({E.QUEUED, E.RUNNING, E.SUCCEEDED, E.FAILED, E.STOPPED}),
+    E.RUNNING: frozenset({E.QUEUED, E.PENDING, E.SUCCEEDED, E.FAILED, E.STOPPED}),
+    E.SUCCEEDED: frozenset(),
+    E.FAILED: frozenset({E.QUEUED}),
+    E.STOPPED: frozenset({E.QUEUED}),
+}
+
+#: Allowed moves of an attempt.
+ATTEMPT_MOVES: dict[A, frozenset[A]] = {
+    A.CREATED: frozenset({A.SUBMITTED, A.FAILED, A.STOPPED, A.LOST}),
+    A.SUBMITTED: frozenset({A.ASSEMBLING, A.RUNNING, A.ENDING, A.FAILED, A.STOPPED, A.PREEMPTED, A.LOST}),
+    A.ASSEMBLING: frozenset({A.RUNNING, A.ENDING, A.FAILED, A.STOPPED, A.PREEMPTED, A.LOST}),
+    A.RUNNING: frozenset({A.ENDING, A.FAILED, A.STOPPED, A.PREEMPTED, A.LOST}),
+    A.ENDING: frozenset({A.SUCCEEDED, A.FAILED, A.STOPPED, A.PREEMPTED, A.LOST}),
+    **{state: frozenset() for state in (A.SUCCEEDED, A.FAILED, A.STOPPED, A.PREEMPTED, A.LOST)},
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Run:
+    """What one `grid run` created."""
+
+    id: str
+    name: str
+    user: str
+    spec: RunSpec
+    plan: Plan
+    created_us: int
+    counts: dict[ExperimentState, int] = field(default_factory=dict[ExperimentState, int])  #: experiments by state
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootCause:
+    """Why an experiment failed: the first rank that did, and what it left."""
+
+    summary: str  #: one line for people
+    rank: int | None = None
+    node: int | None = None
+    machine: int | None = None
+    exit_code: int | None = None
+    signal: str | None = None  #: SIGKILL …
+    exception: str | None = None  #: `ValueError: bad lr`
+    frame: str | None = None  #: `train.py:12 in main`
+    hint: str | None = None
+    log_tail: str = ""  #: traceback, or the last lines of the rank's stderr
+    victims: tuple[int, ...] = ()  #: ranks that failed because this one did
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """One point of a run's sweep."""
+
+    id: str
+    run_id: str
+    index: int
+    name: str
+    arguments: tuple[str, ...]  #: the script's, data references resolved
+    params: dict[str, object]
+    state: ExperimentState
+    version: int  #: grows with every move
+    reason: str  #: why it waits or ended
+    exit_code: int | None
+    root_cause: RootCause | None
+    stop_requested: str | None  #: why it shall stop, None while nobody asked
+    created_us: int
+    started_us: int | None  #: first time running
+    ended_us: int | None
+    attempts: int = 0
+    generations: int = 0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One try of an experiment on one set of machines."""
+
+    id: str  #: `<experiment id>-<number>`, the engine's idempotency key
+    experiment_id: str
+    number: int  #: from 1, never reused
+    state: AttemptState
+    version: int  #: grows with every move of the attempt or its generation: the version of the agents' desired state
+    generation: int  #: current generation, from 1; 0 before the first
+    phase: GenerationPhase
+    store_address: str | None  #: rank 0's address and the store's port, once prepared
+    store_port: int | None
+    outcome: str | None  #: why it is being ended: succeeded | failed | stopped | lost
+    reason: str
+    token_hash: str  #: of the single-use attempt token
+    token_expires_us: int
+    created_us: int
+    ended_us: int | None = None
+
+
+class MachineState(str, Enum):
+    """One machine of an attempt's gang, as its agent tells."""
+
+    WAITING = "waiting"  #: its agent has not said hello
+    PRESENT = "present"
+    RELEASED = "released"  #: everything is uploaded, the agent has ended
+    LOST = "lost"  #: the engine says it is gone
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AttemptMachine:
+    """One machine of an attempt."""
+
+    attempt_id: str
+    index: int
+    state: MachineState
+    devices: tuple[tuple[str, ...], ...]  #: GPU UUIDs of each of its nodes; empty tuples when simulated or on CPUs
+    session_hash: str | None = None  #: of the session secret that its agent chose
+    hostname: str | None = None
+    address: str | None = None
+    facts_seen: int = 0  #: highest fact number applied
+    prepared: int = 0  #: generation that it last prepared
+    started: int = 0  #: generation whose ranks it last started
+    ended: int = 0  #: generation of which no rank is left on it
+    met: bool | None = None  #: whether any rank of the ended generation connected to the store; machine 0 knows
+    broken: str | None = None  #: why it cannot prepare or run the generation
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankExit:
+    """How one rank of one generation ended; `exit_code` is negative for a signal, as in subprocess."""
+
+    attempt_id: str
+    generation: int
+    rank: int
+    exit_code: int
+    at_ns: int  #: server time
+    exception: str | None = None
+    frame: str | None = None
+    log_tail: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """One thing that happened to an experiment."""
+
+    at_us: int
+    experiment_id: str
+    attempt: int | None
+    generation: int | None
+    kind: str  #: state | attempt | generation | launch | note
+    before: str | None  #: state left, for a change of state
+    after: str | None  #: state entered
+    reason: str
+
+
+class DatastoreState(str, Enum):
+    """A datastore version's life."""
+
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatastoreVersion:
+    """One immutable version of a datastore."""
+
+    name: str
+    version: int  #: from 1
+    user: str
+    state: DatastoreState
+    source: str
+    digest: str | None  #: of its manifest
+    files: int
+    size: int  #: bytes
+    created_us: int
+    reason: str = ""

@@ -1,0 +1,114 @@
+"""What a user asks for: the request behind `grid run`, `POST /plan` and `POST /runs`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import ClassVar
+
+from opengrid.core.errors import InvalidValue
+from opengrid.core.names import check_run_name
+
+
+class Framework(str, Enum):
+    """How the program expects to be started."""
+
+    LIGHTNING = "lightning"  #: torch ranks, plus Lightning's defaults
+    TORCH = "torch"  #: torch ranks
+    TORCHELASTIC = "torchelastic"  #: torch ranks, written for torchrun
+    TENSORFLOW = "tensorflow"  #: one node, one process
+    JULIA = "julia"  #: one node, one process
+
+    @property
+    def is_torch(self) -> bool:
+        """Whether ranks meet through torch.distributed."""
+        return self in (Framework.LIGHTNING, Framework.TORCH, Framework.TORCHELASTIC)
+
+
+def parse_framework(text: str) -> Framework:
+    """Return the framework that a user named; `pytorch` is `torch`, `julia:x.y.z` is `julia`."""
+    name = text.strip().lower()
+    name = {"pytorch": "torch"}.get(name, name.split(":")[0] if name.startswith("julia:") else name)
+    try:
+        return Framework(name)
+    except ValueError:
+        known = ", ".join(["lightning", "torch", "pytorch", "torchelastic", "tensorflow", "julia"])
+        raise InvalidValue(f"unknown framework {text!r}", hint=f"one of: {known}", field="framework") from None
+
+
+class ProgramKind(str, Enum):
+    """What the word after the options of `grid run` is."""
+
+    SCRIPT = "script"  #: a Python file
+    MODULE = "module"  #: a Python module (`-m pkg.mod`)
+    EXECUTABLE = "executable"  #: anything else that the system can execute, shell scripts included
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Program:
+    """What every rank runs."""
+
+    kind: ProgramKind
+    target: str  #: script or executable relative to the working directory (or a bare or absolute command), or a module name
+    arguments: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """The user's tree that runs: a bundle of files, and where it came from."""
+
+    bundle: str | None  #: sha256 of the bundle; None in a plan that nobody has uploaded for
+    root: str  #: where the tree lay on the user's machine (shown, never opened by the server)
+    directory: str = "."  #: the folder inside the tree where the command was typed
+    kind: str = "folder"  #: git | folder
+    commit: str | None = None
+    patch: str | None = None  #: sha256 of the stored difference to the commit, None when there is none
+    modified: int = 0  #: files that differ from the commit, new ones included
+    files: int = 0
+    size: int = 0  #: bytes
+
+    @property
+    def line(self) -> str:
+        """One line that says what code runs."""
+        if self.kind != "git":
+            return f"{self.root} ({self.files} files)"
+        changes = f" + {self.modified} changed file{'s' if self.modified != 1 else ''}" if self.modified else ""
+        return f"{self.root} at {(self.commit or 'no commit')[:10]}{changes}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunSpec:
+    """Everything that one `grid run` asks for, as the user typed it; nothing here is resolved yet."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    program: Program
+    source: Source
+    name: str | None = None  #: None = made up
+    description: str = ""
+    command: str = ""  #: the command line as typed, for showing
+    instance_type: str = "local"
+    gpus: int | None = None  #: per experiment; None or 0 = all GPUs of one machine
+    cpus: int | None = None  #: per node; None or 0 = 2 per GPU
+    framework: Framework = Framework.LIGHTNING
+    processes_per_node: int | None = None  #: None = auto
+    simulate: bool = False  #: use CPU ranks even where GPUs are
+    python: str | None = None  #: interpreter of the ranks, an absolute path
+    shell: dict[str, str] = field(default_factory=dict[str, str])  #: PATH, HOME … of the shell that typed the command
+    environment: dict[str, str] = field(default_factory=dict[str, str])  #: --env
+    grace_s: float = 15.0  #: between SIGTERM and SIGKILL when stopped
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            check_run_name(self.name)
+        if self.gpus is not None and self.gpus < 0:
+            raise InvalidValue(f"--gpus {self.gpus}: the number of GPUs cannot be negative", field="gpus")
+        if self.cpus is not None and self.cpus < 0:
+            raise InvalidValue(f"--cpus {self.cpus}: the number of CPUs cannot be negative", field="cpus")
+        if self.processes_per_node is not None and self.processes_per_node < 1:
+            raise InvalidValue(
+                f"--processes_per_node {self.processes_per_node}: at least 1, or auto", field="processes_per_node"
+            )
+        for name in self.environment:
+            if not name or "=" in name or "\0" in name:
+                raise InvalidValue(f"{name!r} cannot name an environment variable", field="environment")
