@@ -96,6 +96,7 @@ class Plan:
     python: str | None  #: interpreter of the ranks; None where the program needs none
     source: str  #: one line: what code runs
     reason: str  #: why this layout, and what the user should know; "" when nothing is remarkable
+    preload: tuple[str, ...] = ()  #: modules that the ranks' template has imported
     devices: str = ""  #: the real accelerators that stand in, "" when simulated or on CPU machines
 
     @property

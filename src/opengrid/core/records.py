@@ -184,6 +184,7 @@ class AttemptMachine:
     address: str | None = None
     facts_seen: int = 0  #: highest fact number applied
     prepared: int = 0  #: generation that it last prepared
+    store_port: int | None = None  #: of that generation's rendezvous store; machine 0 opens it
     started: int = 0  #: generation whose ranks it last started
     ended: int = 0  #: generation of which no rank is left on it
     met: bool | None = None  #: whether any rank of the ended generation connected to the store; machine 0 knows
