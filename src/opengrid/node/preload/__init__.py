@@ -1,0 +1,9 @@
+"""Preloaded launch: a template has imported torch, forks launchers; a launcher forks, reaps and ends the ranks of one agent.
+
+client      what an agent calls: ensure_template, connect_launcher, Launcher
+template    one detached process per host, user, interpreter and preload list
+launcher    one per agent, forked from the template
+store       the rendezvous store of one generation, forked from the launcher
+faithful    when a fork would not behave as a fresh interpreter does
+messages    what client and launcher say to one another
+"""

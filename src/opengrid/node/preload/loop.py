@@ -1,0 +1,88 @@
+"""What template and launcher loops share: signals as a readable descriptor, reaping, and leaving the loop in a forked child."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import NoReturn, Optional
+
+#: What a process does next; a loop returns it in a forked child, so that the child's stack does not lie on the loop's.
+Work = Callable[[], Optional["Work"]]
+
+#: Signals that a terminal, a session's end or a tired user may send: not for template and launcher, they end by other means.
+_IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGQUIT, signal.SIGUSR1, signal.SIGUSR2)
+
+
+def run(work: Work | None) -> NoReturn:
+    """Do the work, and what it says comes next, until nothing does. Ends the process without the interpreter's teardown.
+
+    Teardown frees every object and so copies every page that is shared with the template: measured 1 s for torch with lightning.
+    """
+    code = 70
+    try:
+        while work is not None:
+            work = work()
+        code = 0
+    finally:
+        os._exit(code)
+
+
+class Wakeup:
+    """Makes select() return when a child ends."""
+
+    def __init__(self) -> None:
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_IGN)
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+        signal.set_wakeup_fd(self._writer, warn_on_full_buffer=False)
+        signal.signal(signal.SIGCHLD, _noticed)
+
+    def fileno(self) -> int:
+        """Return the descriptor that becomes readable."""
+        return self._reader
+
+    def drain(self) -> None:
+        """Forget the wake-ups so far; reap after this, not before."""
+        try:
+            while os.read(self._reader, 4096):
+                pass
+        except BlockingIOError:
+            pass
+
+    def close(self) -> None:
+        """Undo it all in a forked child, with blocked signals kept blocked."""
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for number in _IGNORED:
+            signal.signal(number, signal.SIG_DFL)
+        os.close(self._reader)
+        os.close(self._writer)
+
+
+def readable(descriptors: list[int], timeout_s: float | None) -> set[int]:
+    """Wait until one of them can be read; poll() has no limit of 1,024 descriptors as select() has."""
+    poll = select.poll()
+    for descriptor in descriptors:
+        poll.register(descriptor, select.POLLIN)
+    return {fd for fd, _ in poll.poll(None if timeout_s is None else max(0, timeout_s) * 1000)}
+
+
+def reap() -> Iterator[tuple[int, int]]:
+    """Yield (pid, exit code) of every child that has ended; the code is negative for a signal."""
+    while True:
+        try:
+            pid, status = os.waitpid(-1, os.WNOHANG)
+        except ChildProcessError:
+            return
+        if pid == 0:
+            return
+        yield pid, os.waitstatus_to_exitcode(status)
+
+
+def _noticed(number: int, frame: FrameType | None) -> None:
+    """Exist: only a signal with a handler reaches the wake-up descriptor."""

@@ -1,0 +1,39 @@
+"""The rendezvous store of one generation: a process of its own, so that its threads never meet a fork."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+
+from opengrid.node import spawn
+from opengrid.node.preload.messages import Reply, StoreFailed, StoreMet, StoreOpened, encode
+
+
+def serve_store(connection: socket.socket, address: str, title: str) -> None:
+    """Open torch's TCPStore on a port that the kernel chooses, tell the launcher, answer its questions; never returns.
+
+    Runs in a process forked for it. Says StoreOpened or StoreFailed once; then answers every byte with StoreMet:
+    whether any key exists, and each rank writes one when it connects. Ends when the launcher closes the connection.
+    """
+    spawn.set_title(title, "grid store")
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ended by its launcher alone, after the ranks
+    try:
+        # Preloaded in a template; a template without torch loads it here, for whatever its ranks may be.
+        from torch.distributed import TCPStore  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+
+        store = TCPStore(address, 0, is_master=True, wait_for_workers=False, multi_tenant=True)  # pyright: ignore[reportUnknownVariableType]
+        before = int(store.num_keys())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        _say(connection, StoreOpened(port=int(store.port)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        while connection.recv(1):
+            _say(connection, StoreMet(met=int(store.num_keys()) > before))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    except Exception as error:  # the edge of a process: whatever torch raises is reported to the agent
+        _say(connection, StoreFailed(message=f"{type(error).__name__}: {error}"))
+    os._exit(0)
+
+
+def _say(connection: socket.socket, reply: Reply) -> None:
+    try:
+        connection.sendall(encode(reply))
+    except OSError:
+        os._exit(0)
