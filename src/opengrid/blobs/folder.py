@@ -1,0 +1,85 @@
+"""A folder that keeps one file per content, named by its SHA-256."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import re
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from opengrid.core.errors import InvalidValue, NotFound, Unusable
+
+_DIGEST = re.compile(r"[0-9a-f]{64}")
+
+
+class FolderBlobs:
+    """Blobs in one folder; a blob appears whole or not at all."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+
+    def path(self, digest: str) -> Path:
+        """Return where a blob lies; NotFound when it does not exist, InvalidValue when `digest` is none."""
+        path = self._place(digest)
+        if not path.is_file():
+            raise NotFound(f"no blob {digest[:12]}…", hint="upload it first")
+        return path
+
+    def exists(self, digest: str) -> bool:
+        """Return whether the blob is here, whole."""
+        return self._place(digest).is_file()
+
+    @contextmanager
+    def writing(self, digest: str) -> Iterator[BlobWriter]:
+        """Receive a blob in pieces; on leaving without an error its content is verified and it appears."""
+        place = self._place(digest)
+        with _disk_errors(self._root):
+            place.parent.mkdir(exist_ok=True)
+            partial = place.with_name(f".{digest}.{uuid.uuid4().hex}.part")
+            try:
+                with partial.open("xb") as file:
+                    writer = BlobWriter(file)
+                    yield writer
+                if writer.digest() != digest:
+                    raise InvalidValue(f"the bytes received for blob {digest[:12]}… have SHA-256 {writer.digest()[:12]}…")
+                os.replace(partial, place)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    def _place(self, digest: str) -> Path:
+        if not _DIGEST.fullmatch(digest):
+            raise InvalidValue(f"{digest!r} is no SHA-256 digest")
+        return self._root / digest[:2] / digest
+
+
+class BlobWriter:
+    """One blob on its way in."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self._hash = hashlib.sha256()
+
+    def write(self, data: bytes) -> None:
+        """Append `data`."""
+        self._hash.update(data)
+        self._file.write(data)
+
+    def digest(self) -> str:
+        """Return the SHA-256 of what was written so far."""
+        return self._hash.hexdigest()
+
+
+@contextmanager
+def _disk_errors(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+            raise
+        raise Unusable(f"cannot write below {folder}: {error.strerror}", hint="free space there, or set GRID_STATE") from error

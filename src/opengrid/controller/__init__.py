@@ -1,0 +1,1 @@
+"""Admits experiments, starts gangs, drives generations, ends attempts. Level-triggered and crash-only."""

@@ -1,0 +1,54 @@
+"""What an ended attempt means for its experiment: state, exit code, and the cause when it failed."""
+
+from __future__ import annotations
+
+from opengrid.core.records import (
+    Attempt,
+    AttemptMachine,
+    AttemptState,
+    ExperimentState,
+    RootCause,
+    Run,
+)
+from opengrid.planning.root_cause import find_root_cause
+from opengrid.store.database import Transaction
+
+_STATE = {
+    AttemptState.SUCCEEDED: ExperimentState.SUCCEEDED,
+    AttemptState.FAILED: ExperimentState.FAILED,
+    AttemptState.STOPPED: ExperimentState.STOPPED,
+    AttemptState.PREEMPTED: ExperimentState.FAILED,
+    AttemptState.LOST: ExperimentState.FAILED,
+}
+
+
+def end_experiment(tx: Transaction, attempt: Attempt, now_us: int) -> None:
+    """Move the experiment of a terminal attempt to the state that follows from it, in the same transaction."""
+    experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+    run = tx.runs.find_by_id(experiment.run_id)
+    exits = tx.attempts.exits(attempt.id, attempt.generation)
+    reason, cause, exit_code = attempt.reason, None, None
+    if attempt.state is AttemptState.SUCCEEDED:
+        exit_code = 0
+        reason = _never_met(run, tx.attempts.machines(attempt.id)) or "all ranks exited with 0"
+    elif attempt.state is not AttemptState.STOPPED:
+        failed = any(e.exit_code != 0 for e in exits)
+        cause = find_root_cause(run.plan.gang, exits) if failed else RootCause(summary=attempt.reason)
+        reason, exit_code = cause.summary, cause.exit_code
+    tx.runs.move(
+        experiment,
+        _STATE[attempt.state],
+        reason=reason,
+        now_us=now_us,
+        exit_code=exit_code,
+        root_cause=cause,
+        attempt=attempt.number,
+    )
+
+
+def _never_met(run: Run, machines: list[AttemptMachine]) -> str | None:
+    """Return the warning for ranks of which none ever connected to its generation's store."""
+    ranks = run.plan.gang.world_size
+    if ranks == 1 or machines[0].met is not False:
+        return None
+    return f"your {ranks} ranks never met: {ranks} separate copies ran (the script never joined torch.distributed)"

@@ -1,0 +1,120 @@
+"""Drives attempts: hands them to the engine and moves them as planning.generation decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import structlog
+
+from opengrid.controller.ending import end_experiment
+from opengrid.core.errors import GridError
+from opengrid.core.records import Attempt, AttemptState, ExperimentState, GenerationPhase
+from opengrid.core.tokens import attempt_token
+from opengrid.engines.engine import Engine, GangRequest, NoCapacity
+from opengrid.planning.generation import decide
+from opengrid.store.database import Database, Transaction
+
+log = structlog.get_logger(__name__)
+
+
+class Gangs:
+    """Stages of the controller that move attempts. `moved` is called with the id of each attempt whose desired state is new."""
+
+    def __init__(
+        self,
+        database: Database,
+        engine: Engine,
+        *,
+        secret: str,
+        moved: Callable[[str], None],
+        ended: Callable[[str], None],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._database, self._engine, self._secret = database, engine, secret
+        self._moved, self._ended, self._now_us = moved, ended, now_us
+
+    def submit(self) -> bool:
+        """Hand created attempts to the engine. A crash in between is harmless: submitting is idempotent."""
+        with self._database.read() as tx:
+            created = [a for a in tx.attempts.active() if a.state is AttemptState.CREATED]
+        for attempt in created:
+            self._submit(attempt)
+        return bool(created)
+
+    def _submit(self, attempt: Attempt) -> None:
+        with self._database.read() as tx:
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            gang = tx.runs.find_by_id(experiment.run_id).plan.gang
+            machines = tx.attempts.machines(attempt.id)
+        request = GangRequest(
+            attempt_id=attempt.id,
+            gang=gang,
+            devices=tuple(m.devices for m in machines),
+            token=attempt_token(self._secret, attempt.id),
+        )
+        to, reason, outcome = AttemptState.SUBMITTED, f"{len(machines)} agents started", None
+        try:
+            self._engine.submit(self._engine.render(request))
+        except NoCapacity as error:
+            to, reason, outcome = AttemptState.LOST, str(error), "requeued"
+        except GridError as error:
+            log.warning("submit failed", attempt=attempt.id, error=error.message)
+            to, reason = AttemptState.FAILED, error.message
+        with self._database.transaction() as tx:
+            moved = tx.attempts.move(attempt, now_us=self._now_us(), to=to, reason=reason)
+            if moved is not None and outcome == "requeued":
+                current = tx.runs.experiment_by_id(experiment.id)
+                tx.runs.move(current, ExperimentState.QUEUED, reason=reason, now_us=self._now_us())
+            elif moved is not None and to.is_terminal:
+                end_experiment(tx, moved, self._now_us())
+
+    def drive(self) -> bool:
+        """Move every attempt whose facts allow it, once."""
+        with self._database.read() as tx:
+            active = [a for a in tx.attempts.active() if a.state is not AttemptState.CREATED]
+            sizes = [(a.id, len(tx.attempts.machines(a.id))) for a in active]
+        gone = self._engine.gone(sizes)
+        return any([self._drive(attempt, gone[attempt.id]) for attempt in active])
+
+    def _drive(self, attempt: Attempt, lost: frozenset[int]) -> bool:
+        with self._database.transaction() as tx:
+            self._mark_running(tx, attempt)
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            move = decide(
+                attempt,
+                tx.attempts.machines(attempt.id),
+                tx.attempts.exits(attempt.id, attempt.generation),
+                lost=lost,
+                stop_reason=experiment.stop_requested,
+            )
+            if move is None:
+                return False
+            changes = {
+                name: value
+                for name in ("generation", "phase", "store_address", "store_port", "outcome")
+                if (value := getattr(move, name)) is not None
+            }
+            moved = tx.attempts.move(attempt, now_us=self._now_us(), to=move.to, reason=move.reason, **changes)
+            if moved is not None and moved.state.is_terminal:
+                end_experiment(tx, moved, self._now_us())
+        self._moved(attempt.id)
+        if moved is not None and moved.state.is_terminal:
+            self._engine.forget(attempt.id)
+            self._ended(attempt.id)
+        return True
+
+    def _mark_running(self, tx: Transaction, attempt: Attempt) -> None:
+        """Show the experiment as running once every machine has started its ranks."""
+        if attempt.state is not AttemptState.RUNNING or attempt.phase is GenerationPhase.PREPARING:
+            return
+        experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+        machines = tx.attempts.machines(attempt.id)
+        if experiment.state is ExperimentState.PENDING and all(m.started >= attempt.generation for m in machines):
+            ranks = tx.runs.find_by_id(experiment.run_id).plan.gang.world_size
+            tx.runs.move(
+                experiment,
+                ExperimentState.RUNNING,
+                reason=f"all {ranks} ranks started" if ranks > 1 else "started",
+                now_us=self._now_us(),
+                attempt=attempt.number,
+            )

@@ -1,0 +1,1 @@
+"""The engine for this computer: agents are detached processes."""

@@ -1,0 +1,1 @@
+"""The one process that serves the API and runs the controller."""

@@ -1,0 +1,204 @@
+"""The composition root: everything that makes one server, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import getpass
+import json
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable
+from datetime import datetime, timezone
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from fastapi import FastAPI
+
+from opengrid import __version__
+from opengrid.blobs.folder import FolderBlobs
+from opengrid.controller.admission import Admission
+from opengrid.controller.gangs import Gangs
+from opengrid.controller.loop import Controller
+from opengrid.core.protocol import PROTOCOL
+from opengrid.core.tokens import new_token, token_hash
+from opengrid.engines.local.engine import LocalEngine
+from opengrid.engines.local.processes import boot_id
+from opengrid.planning.catalogue import load_catalogue
+from opengrid.server import problems
+from opengrid.server.admin_api import admin_api
+from opengrid.server.agent_api import agent_api
+from opengrid.server.auth import Users
+from opengrid.server.data_api import data_api
+from opengrid.server.logs_api import logs_api
+from opengrid.server.runs_api import runs_api
+from opengrid.server.settings import Settings
+from opengrid.server.wakeups import Wakeups
+from opengrid.server.zipapp import Zipapp
+from opengrid.services.agents import Agents
+from opengrid.services.datastores import Datastores
+from opengrid.services.instance_types import instance_type_rows
+from opengrid.services.log_files import LogFiles
+from opengrid.services.logs import Logs
+from opengrid.services.runs import Runs
+from opengrid.services.sources import Sources
+from opengrid.store.database import Database
+
+
+def now_us() -> int:
+    """Return microseconds since the epoch."""
+    return time.time_ns() // 1000
+
+
+class Server:
+    """One server: its parts, its application, and what it says about itself."""
+
+    def __init__(self, settings: Settings, database: Database, url: str, stop: Callable[[], None]) -> None:
+        self.settings, self.url = settings, url
+        self._started_us, self._last_request = now_us(), time.monotonic()
+        self._database, self._stop = database, stop
+        self.wakeups = Wakeups()
+        state = settings.state
+        zipapp = Zipapp(state / "zipapp")
+        blobs = FolderBlobs(state / "blobs")
+        log_files = LogFiles(state / "logs")
+        self._engine = LocalEngine(
+            state,
+            server_file=settings.server_file,
+            zipapp=zipapp.path,
+            on_change=lambda: self._controller.wake(),
+            clock=time.monotonic,
+            nvml_library=settings.nvml_library,
+        )
+        catalogue = load_catalogue()
+        sources = Sources(database, blobs)
+        datastores = Datastores(database, state / "datastores", now_us=now_us)
+        logs = Logs(database, log_files)
+        agents = Agents(
+            database,
+            blobs,
+            work=state / "work",
+            changed=lambda: self._controller.wake(),
+            is_followed=logs.is_followed,
+            now_us=now_us,
+        )
+        runs = Runs(
+            database,
+            self._engine,
+            catalogue,
+            sources=sources,
+            datastores=datastores,
+            logs=log_files,
+            work=state / "work",
+            changed=lambda: self._controller.wake(),
+            now_us=now_us,
+        )
+        gangs = Gangs(
+            database,
+            self._engine,
+            secret=_secret(state / "secret"),
+            moved=lambda attempt: self.wakeups.notify(f"attempt:{attempt}"),
+            ended=lambda attempt: self.wakeups.notify(f"logs:{attempt}"),
+            now_us=now_us,
+        )
+        admission = Admission(database, self._engine, now_us=now_us)
+        self._controller = Controller(
+            [admission.end_stopped, admission.admit, gangs.submit, gangs.drive],
+            changed=lambda: self.wakeups.notify("experiments"),
+        )
+        users = Users(database)
+        self.app = FastAPI(title="OpenGrid", version=__version__, lifespan=self._lifespan, docs_url=None, redoc_url=None)
+        problems.install(self.app)
+        self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
+        self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
+        self.app.include_router(runs_api(runs, users, self.wakeups))
+        self.app.include_router(logs_api(logs, users, self.wakeups))
+        self.app.include_router(data_api(blobs, datastores, users))
+        self.app.include_router(
+            admin_api(
+                users,
+                status=self.status,
+                stop=stop,
+                types=lambda: instance_type_rows(catalogue, self._engine.inventory()),
+            )
+        )
+
+    def status(self) -> dict[str, object]:
+        """Return what server.json and `grid server status` say."""
+        return {
+            "pid": os.getpid(),
+            "url": self.url,
+            "version": __version__,
+            "started_at": datetime.fromtimestamp(self._started_us / 1e6, timezone.utc).isoformat(timespec="seconds"),
+            "home": str(self.settings.home),
+        }
+
+    def _seen(self) -> None:
+        self._last_request = time.monotonic()
+
+    @contextlib.asynccontextmanager
+    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+        self.wakeups.bind(asyncio.get_running_loop())
+        self._controller.start()
+        idle = asyncio.create_task(self._end_when_idle())
+        self._announce()
+        yield
+        idle.cancel()
+        self._controller.close()
+        self._engine.close()
+
+    def begin_shutdown(self) -> None:
+        """Let go whoever waits, and stop telling where we are."""
+        self.wakeups.close()
+        self.settings.server_file.unlink(missing_ok=True)
+
+    def _announce(self) -> None:
+        """Write server.json, whole, as the sign that we are ready."""
+        about = {**self.status(), "host": socket.gethostname(), "boot_id": boot_id(), "protocol": PROTOCOL}
+        _write_private(self.settings.server_file, json.dumps(about))
+
+    async def _end_when_idle(self) -> None:
+        """End an embedded server for which nothing is left to do. Agents asking count as something to do."""
+        while self.settings.is_embedded:
+            await asyncio.sleep(min(30.0, self.settings.idle_s / 4))
+            if time.monotonic() - self._last_request > self.settings.idle_s:
+                with self._database.read() as tx:
+                    busy = tx.runs.count(active=True)
+                if not busy:
+                    self._stop()
+                    return
+
+
+def ensure_token(settings: Settings, database: Database) -> None:
+    """Make the embedded user's token when there is none, and let the store know its hash."""
+    try:
+        token = settings.token_file.read_text().strip()
+    except FileNotFoundError:
+        token = new_token()
+        _write_private(settings.token_file, token)
+    with database.transaction() as tx:
+        tx.accounts.ensure_user(getpass.getuser(), token_hash(token), now_us())
+
+
+def _secret(path: Path) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError:
+        _write_private(path, new_token())
+        return path.read_text()
+
+
+def _write_private(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial.unlink(missing_ok=True)
+    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(text)
+    os.replace(partial, path)
+
+
+def _host_names(settings: Settings) -> set[str]:
+    names = {"127.0.0.1", "localhost", "::1", settings.host, socket.gethostname()}
+    if settings.public_url:
+        names.add(urlsplit(settings.public_url).hostname or "")
+    return names

@@ -1,0 +1,92 @@
+"""Blobs and datastores over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Request, Response
+from fastapi.concurrency import run_in_threadpool
+
+from opengrid.blobs.folder import FolderBlobs
+from opengrid.core.errors import InvalidValue
+from opengrid.core.names import datastore_name_of
+from opengrid.server.auth import Users
+from opengrid.services.datastores import Datastores
+from opengrid.services.views import datastore_views
+
+#: Largest bundle of a source tree, in bytes.
+MAX_BLOB = 1 << 30
+_PIECE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewDatastore:
+    """What shall become a datastore version."""
+
+    source: str
+    name: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sent:
+    """What the client has put into the staging folder."""
+
+    digest: str
+    files: int
+    size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """Why the client gave up."""
+
+    reason: str
+
+
+def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users) -> APIRouter:
+    """Return the routes for blobs and datastores."""
+    api = APIRouter(prefix="/api/v1")
+    User = Annotated[str, Depends(users)]
+
+    @api.head("/blobs/{digest}")
+    def has_blob(digest: str, _: User) -> Response:
+        return Response(status_code=200 if blobs.exists(digest) else 404)
+
+    @api.put("/blobs/{digest}", status_code=201)
+    async def put_blob(digest: str, _: User, request: Request) -> dict[str, object]:
+        size = 0
+        with blobs.writing(digest) as writer:
+            piece = bytearray()
+            async for data in request.stream():
+                piece += data
+                size += len(data)
+                if size > MAX_BLOB:
+                    raise InvalidValue(f"a source tree has at most {MAX_BLOB >> 20} MiB")
+                if len(piece) >= _PIECE:
+                    await run_in_threadpool(writer.write, bytes(piece))
+                    piece.clear()
+            await run_in_threadpool(writer.write, bytes(piece))
+        return {"digest": digest, "size": size}
+
+    @api.post("/datastores", status_code=201)
+    def create(new: NewDatastore, user: User) -> dict[str, object]:
+        name = new.name or datastore_name_of(new.source)
+        version, staging = datastores.create(name, new.source, user)
+        return {"name": version.name, "version": version.version, "staging": str(staging)}
+
+    @api.post("/datastores/{name}/{version}/finish")
+    def finish(name: str, version: int, sent: Sent, _: User) -> dict[str, object]:
+        done = datastores.finish(name, version, digest=sent.digest, files=sent.files, size=sent.size)
+        return datastore_views([done])[0]
+
+    @api.post("/datastores/{name}/{version}/fail")
+    def fail(name: str, version: int, failure: Failure, _: User) -> dict[str, object]:
+        datastores.fail(name, version, failure.reason)
+        return {}
+
+    @api.get("/datastores")
+    def list_datastores(_: User) -> dict[str, object]:
+        return {"datastores": datastore_views(datastores.list())}
+
+    return api

@@ -1,0 +1,114 @@
+"""Runs and experiments over HTTP."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import APIRouter, Depends, Query
+from fastapi.concurrency import run_in_threadpool
+
+from opengrid.core.records import Experiment, ExperimentState, Run
+from opengrid.core.spec import RunSpec
+from opengrid.server.auth import Users
+from opengrid.server.wakeups import Wakeups
+from opengrid.services.runs import Runs
+from opengrid.services.views import event_view, experiment_view, run_view
+
+#: Longest time that a request is held while nothing changes, in seconds.
+_HOLD_S = 25.0
+
+_STARTED = (ExperimentState.RUNNING, ExperimentState.SUCCEEDED, ExperimentState.FAILED, ExperimentState.STOPPED)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Names:
+    """Runs or experiments, by name."""
+
+    kind: Literal["run", "experiment"]
+    names: tuple[str, ...]
+
+
+def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
+    """Return the routes for runs and experiments."""
+    api = APIRouter(prefix="/api/v1")
+    User = Annotated[str, Depends(users)]
+
+    @api.post("/plan")
+    def plan(spec: RunSpec, _: User) -> dict[str, object]:
+        return {"plan": runs.plan(spec).to_wire()}
+
+    @api.post("/runs", status_code=201)
+    def create(spec: RunSpec, user: User) -> dict[str, object]:
+        run, experiments = runs.create(spec, user)
+        return {"run": run.name, "experiments": [e.name for e in experiments], "plan": run.plan.to_wire()}
+
+    @api.get("/runs")
+    def list_runs(
+        _: User,
+        active: bool | None = None,
+        user: str | None = None,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> dict[str, object]:
+        page, total, not_active = runs.list(active=active, user=user, limit=limit, offset=offset)
+        return {"runs": [run_view(run) for run in page], "total": total, "not_active": not_active}
+
+    @api.get("/runs/{name}")
+    async def show_run(
+        name: str,
+        _: User,
+        until: Literal["started", "ended"] | None = None,
+        known: str | None = None,
+        timeout_s: Annotated[float, Query(ge=0, le=_HOLD_S)] = _HOLD_S,
+    ) -> dict[str, object]:
+        async def look() -> tuple[dict[str, object], bool]:
+            run, experiments = await run_in_threadpool(runs.show, name)
+            return _run_answer(run, experiments), _is_true(until, experiments)
+
+        answer, _true = await wakeups.poll(
+            "experiments",
+            look,
+            until=lambda seen: until is None or seen[1] or seen[0]["etag"] != known,
+            timeout_s=timeout_s,
+        )
+        return answer
+
+    @api.get("/experiments/{name}")
+    def show_experiment(name: str, _: User) -> dict[str, object]:
+        return _experiment_answer(runs, name)
+
+    @api.post("/stop")
+    def stop(what: Names, user: User) -> dict[str, object]:
+        stopped, already = runs.stop(what.names, f"stopped by {user}")
+        return {"stopped": stopped, "already": already}
+
+    @api.post("/delete")
+    def delete(what: Names, _: User) -> dict[str, object]:
+        return {"deleted": runs.delete(what.names)}
+
+    return api
+
+
+def _experiment_answer(runs: Runs, name: str) -> dict[str, object]:
+    run, experiment, events, folder = runs.show_experiment(name)
+    return {
+        **experiment_view(run, experiment),
+        "plan": run.plan.to_wire(),
+        "work_dir": str(folder) if folder else None,
+        "events": [event_view(event) for event in events],
+    }
+
+
+def _run_answer(run: Run, experiments: list[Experiment]) -> dict[str, object]:
+    views = [experiment_view(run, e) for e in experiments]
+    etag = hashlib.sha256(json.dumps(views, sort_keys=True).encode()).hexdigest()[:16]
+    return {"run": run.name, "etag": etag, "experiments": views}
+
+
+def _is_true(until: str | None, experiments: list[Experiment]) -> bool:
+    if until == "started":
+        return all(e.state in _STARTED for e in experiments)
+    return all(e.state.is_terminal for e in experiments)

@@ -1,0 +1,104 @@
+"""What the server is told from outside: arguments and environment, read once."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from opengrid.core.errors import InvalidValue, Unusable
+
+_LOOPBACK = ("127.0.0.1", "::1", "localhost")
+
+#: An embedded server ends after this long with nothing queued, running or asked.
+IDLE_S = 30 * 60.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """Settings of one server."""
+
+    home: Path  #: GRID_HOME: server.json and the user's token
+    state: Path  #: GRID_STATE: database, logs, blobs, locks; on a local disk
+    host: str = "127.0.0.1"
+    port: int | None = None  #: None = the port it had before, else one that the kernel chooses
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    database: str | None = None  #: SQLAlchemy URL; None = SQLite below `state`
+    public_url: str | None = None  #: how others reach this server, when not by its address
+    idle_s: float = IDLE_S  #: an embedded server ends after this long with nothing to do
+    nvml_library: str | None = None
+
+    @property
+    def is_embedded(self) -> bool:
+        """Whether this is a user's own loopback server."""
+        return self.port is None and self.host in _LOOPBACK
+
+    @property
+    def scheme(self) -> str:
+        """http or https."""
+        return "https" if self.tls_cert else "http"
+
+    @property
+    def server_file(self) -> Path:
+        """Where a running server says how to reach it."""
+        return self.home / "server.json"
+
+    @property
+    def token_file(self) -> Path:
+        """The user's token, 0600."""
+        return self.home / "token"
+
+
+def read_settings(
+    environment: Mapping[str, str],
+    *,
+    home: str | None = None,
+    listen: str | None = None,
+    tls_cert: str | None = None,
+    tls_key: str | None = None,
+    insecure: bool = False,
+) -> Settings:
+    """Combine arguments and environment; InvalidValue for what cannot be, Unusable for what must not be."""
+    root = Path(home or environment.get("GRID_HOME") or "~/.opengrid").expanduser().absolute()
+    state = Path(environment.get("GRID_STATE") or root).expanduser().absolute()
+    host, port = _parse_listen(listen) if listen else ("127.0.0.1", None)
+    if bool(tls_cert) != bool(tls_key):
+        raise InvalidValue("--tls-cert and --tls-key belong together")
+    if host not in _LOOPBACK and not tls_cert and not insecure:
+        raise Unusable(
+            f"--listen {listen} would serve tokens and code unencrypted to other machines",
+            hint="give --tls-cert FILE --tls-key FILE, or --insecure on a network that you trust",
+        )
+    return Settings(
+        home=root,
+        state=state,
+        host=host,
+        port=port,
+        tls_cert=Path(tls_cert) if tls_cert else None,
+        tls_key=Path(tls_key) if tls_key else None,
+        database=environment.get("GRID_DATABASE"),
+        public_url=environment.get("GRID_PUBLIC_URL"),
+        idle_s=float(environment.get("GRID_IDLE_S", IDLE_S)),
+        nvml_library=environment.get("GRID_NVML_LIBRARY"),
+    )
+
+
+def _parse_listen(text: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(?:\[(?P<six>[0-9a-fA-F:]+)\]|(?P<host>[^:\s]+))?:?(?P<port>[0-9]{1,5})?", text)
+    if match is None or not text or int(match["port"] or 0) > 65535:
+        raise InvalidValue(f"--listen {text!r} is no address", hint="HOST, HOST:PORT or [IPV6]:PORT")
+    return match["six"] or match["host"] or "127.0.0.1", int(match["port"] or 8265)
+
+
+def ensure_folders(settings: Settings) -> None:
+    """Make home and state with mode 0700; Unusable when that cannot be."""
+    for folder, variable in ((settings.home, "GRID_HOME"), (settings.state, "GRID_STATE")):
+        try:
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not os.access(folder, os.W_OK | os.X_OK):
+                raise PermissionError(13, "Permission denied")
+        except OSError as error:
+            raise Unusable(f"cannot write to {folder}: {error.strerror}", hint=f"set {variable} to a folder of yours") from error

@@ -1,0 +1,1 @@
+"""Use cases behind the API. They meet the controller in the store."""

@@ -1,0 +1,218 @@
+"""What agents ask of the server: hello, the desired state, and facts taken down."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from opengrid.blobs.folder import FolderBlobs
+from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unauthorized
+from opengrid.core.protocol import (
+    PROTOCOL,
+    Acknowledged,
+    Assignment,
+    Broken,
+    Desired,
+    Ended,
+    Exited,
+    Fact,
+    Facts,
+    Hello,
+    Prepared,
+    Released,
+    Started,
+)
+from opengrid.core.records import Attempt, AttemptMachine, Event, Experiment, MachineState, RankExit, Run
+from opengrid.planning.generation import desired_state
+from opengrid.core.tokens import matches, token_hash
+from opengrid.store.database import Database, Transaction
+
+#: How often agents send logs: while somebody follows, and otherwise.
+FOLLOWED_FLUSH_S, QUIET_FLUSH_S = 0.2, 2.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AgentIdentity:
+    """Whom a session secret belongs to."""
+
+    attempt_id: str
+    machine: int
+
+
+class Agents:
+    """The server's side of the gang protocol. `changed` is called after facts that the controller should see."""
+
+    def __init__(
+        self,
+        database: Database,
+        blobs: FolderBlobs,
+        *,
+        work: Path,
+        changed: Callable[[], None],
+        is_followed: Callable[[str], bool],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._database, self._blobs, self._work = database, blobs, work
+        self._changed, self._is_followed, self._now_us = changed, is_followed, now_us
+        self._sessions: dict[str, AgentIdentity] = {}
+
+    def hello(self, hello: Hello, token: str) -> Assignment:
+        """Exchange an attempt token for a session; harmless when repeated with the same session secret."""
+        if hello.protocol != PROTOCOL:
+            raise InvalidValue(f"this server speaks agent protocol {PROTOCOL}, not {hello.protocol}")
+        session_hash = token_hash(hello.session)
+        with self._database.transaction() as tx:
+            attempt, machine = self._find(tx, hello.attempt_id, hello.machine)
+            if not matches(token, attempt.token_hash):
+                raise Unauthorized("unknown attempt token")
+            if attempt.state.is_terminal:
+                raise Superseded(f"attempt {attempt.id} is over")
+            if machine.session_hash is None:
+                if self._now_us() > attempt.token_expires_us:
+                    raise Unauthorized("the attempt token has expired")
+                tx.attempts.update_machine(
+                    attempt.id,
+                    machine.index,
+                    state=MachineState.PRESENT,
+                    session_hash=session_hash,
+                    hostname=hello.hostname,
+                    address=hello.address,
+                )
+            elif machine.session_hash != session_hash:
+                raise Unauthorized("this attempt token has been used")
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            run = tx.runs.find_by_id(experiment.run_id)
+        self._sessions[session_hash] = AgentIdentity(attempt_id=attempt.id, machine=machine.index)
+        self._changed()
+        return self._assignment(run, experiment, attempt, machine)
+
+    def identify(self, session: str) -> AgentIdentity:
+        """Return whom a session secret belongs to; Superseded when its attempt does not exist any more."""
+        session_hash = token_hash(session)
+        known = self._sessions.get(session_hash)
+        if known is None:
+            with self._database.read() as tx:
+                row = tx.attempts.machine_of_session(session_hash)
+            if row is None:
+                raise Superseded("no attempt knows this session")
+            known = self._sessions[session_hash] = AgentIdentity(attempt_id=row.attempt_id, machine=row.index)
+        return known
+
+    def desired(self, agent: AgentIdentity) -> Desired:
+        """Return what the agent's machine shall be doing."""
+        with self._database.read() as tx:
+            attempt, _ = self._find(tx, agent.attempt_id, agent.machine)
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            grace_s = tx.runs.find_by_id(experiment.run_id).spec.grace_s
+        return desired_state(
+            attempt,
+            grace_s=grace_s,
+            flush_interval_s=FOLLOWED_FLUSH_S if self._is_followed(experiment.id) else QUIET_FLUSH_S,
+            now_ns=time.time_ns(),
+        )
+
+    def take_facts(self, agent: AgentIdentity, facts: Facts) -> Acknowledged:
+        """Store facts once each, in their order; the acknowledgement promises that they are stored."""
+        skew_ns = time.time_ns() - facts.now_ns
+        with self._database.transaction() as tx:
+            attempt, machine = self._find(tx, agent.attempt_id, agent.machine)
+            last = facts.first + len(facts.facts) - 1
+            if facts.first > machine.facts_seen + 1:
+                raise InvalidValue(f"facts {machine.facts_seen + 1} to {facts.first - 1} are missing")
+            for number, fact in enumerate(facts.facts, facts.first):
+                if number > machine.facts_seen:
+                    self._apply(tx, attempt, machine, fact, skew_ns)
+            seen = max(last, machine.facts_seen)
+            tx.attempts.update_machine(attempt.id, machine.index, facts_seen=seen)
+        self._changed()
+        return Acknowledged(number=seen)
+
+    def _apply(self, tx: Transaction, attempt: Attempt, machine: AttemptMachine, fact: Fact, skew_ns: int) -> None:
+        def update(**changes: object) -> None:
+            tx.attempts.update_machine(attempt.id, machine.index, **changes)
+
+        if isinstance(fact, Prepared):
+            update(prepared=fact.generation, store_port=fact.store_port, broken=None)
+            self._note(tx, attempt, fact.generation, "launch", f"machine {machine.index}: {fact.launch}, {fact.launch_reason}")
+        elif isinstance(fact, Started):
+            update(started=fact.generation)
+            self._note(tx, attempt, fact.generation, "launch", f"machine {machine.index}: {len(fact.pids)} ranks started")
+        elif isinstance(fact, Exited):
+            tx.attempts.add_exit(_exit(attempt, fact, skew_ns))
+        elif isinstance(fact, Ended):
+            update(ended=fact.generation, **({} if fact.met is None else {"met": fact.met}))
+        elif isinstance(fact, Broken):
+            update(broken=fact.message, ended=fact.generation)
+            self._note(tx, attempt, fact.generation, "launch", f"machine {machine.index}: {fact.message}")
+        elif isinstance(fact, Released):  # pyright: ignore[reportUnnecessaryIsInstance] - the wire may bring newer kinds
+            update(state=MachineState.RELEASED)
+
+    def _note(self, tx: Transaction, attempt: Attempt, generation: int, kind: str, text: str) -> None:
+        tx.runs.note(
+            Event(
+                at_us=self._now_us(),
+                experiment_id=attempt.experiment_id,
+                attempt=attempt.number,
+                generation=generation,
+                kind=kind,
+                before=None,
+                after=None,
+                reason=text,
+            )
+        )
+
+    def _find(self, tx: Transaction, attempt_id: str, machine: int) -> tuple[Attempt, AttemptMachine]:
+        try:
+            return tx.attempts.find(attempt_id), tx.attempts.machine(attempt_id, machine)
+        except NotFound as error:
+            raise Superseded(f"attempt {attempt_id} does not exist any more") from error
+
+    def _assignment(self, run: Run, experiment: Experiment, attempt: Attempt, machine: AttemptMachine) -> Assignment:
+        spec, plan = run.spec, run.plan
+        program = spec.program
+        if spec.source.bundle is None:
+            raise InvalidValue(f"run {run.name} has no bundle")
+        return Assignment(
+            experiment_id=experiment.id,
+            experiment=experiment.name,
+            run=run.name,
+            attempt=attempt.number,
+            machine=machine.index,
+            user=run.user,
+            cluster="local",
+            instance_type=plan.instance_type,
+            simulated=plan.simulated,
+            framework=spec.framework,
+            program=type(program)(kind=program.kind, target=program.target, arguments=experiment.arguments),
+            python=plan.python,
+            gang=plan.gang,
+            devices=machine.devices,
+            environment={**spec.shell, **spec.environment},
+            user_set=tuple(spec.environment),
+            bundle=spec.source.bundle,
+            bundle_path=str(self._blobs.path(spec.source.bundle)),
+            directory=spec.source.directory,
+            work_dir=str(work_folder(self._work, experiment, attempt.number)),
+            preload=plan.preload,
+            now_ns=time.time_ns(),
+        )
+
+
+def work_folder(work: Path, experiment: Experiment, attempt: int) -> Path:
+    """Return the folder in which an attempt works, the same absolute path on every machine of its gang."""
+    return work / experiment.name / str(attempt)
+
+
+def _exit(attempt: Attempt, fact: Exited, skew_ns: int) -> RankExit:
+    return RankExit(
+        attempt_id=attempt.id,
+        generation=fact.generation,
+        rank=fact.rank,
+        exit_code=fact.exit_code,
+        at_ns=fact.at_ns + skew_ns,
+        exception=fact.exception,
+        frame=fact.frame,
+        log_tail=fact.log_tail,
+    )

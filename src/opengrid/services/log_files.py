@@ -1,0 +1,185 @@
+"""Ranks' output on the server's disk: one append-only file per (attempt, generation, rank, stream), and an index of
+(offset, time) pairs beside it: bytes from `offset` on were seen at `time`. No log text is ever in the database."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+import struct
+import threading
+from bisect import bisect_right
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from opengrid.core.errors import InvalidValue, Unusable
+
+STREAMS = ("stdout", "stderr")
+_PAIR = struct.Struct("<QQ")  # offset, ns since the epoch
+_BLOCK = 1 << 20
+_ATTEMPT = re.compile(r"[A-Za-z0-9-]+")
+
+
+class OffsetMismatch(Exception):
+    """An upload does not continue where the file ends; `size` tells where that is."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(f"the file has {size} bytes")
+        self.size = size
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LogStream:
+    """One rank's stdout or stderr in one generation."""
+
+    path: Path
+    generation: int
+    rank: int
+    stream: str
+
+    def size(self) -> int:
+        """Return the number of bytes received."""
+        try:
+            return self.path.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def read(self, offset: int, limit: int = _BLOCK) -> bytes:
+        """Return at most `limit` bytes from `offset`."""
+        try:
+            with self.path.open("rb") as file:
+                return os.pread(file.fileno(), limit, offset)
+        except FileNotFoundError:
+            return b""
+
+    def times(self) -> TimeIndex:
+        """Return the index as it is now."""
+        try:
+            raw = self.path.with_suffix(self.path.suffix + ".idx").read_bytes()
+        except FileNotFoundError:
+            raw = b""
+        return TimeIndex(list(_PAIR.iter_unpack(raw[: len(raw) - len(raw) % _PAIR.size])))
+
+    def tail_offset(self, lines: int) -> int:
+        """Return where the last `lines` lines begin."""
+        end = self.size()
+        if lines <= 0:
+            return end
+        position, found = end, 0
+        while position > 0:
+            start = max(0, position - _BLOCK)
+            block = self.read(start, position - start)
+            at = len(block)
+            while (at := block.rfind(b"\n", 0, at)) >= 0:
+                if start + at == end - 1:
+                    continue  # the newline that ends the last line
+                found += 1
+                if found == lines:
+                    return start + at + 1
+            position = start
+        return 0
+
+
+class TimeIndex:
+    """When bytes were seen."""
+
+    def __init__(self, pairs: Sequence[tuple[int, int]]) -> None:
+        self._offsets = [offset for offset, _ in pairs]
+        self._times = [ns for _, ns in pairs]
+
+    def at(self, offset: int) -> int:
+        """Return when the byte at `offset` was seen, in ns since the epoch; 0 when nobody knows."""
+        position = bisect_right(self._offsets, offset)
+        return self._times[max(0, position - 1)] if self._times else 0
+
+
+class LogFiles:
+    """All log files of this server."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        root.mkdir(parents=True, exist_ok=True)
+        self._appending = [threading.Lock() for _ in range(64)]
+
+    def append(
+        self, attempt: str, generation: int, rank: int, stream: str, *, offset: int, data: bytes, index: str
+    ) -> int:
+        """Append `data` when the file ends at `offset`, else raise OffsetMismatch; return the new size.
+
+        `index` is `offset:ns,offset:ns …` for the bytes of `data`. A repeated upload is refused by its offset.
+        """
+        pairs = _parse_index(index)
+        target = self._stream(attempt, generation, rank, stream)
+        with self._appending[hash(target.path) % len(self._appending)], _disk_errors(self._root):
+            target.path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(target.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            try:
+                size = os.fstat(descriptor).st_size
+                if size != offset:
+                    raise OffsetMismatch(size)
+                # The index first: a pair without its bytes is harmless, bytes without a time would sort wrongly.
+                with target.path.with_suffix(target.path.suffix + ".idx").open("ab") as file:
+                    file.write(b"".join(_PAIR.pack(*pair) for pair in pairs))
+                _write_whole(descriptor, data, size)
+            finally:
+                os.close(descriptor)
+        return size + len(data)
+
+    def streams(self, attempt: str, generation: int | None = None, rank: int | None = None) -> list[LogStream]:
+        """Return the streams of an attempt that exist, by generation, rank and stream."""
+        found: list[LogStream] = []
+        for folder in self._attempt(attempt).glob("[0-9]*"):
+            for path in folder.glob("*.std*"):
+                number, _, stream = path.name.partition(".")
+                if stream in STREAMS:
+                    found.append(
+                        LogStream(path=path, generation=int(folder.name), rank=int(number), stream=stream)
+                    )
+        chosen = (s for s in found if generation in (None, s.generation) and rank in (None, s.rank))
+        return sorted(chosen, key=lambda s: (s.generation, s.rank, STREAMS.index(s.stream)))
+
+    def delete(self, attempt: str) -> None:
+        """Remove everything of an attempt."""
+        shutil.rmtree(self._attempt(attempt), ignore_errors=True)
+
+    def _stream(self, attempt: str, generation: int, rank: int, stream: str) -> LogStream:
+        if stream not in STREAMS or generation < 1 or rank < 0:
+            raise InvalidValue(f"no such log stream: generation {generation}, rank {rank}, {stream!r}")
+        path = self._attempt(attempt) / str(generation) / f"{rank}.{stream}"
+        return LogStream(path=path, generation=generation, rank=rank, stream=stream)
+
+    def _attempt(self, attempt: str) -> Path:
+        if not _ATTEMPT.fullmatch(attempt):
+            raise InvalidValue(f"{attempt!r} is no attempt id")
+        return self._root / attempt
+
+
+def _write_whole(descriptor: int, data: bytes, size: int) -> None:
+    view = memoryview(data)
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        with contextlib.suppress(OSError):  # nothing half made: the upload will be repeated from `size`
+            os.ftruncate(descriptor, size)
+        raise
+
+
+def _parse_index(text: str) -> list[tuple[int, int]]:
+    try:
+        return [(int(o), int(ns)) for o, _, ns in (pair.partition(":") for pair in text.split(",") if pair)]
+    except ValueError:
+        raise InvalidValue(f"malformed log index {text[:80]!r}") from None
+
+
+@contextlib.contextmanager
+def _disk_errors(root: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise Unusable(f"no space left below {root}", hint="free space there; agents keep their logs and retry") from error

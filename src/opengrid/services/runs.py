@@ -1,0 +1,173 @@
+"""Runs: planned, created, listed, stopped, deleted."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+import shutil
+import uuid
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import coolname
+
+from opengrid.core.errors import Conflict, InvalidValue
+from opengrid.core.gang import Plan
+from opengrid.core.names import experiment_name, split_experiment_name
+from opengrid.core.records import Event, Experiment, ExperimentState, Run
+from opengrid.core.spec import ProgramKind, RunSpec
+from opengrid.engines.engine import Engine
+from opengrid.planning.arguments import parameters
+from opengrid.planning.catalogue import Catalogue
+from opengrid.planning.plan import make_plan
+from opengrid.planning.preload import preload_modules
+from opengrid.services.agents import work_folder
+from opengrid.services.datastores import Datastores
+from opengrid.services.log_files import LogFiles
+from opengrid.services.sources import Sources
+from opengrid.store.database import Database, Transaction
+
+
+class Runs:
+    """Use cases around runs and experiments. `changed` wakes the controller."""
+
+    def __init__(
+        self,
+        database: Database,
+        engine: Engine,
+        catalogue: Catalogue,
+        *,
+        sources: Sources,
+        datastores: Datastores,
+        logs: LogFiles,
+        work: Path,
+        changed: Callable[[], None],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._database, self._engine, self._catalogue = database, engine, catalogue
+        self._sources, self._datastores, self._logs, self._work = sources, datastores, logs, work
+        self._changed, self._now_us = changed, now_us
+
+    def plan(self, spec: RunSpec) -> Plan:
+        """Return what a request would start, or raise with the nearest thing that can. Starts and stores nothing."""
+        if spec.name is not None:
+            with self._database.read() as tx:
+                _check_free(tx, spec.name)
+        self._datastores.resolve(spec.program.arguments)
+        return self._plan(spec)
+
+    def create(self, spec: RunSpec, user: str) -> tuple[Run, list[Experiment]]:
+        """Store a run and its experiments, queued; all of them or nothing."""
+        if spec.source.bundle is None:
+            raise InvalidValue("a run needs the bundle of its source tree", field="source.bundle")
+        arguments = self._datastores.resolve(spec.program.arguments)
+        text = self._sources.program_text(spec.program, spec.source)
+        plan = dataclasses.replace(self._plan(spec), preload=preload_modules(text) if spec.framework.is_torch else ())
+        now = self._now_us()
+        with self._database.transaction() as tx:
+            name = spec.name or _free_name(tx)
+            run = Run(id=uuid.uuid4().hex[:16], name=name, user=user, spec=spec, plan=plan, created_us=now)
+            experiment = Experiment(
+                id=f"{run.id}e0",
+                run_id=run.id,
+                index=0,
+                name=experiment_name(name, 0),
+                arguments=arguments,
+                params=parameters(spec.program.arguments),
+                state=ExperimentState.QUEUED,
+                version=0,
+                reason="",
+                exit_code=None,
+                root_cause=None,
+                stop_requested=None,
+                created_us=now,
+                started_us=None,
+                ended_us=None,
+            )
+            tx.runs.create(run, [experiment], now)
+        self._changed()
+        return run, [experiment]
+
+    def _plan(self, spec: RunSpec) -> Plan:
+        interpreter = None
+        if spec.program.kind is not ProgramKind.EXECUTABLE:
+            if spec.python is None:
+                raise InvalidValue("a Python program needs an interpreter", field="python")
+            interpreter = self._engine.interpreter(spec.python, spec.shell)
+        return make_plan(spec, catalogue=self._catalogue, inventory=self._engine.inventory(), interpreter=interpreter)
+
+    def list(
+        self, *, active: bool | None, user: str | None, limit: int, offset: int
+    ) -> tuple[list[Run], int, int]:
+        """Return a page of runs, newest first; how many there are of that kind; and how many are not active."""
+        with self._database.read() as tx:
+            runs = tx.runs.list(active=active, user=user, limit=limit, offset=offset)
+            return runs, tx.runs.count(active=active, user=user), tx.runs.count(active=False, user=user)
+
+    def show(self, name: str) -> tuple[Run, list[Experiment]]:
+        """Return a run and its experiments."""
+        with self._database.read() as tx:
+            run = tx.runs.find(name)
+            return run, tx.runs.experiments(run.id)
+
+    def show_experiment(self, name: str) -> tuple[Run, Experiment, list[Event], Path | None]:
+        """Return an experiment with its run, its events, and the folder its newest attempt works in."""
+        with self._database.read() as tx:
+            experiment = tx.runs.experiment(name)
+            run, events = tx.runs.find_by_id(experiment.run_id), tx.runs.events(experiment.id)
+        folder = work_folder(self._work, experiment, experiment.attempts) if experiment.attempts else None
+        return run, experiment, events, folder
+
+    def stop(self, names: Sequence[str], reason: str) -> tuple[list[str], list[str]]:
+        """Ask the named runs' or experiments' experiments to stop; return those asked and those that had ended before."""
+        stopped: list[str] = []
+        already: list[str] = []
+        with self._database.transaction() as tx:
+            for experiment in self._experiments(tx, names):
+                asked = not experiment.state.is_terminal
+                if asked:
+                    tx.runs.request_stop(experiment.id, reason, self._now_us())
+                (stopped if asked else already).append(experiment.name)
+        self._changed()
+        return stopped, already
+
+    def delete(self, names: Sequence[str]) -> list[str]:
+        """Remove runs or experiments with logs and work folders, for good; Conflict, touching none, while one is active."""
+        with self._database.transaction() as tx:
+            experiments = self._experiments(tx, names)
+            busy = [e.name for e in experiments if not e.state.is_terminal]
+            if busy:
+                raise Conflict(f"{', '.join(busy)} has not ended", hint=f"`grid stop experiment {' '.join(busy)}` first")
+            attempts = [a for e in experiments for a in tx.attempts.of_experiment(e.id)]
+            for experiment in experiments:
+                tx.runs.delete_experiment(experiment.id)
+            for name in names:
+                if split_experiment_name(name) is None:
+                    tx.runs.delete_run(tx.runs.find(name).id)
+        for attempt in attempts:
+            self._logs.delete(attempt.id)
+        for experiment in experiments:
+            shutil.rmtree(work_folder(self._work, experiment, 0).parent, ignore_errors=True)
+        return [e.name for e in experiments]
+
+    def _experiments(self, tx: Transaction, names: Sequence[str]) -> list[Experiment]:
+        found: dict[str, Experiment] = {}
+        for name in names:
+            if split_experiment_name(name) is not None:
+                experiments = [tx.runs.experiment(name)]
+            else:
+                experiments = tx.runs.experiments(tx.runs.find(name).id)
+            found.update({e.id: e for e in experiments})
+        return list(found.values())
+
+
+def _check_free(tx: Transaction, name: str) -> None:
+    if tx.runs.taken(name):
+        raise Conflict(f"there is already a run named {name}", hint="choose another --name, or `grid delete run` the old one")
+
+
+def _free_name(tx: Transaction) -> str:
+    while True:
+        name = f"{coolname.generate_slug(2)}-{random.randint(1, 9999)}"  # noqa: S311 - a name, no secret
+        if not tx.runs.taken(name):
+            return name

@@ -1,0 +1,107 @@
+"""Records as the stable JSON of the API and of `-o json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timezone
+
+from opengrid.core.codec import to_json
+from opengrid.core.records import DatastoreVersion, Event, Experiment, ExperimentState, Run
+
+_QUEUED = (ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING)
+
+
+def time_text(us: int | None) -> str | None:
+    """Return microseconds since the epoch as ISO 8601 in UTC."""
+    if us is None:
+        return None
+    return datetime.fromtimestamp(us / 1e6, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def run_view(run: Run) -> dict[str, object]:
+    """Return one row of the list of runs; `queued` counts building and pending too, so the five counts add up."""
+    counts = {state: run.counts.get(state, 0) for state in ExperimentState}
+    return {
+        "run": run.name,
+        "created_at": time_text(run.created_us),
+        "user": run.user,
+        "description": run.spec.description,
+        "experiments": sum(counts.values()),
+        "queued": sum(counts[state] for state in _QUEUED),
+        "running": counts[ExperimentState.RUNNING],
+        "completed": counts[ExperimentState.SUCCEEDED],
+        "stopped": counts[ExperimentState.STOPPED],
+        "failed": counts[ExperimentState.FAILED],
+    }
+
+
+def experiment_view(run: Run, experiment: Experiment) -> dict[str, object]:
+    """Return one experiment with what it was given; own and simulated machines cost nothing."""
+    gang, node = run.plan.gang, run.plan.gang.nodes[0]
+    view: dict[str, object] = {
+        "experiment": experiment.name,
+        "run": run.name,
+        "state": experiment.state.value,
+        "reason": experiment.reason,
+        "stopping": experiment.stop_requested is not None and not experiment.state.is_terminal,
+        "exit_code": experiment.exit_code,
+        "command": " ".join([run.spec.program.target, *experiment.arguments]),
+        "gpus": run.plan.gpus,
+        "machines": gang.machines,
+        "nodes": len(gang.nodes),
+        "gpus_per_node": node.gpus,
+        "world_size": gang.world_size,
+        "params": experiment.params,
+        "created_at": time_text(experiment.created_us),
+        "started_at": time_text(experiment.started_us),
+        "ended_at": time_text(experiment.ended_us),
+        "instance_type": run.plan.instance_type,
+        "simulated": run.plan.simulated,
+        "devices": run.plan.devices,
+        "hourly_cost": 0.0,
+        "cost": 0.0,
+        "attempts": experiment.attempts,
+        "generations": experiment.generations,
+    }
+    if experiment.root_cause is not None:
+        view["root_cause"] = root_cause_view(experiment)
+    return view
+
+
+def root_cause_view(experiment: Experiment) -> dict[str, object]:
+    """Return why an experiment failed; `cause` is the line for people."""
+    document: dict[str, object] = to_json(experiment.root_cause)
+    document["cause"] = document.pop("summary")
+    return document
+
+
+def event_view(event: Event) -> dict[str, object]:
+    """Return one event; `from` and `to` are null for what is no change of state."""
+    return {
+        "at": time_text(event.at_us),
+        "kind": event.kind,
+        "attempt": event.attempt,
+        "generation": event.generation,
+        "from": event.before,
+        "to": event.after,
+        "reason": event.reason,
+    }
+
+
+def datastore_views(versions: Iterable[DatastoreVersion]) -> list[dict[str, object]]:
+    """Return datastore versions as rows."""
+    return [
+        {
+            "name": v.name,
+            "version": v.version,
+            "state": v.state.value,
+            "reason": v.reason,
+            "files": v.files,
+            "size": v.size,
+            "source": v.source,
+            "digest": v.digest,
+            "user": v.user,
+            "created_at": time_text(v.created_us),
+        }
+        for v in versions
+    ]

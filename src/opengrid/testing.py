@@ -1,0 +1,90 @@
+"""Fakes that stand behind the real seams; they pass the same contract as the real things."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from opengrid.engines.engine import AgentProcess, GangRequest, NoCapacity, Submission
+from opengrid.core.protocol import Ticket
+from opengrid.planning.plan import Interpreter, Inventory
+
+
+class FakeClock:
+    """A clock that goes on when told to; seconds."""
+
+    def __init__(self, now: float = 1_000_000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        """Return the time."""
+        return self.now
+
+    def step(self, seconds: float) -> None:
+        """Go on by some seconds."""
+        self.now += seconds
+
+
+class FakeEngine:
+    """An engine whose agents are whoever the test plays: it remembers submissions and which machines it lost."""
+
+    name = "fake"
+
+    def __init__(self, inventory: Inventory, interpreter: Interpreter) -> None:
+        self.offered, self.python = inventory, interpreter
+        self.submitted: dict[str, Submission] = {}
+        self.submits: list[str] = []  #: every call, repeats too
+        self.cancelled: list[str] = []
+        self.lost: dict[str, set[int]] = {}
+        self.taken: set[str] = set()  #: GPUs that somebody else took since they were offered
+
+    def inventory(self) -> Inventory:
+        """Return what the test set."""
+        return self.offered
+
+    def interpreter(self, python: str, shell: dict[str, str]) -> Interpreter:
+        """Return what the test set."""
+        return self.python
+
+    def render(self, request: GangRequest) -> Submission:
+        """Return one agent per machine."""
+        return Submission(
+            attempt_id=request.attempt_id,
+            agents=tuple(
+                AgentProcess(
+                    machine=machine,
+                    ticket=Ticket(
+                        attempt_id=request.attempt_id, machine=machine, token=request.token, url="", state_dir=""
+                    ),
+                    devices=tuple(uuid for node in request.devices[machine] for uuid in node),
+                )
+                for machine in range(request.gang.machines)
+            ),
+        )
+
+    def submit(self, submission: Submission) -> None:
+        """Remember a submission; NoCapacity when the test took one of its GPUs."""
+        self.submits.append(submission.attempt_id)
+        for agent in submission.agents:
+            for uuid in agent.devices:
+                if uuid in self.taken:
+                    raise NoCapacity(f"GPU {uuid} has just been taken")
+        self.submitted.setdefault(submission.attempt_id, submission)
+
+    def gone(self, attempts: Sequence[tuple[str, int]]) -> dict[str, frozenset[int]]:
+        """Return the machines that the test lost, and all of those that were never submitted."""
+        return {
+            attempt: frozenset(self.lost.get(attempt, set()) if attempt in self.submitted else range(machines))
+            for attempt, machines in attempts
+        }
+
+    def cancel(self, attempt_id: str, machines: int) -> None:
+        """Lose all machines."""
+        self.cancelled.append(attempt_id)
+        self.lost[attempt_id] = set(range(machines))
+
+    def forget(self, attempt_id: str) -> None:
+        """Drop an attempt."""
+        self.submitted.pop(attempt_id, None)
+
+    def close(self) -> None:
+        """Do nothing."""
