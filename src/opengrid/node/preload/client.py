@@ -181,12 +181,12 @@ class Launcher:
         """
         self._send(Clear())
 
-    def open_store(self, address: str, title: str, *, timeout_s: float = 60.0) -> int:
+    def open_store(self, address: str, title: str, *, timeout_s: float = 30.0) -> int:
         """End the last generation's store, open a new one and return its port. PreloadFailed when that fails."""
         self._opening = True
         try:
-            self._send(OpenStore(address=address, title=title))
-            answer = self._wait(lambda a: not isinstance(a, StoreMet), timeout_s)
+            self._send(OpenStore(address=address, title=title, timeout_s=timeout_s))
+            answer = self._wait(lambda a: not isinstance(a, StoreMet), timeout_s + 30)  # torch may have to be loaded
         finally:
             self._opening = False
         if isinstance(answer, StoreOpened):

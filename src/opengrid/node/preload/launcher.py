@@ -264,7 +264,7 @@ class Launcher:
         os.setsid()
         spawn.die_with_parent(self._pid)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        serve_store(connection, request.address, request.title)
+        serve_store(connection, request)
 
     def _ask_store(self) -> None:
         if self._store is None:

@@ -46,6 +46,7 @@ class OpenStore:
     kind: Literal["open_store"] = "open_store"
     address: str
     title: str
+    timeout_s: float = 30.0  #: an address that does not resolve or is not ours is tried for this long
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,24 +5,32 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from datetime import timedelta
 
 from opengrid.node import spawn
-from opengrid.node.preload.messages import Reply, StoreFailed, StoreMet, StoreOpened, encode
+from opengrid.node.preload.messages import OpenStore, Reply, StoreFailed, StoreMet, StoreOpened, encode
 
 
-def serve_store(connection: socket.socket, address: str, title: str) -> None:
+def serve_store(connection: socket.socket, request: OpenStore) -> None:
     """Open torch's TCPStore on a port that the kernel chooses, tell the launcher, answer its questions; never returns.
 
     Runs in a process forked for it. Says StoreOpened or StoreFailed once; then answers every byte with StoreMet:
     whether any key exists, and each rank writes one when it connects. Ends when the launcher closes the connection.
     """
-    spawn.set_title(title, "grid store")
+    spawn.set_title(request.title, "grid store")
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ended by its launcher alone, after the ranks
     try:
         # Preloaded in a template; a template without torch loads it here, for whatever its ranks may be.
         from torch.distributed import TCPStore  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
 
-        store = TCPStore(address, 0, is_master=True, wait_for_workers=False, multi_tenant=True)  # pyright: ignore[reportUnknownVariableType]
+        store = TCPStore(  # pyright: ignore[reportUnknownVariableType]
+            request.address,
+            0,
+            is_master=True,
+            wait_for_workers=False,
+            multi_tenant=True,
+            timeout=timedelta(seconds=request.timeout_s),
+        )
         before = int(store.num_keys())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         _say(connection, StoreOpened(port=int(store.port)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
         while connection.recv(1):

@@ -1,0 +1,10 @@
+"""Fixtures of the integration tests that live in tests/support, registered once so that a session shares one template."""
+
+from tests.support.preloading import (  # noqa: F401
+    plain_bench,
+    plain_spec,
+    run_directory,
+    torch_bench,
+    torch_spec,
+    zipapp_path,
+)
