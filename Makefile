@@ -1,0 +1,77 @@
+# `make run`: set up, then train on 2 simulated nodes with 8 ranks.  `make help` lists the rest.
+
+PYTHON ?= python3
+TORCH  ?= torch==2.13.0
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+CODE   := src tests examples $(wildcard benchmarks)
+
+# Each stamp stands for one finished step of the set-up, so that a second call takes no time.
+MADE      := $(VENV)/.stamp-made
+TORCHED   := $(VENV)/.stamp-torch
+INSTALLED := $(VENV)/.stamp-installed
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.PHONY: help setup run test test-full check format bench clean distclean
+.DEFAULT_GOAL := help
+
+help:
+	@echo "make run        set up, then train examples/torch_elastic_vae.py on 2 nodes with 8 ranks"
+	@echo "make test       set up, then all tests but the long ones"
+	@echo "make test-full  the long tests"
+	@echo "make check      style, types and layers"
+	@echo "make format     put the code into the one format"
+	@echo "make bench      measure, side by side with torchrun"
+	@echo "make setup      only the set-up: $(VENV) with $(TORCH), OpenGrid and its development tools"
+	@echo "make clean      remove caches and build outputs (distclean: also .venv)"
+	@echo "Variables: PYTHON=$(PYTHON) (3.10 or newer), TORCH='$(TORCH)', VENV=$(VENV)"
+
+setup: $(INSTALLED)
+
+run: setup
+	@examples/quickstart.sh $(BIN)
+
+test: setup
+	$(BIN)/pytest -m "not full"
+
+# pytest exits with 5 when no test carries the mark: then there is nothing to do.
+test-full: setup
+	$(BIN)/pytest -m full || [ $$? -eq 5 ]
+
+check: setup
+	$(BIN)/ruff check $(CODE)
+	$(BIN)/ruff format --check $(CODE)
+	$(BIN)/basedpyright --pythonpath $(BIN)/python
+	$(BIN)/lint-imports
+
+format: setup
+	$(BIN)/ruff check --fix $(CODE)
+	$(BIN)/ruff format $(CODE)
+
+bench: setup
+	$(BIN)/python -m benchmarks
+
+clean:
+	rm -rf build dist .pytest_cache .hypothesis .ruff_cache .import_linter_cache examples/lightning_logs
+	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+
+distclean: clean
+	rm -rf .venv examples/stl10
+
+$(MADE):
+	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON): not found. Install Python 3.10 or newer, or say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { echo "$$($(PYTHON) -V) is too old: OpenGrid needs 3.10 or newer. Say make PYTHON=/path/to/python3"; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2> /dev/null || { echo "$(PYTHON) has no venv. On Debian and Ubuntu: apt install python3-venv"; exit 1; }
+	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# torch comes first and alone: nothing that follows may choose another one.
+$(TORCHED): $(MADE)
+	$(if $(TORCH),$(BIN)/python -m pip install $(TORCH))
+	@$(BIN)/python -c 'import torch' || { echo "$(VENV) has no torch, and TORCH is empty"; exit 1; }
+	@touch $@
+
+$(INSTALLED): $(TORCHED) pyproject.toml
+	$(BIN)/python -m pip install -e '.[dev,example]'
+	@touch $@
