@@ -1,4 +1,4 @@
-"""Fixtures of the integration tests that live in tests/support, registered once so that a session shares one template."""
+"""Fixtures that live in tests/support, registered once so that a session shares one template."""
 
 from tests.support.preloading import (  # noqa: F401
     plain_bench,

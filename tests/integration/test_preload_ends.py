@@ -44,7 +44,8 @@ def start_stubborn(bench: Bench, ranks: int = 2) -> list[int]:
     files = [bench.directory / f"pids.{rank}" for rank in range(ranks)]
     bench.until(lambda: all(file.exists() for file in files))
     pids = [int(pid) for file in files for pid in file.read_text().split()]
-    assert len(pids) == 3 * ranks and all(alive(pid) for pid in pids)
+    assert len(pids) == 3 * ranks
+    assert all(alive(pid) for pid in pids)
     return pids
 
 
@@ -109,7 +110,11 @@ time.sleep(600)
 def test_a_killed_agent_leaves_nothing(plain_spec: TemplateSpec, plain_bench: Bench) -> None:
     plain_bench.write("script.py", STUBBORN)
     ranks = [plain_bench.rank(SCRIPT, rank) for rank in range(2)]
-    agent = subprocess.Popen([sys.executable, "-c", AGENT], stdin=subprocess.PIPE, env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)})
+    agent = subprocess.Popen(
+        [sys.executable, "-c", AGENT],
+        stdin=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+    )
     assert agent.stdin is not None
     agent.stdin.write(json.dumps([to_json(plain_spec), *map(to_json, ranks)]).encode())
     agent.stdin.close()
@@ -135,10 +140,15 @@ def test_template_and_launcher_ignore_the_signals_of_a_terminal(plain_bench: Ben
     assert plain_bench.script("print('fine')") == 0
 
 
-def test_ranks_outlive_their_template_and_the_next_start_makes_another(zipapp_path: Path, run_directory: str, tmp_path: Path) -> None:
+def test_ranks_outlive_their_template_and_the_next_start_makes_another(
+    zipapp_path: Path, run_directory: str, tmp_path: Path
+) -> None:
     spec = TemplateSpec(python=sys.executable, program=str(zipapp_path), preload=("colorsys",), directory=run_directory)
     bench = Bench(connect_launcher(spec), tmp_path)
-    bench.write("script.py", "import sys\nprint('up')\nimport time\nwhile not __import__('os').path.exists('go'): time.sleep(0.01)")
+    bench.write(
+        "script.py",
+        "import sys\nprint('up')\nimport time\nwhile not __import__('os').path.exists('go'): time.sleep(0.01)",
+    )
     bench.start(bench.rank(SCRIPT))
     os.kill(bench.launcher.ready.template, signal.SIGKILL)
     wait_until(lambda: not alive(bench.launcher.ready.template))
@@ -161,24 +171,37 @@ def stranger() -> object:
     process.wait()
 
 
-def test_a_sweep_kills_recorded_sessions_and_no_reused_number(stranger: subprocess.Popen[bytes], tmp_path: Path, zipapp_path: Path) -> None:
+def test_a_sweep_kills_recorded_sessions_and_no_reused_number(
+    stranger: subprocess.Popen[bytes], tmp_path: Path, zipapp_path: Path
+) -> None:
     shell = subprocess.Popen(
-        ["/bin/sh", "-c", "sleep 600 & echo $!; exec setsid --wait sleep 601"], start_new_session=True, stdout=subprocess.PIPE, env={"GRID_EXPERIMENT_ID": "e"}
+        ["/bin/sh", "-c", "sleep 600 & echo $!; exec setsid --wait sleep 601"],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        env={"GRID_EXPERIMENT_ID": "e"},
     )
     assert shell.stdout is not None
     child = int(shell.stdout.readline())
     ours, theirs = spawn.session_of(shell.pid), spawn.session_of(stranger.pid)
-    assert ours is not None and theirs is not None
+    assert ours is not None
+    assert theirs is not None
     reused = spawn.Session(id=theirs.id, start_time=theirs.start_time - 1, boot_id=theirs.boot_id)
     other_boot = spawn.Session(id=theirs.id, start_time=theirs.start_time, boot_id="another")
     spawn.write_sessions(tmp_path / "sessions", [ours, reused, other_boot])
     assert subprocess.run([sys.executable, str(zipapp_path), "sweep", str(tmp_path / "sessions")]).returncode == 0
-    assert shell.wait() == -signal.SIGKILL and stranger.poll() is None
+    assert shell.wait() == -signal.SIGKILL
+    assert stranger.poll() is None
     wait_until(lambda: not alive(child))
 
 
 def test_a_sweep_finds_members_whose_leader_is_gone(tmp_path: Path) -> None:
-    shell = subprocess.Popen(["/bin/sh", "-c", "sleep 600 & echo $!; read x"], start_new_session=True, stdout=subprocess.PIPE, stdin=subprocess.PIPE, env={"GRID_EXPERIMENT_ID": "e"})
+    shell = subprocess.Popen(
+        ["/bin/sh", "-c", "sleep 600 & echo $!; read x"],
+        start_new_session=True,
+        stdout=subprocess.PIPE,
+        stdin=subprocess.PIPE,
+        env={"GRID_EXPERIMENT_ID": "e"},
+    )
     assert shell.stdout is not None
     child = int(shell.stdout.readline())
     session = spawn.session_of(shell.pid)

@@ -6,20 +6,28 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
+
+from tests.support.preloading import Bench
 
 from opengrid.core.gang import Gang, Node
 from opengrid.core.rank_env import OUR_VARIABLES, Identity, Meeting, Trainer, rank_environment
 from opengrid.core.spec import Program, ProgramKind
 from opengrid.node.preload.messages import RankStart
-from tests.support.preloading import Bench
 
 PRINT = "import json, os; json.dump(dict(os.environ), open(f\"env.{os.environ['RANK']}.json\", 'w'))"
 
 #: Other values every time; must be there, and look alike.
 PER_RUN = {"MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID", "TORCHELASTIC_ERROR_FILE"}
 
-USER = {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "LANG": "C.UTF-8", "LC_CTYPE": "C.UTF-8", "MINE": "1"}
+USER = {
+    "PATH": os.environ["PATH"],
+    "HOME": os.environ.get("HOME", "/"),
+    "LANG": "C.UTF-8",
+    "LC_CTYPE": "C.UTF-8",
+    "MINE": "1",
+}
 
 
 def test_a_rank_sees_what_torchrun_sets_and_nothing_undocumented(torch_bench: Bench) -> None:
@@ -34,7 +42,8 @@ def test_a_rank_sees_what_torchrun_sets_and_nothing_undocumented(torch_bench: Be
         assert not different, {n: (theirs[rank][n], ours[rank][n]) for n in different}
         undocumented = ours[rank].keys() - theirs[rank].keys() - OUR_VARIABLES.keys()
         assert not undocumented
-        assert ours[rank]["MASTER_PORT"].isdigit() and os.path.isabs(ours[rank]["TORCHELASTIC_ERROR_FILE"])
+        assert ours[rank]["MASTER_PORT"].isdigit()
+        assert os.path.isabs(ours[rank]["TORCHELASTIC_ERROR_FILE"])
 
 
 def _under_torchrun(directory: Path) -> list[dict[str, str]]:
@@ -51,13 +60,15 @@ def _under_grid(bench: Bench) -> list[dict[str, str]]:
             USER,
             gang=gang,
             place=place,
-            identity=Identity(experiment_id="e", experiment="n", user="u", cluster="c", instance_type="t", attempt=1, generation=1),
+            identity=Identity(
+                experiment_id="e", experiment="n", user="u", cluster="c", instance_type="t", attempt=1, generation=1
+            ),
             meeting=Meeting(address="127.0.0.1", port=1234, interface="lo"),
             error_file=str(bench.directory / "error.json"),
             trainer=Trainer(gpu=False, root=str(bench.directory)),
         )
         start = bench.rank(Program(kind=ProgramKind.SCRIPT, target="script.py"), place.rank)
-        starts.append(RankStart(**{**{name: getattr(start, name) for name in start.__slots__}, "environment": environment}))
+        starts.append(replace(start, environment=environment))
     assert bench.finish(*starts) == 0, bench.err()
     assert bench.started[0].launch == "fork", bench.started[0].reason
     return _printed(bench.directory)
@@ -72,5 +83,10 @@ def _printed(directory: Path) -> list[dict[str, str]]:
 
 
 def test_the_environment_of_a_fork_is_in_os_environ_and_in_its_children(torch_bench: Bench) -> None:
-    assert torch_bench.script("import os\nos.system('echo $MINE $GRID_TEMPLATE')\nassert 'GRID_TEMPLATE' not in os.environ", MINE="here") == 0
+    assert (
+        torch_bench.script(
+            "import os\nos.system('echo $MINE $GRID_TEMPLATE')\nassert 'GRID_TEMPLATE' not in os.environ", MINE="here"
+        )
+        == 0
+    )
     assert torch_bench.out() == "here\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -34,7 +35,9 @@ IDENTITY = """
 
 
 @pytest.mark.parametrize("preloaded", [True, False], ids=["fork", "exec"])
-def test_a_script_finds_itself_and_its_neighbours_as_under_python(plain_bench: Bench, tmp_path: Path, preloaded: bool) -> None:
+def test_a_script_finds_itself_and_its_neighbours_as_under_python(
+    plain_bench: Bench, tmp_path: Path, preloaded: bool
+) -> None:
     bench = plain_bench
     bench.write("helper.py", "VALUE = 1")
     bench.write("package/__init__.py", "")
@@ -42,7 +45,14 @@ def test_a_script_finds_itself_and_its_neighbours_as_under_python(plain_bench: B
     bench.write("package/other.py", "VALUE = 2")
     bench.write("lib/elsewhere.py", "")
     code = bench.script(
-        IDENTITY, "--gpus", "2", "a b", preloaded=preloaded, ONLY="this", PYTHONPATH=str(tmp_path / "lib"), EXPECTED_PYTHON=sys.executable
+        IDENTITY,
+        "--gpus",
+        "2",
+        "a b",
+        preloaded=preloaded,
+        ONLY="this",
+        PYTHONPATH=str(tmp_path / "lib"),
+        EXPECTED_PYTHON=sys.executable,
     )
     assert code == 0, bench.err()
     assert bench.out() == "fine 1 2\n"
@@ -77,7 +87,8 @@ def test_a_module_that_does_not_exist_is_reported_in_pythons_words(plain_bench: 
 
 def test_a_script_that_does_not_exist_exits_with_2_as_under_python(plain_bench: Bench) -> None:
     assert plain_bench.finish(plain_bench.rank(Program(kind=ProgramKind.SCRIPT, target="gone.py"))) == 2
-    assert "can't open file" in plain_bench.err() and "[Errno 2] No such file or directory" in plain_bench.err()
+    assert "can't open file" in plain_bench.err()
+    assert "[Errno 2] No such file or directory" in plain_bench.err()
 
 
 @pytest.mark.parametrize(
@@ -100,7 +111,9 @@ def test_exit_codes_are_pythons(plain_bench: Bench, last_line: str, code: int, s
 
 
 @pytest.mark.parametrize("preloaded", [True, False], ids=["fork", "exec"])
-def test_an_uncaught_exception_leaves_pythons_traceback_and_torchs_error_file(plain_bench: Bench, preloaded: bool) -> None:
+def test_an_uncaught_exception_leaves_pythons_traceback_and_torchs_error_file(
+    plain_bench: Bench, preloaded: bool
+) -> None:
     bench = plain_bench
     text = """
         import json
@@ -113,15 +126,18 @@ def test_an_uncaught_exception_leaves_pythons_traceback_and_torchs_error_file(pl
     """
     assert bench.script(text, preloaded=preloaded) == 1
     lines = bench.err().splitlines()
-    assert lines[0] == "Traceback (most recent call last):" and lines[-1] == "RuntimeError: no config"
-    assert "opengrid" not in bench.err() and "runpy" not in bench.err()
+    assert lines[0] == "Traceback (most recent call last):"
+    assert lines[-1] == "RuntimeError: no config"
+    assert "opengrid" not in bench.err()
+    assert "runpy" not in bench.err()
     message = json.loads((bench.directory / "0.error.json").read_text())["message"]
     assert message["message"] == "RuntimeError: no config"
     extra = message["extraInfo"]
     assert extra["py_callstack"] == bench.err()
     assert extra["frame"] == {"file": str(bench.directory / "script.py"), "line": 8, "function": "<module>"}
     assert (extra["exception_type"], extra["exception_message"], extra["rank"]) == ("RuntimeError", "no config", 0)
-    assert extra["timestamp"] == str(extra["timestamp_ns"] // 10**9) and extra["pid"] == bench.started[0].pid
+    assert extra["timestamp"] == str(extra["timestamp_ns"] // 10**9)
+    assert extra["pid"] == bench.started[0].pid
 
 
 def test_the_frame_of_an_error_is_the_users_innermost_one(plain_bench: Bench) -> None:
@@ -141,7 +157,8 @@ def test_a_syntax_error_is_shown_as_python_shows_it(plain_bench: Bench) -> None:
 def test_a_script_may_replace_the_excepthook(plain_bench: Bench) -> None:
     text = "import sys\nsys.excepthook = lambda t, v, tb: print('mine', v, tb.tb_lineno)\n1 / 0"
     assert plain_bench.script(text) == 1
-    assert plain_bench.out() == "mine division by zero 3\n" and plain_bench.err() == ""
+    assert plain_bench.out() == "mine division by zero 3\n"
+    assert plain_bench.err() == ""
 
 
 def test_the_end_is_pythons_threads_then_atexit_then_open_files(plain_bench: Bench) -> None:
@@ -163,13 +180,16 @@ def test_the_end_is_pythons_threads_then_atexit_then_open_files(plain_bench: Ben
     assert plain_bench.script(text) == 0, plain_bench.err()
     lines = plain_bench.out().splitlines()
     assert lines.index("end of script") < lines.index("atexit") < lines.index("finalized")
-    assert lines.index("thread") < lines.index("atexit") and "child" in lines
+    assert lines.index("thread") < lines.index("atexit")
+    assert "child" in lines
     assert (plain_bench.directory / "left_open.txt").read_text() == "kept"
 
 
 def test_output_is_prompt_and_appended(plain_bench: Bench) -> None:
     (plain_bench.directory / "0.out").write_text("before\n")
-    plain_bench.write("script.py", "import sys\nprint('prompt')\nsys.stdout.write('50%\\r')\nimport time\ntime.sleep(600)")
+    plain_bench.write(
+        "script.py", "import sys\nprint('prompt')\nsys.stdout.write('50%\\r')\nimport time\ntime.sleep(600)"
+    )
     plain_bench.start(plain_bench.rank(Program(kind=ProgramKind.SCRIPT, target="script.py")))
     plain_bench.until(lambda: plain_bench.out() == "before\nprompt\n50%\r")
 
@@ -197,13 +217,19 @@ def test_stacks_of_a_hanging_rank_can_be_had(plain_bench: Bench, preloaded: bool
 
 def test_a_crash_leaves_the_stacks_on_stderr(plain_bench: Bench) -> None:
     assert plain_bench.script("import ctypes\nctypes.string_at(0)") == -11
-    assert "Fatal Python error: Segmentation fault" in plain_bench.err() and "script.py" in plain_bench.err()
+    assert "Fatal Python error: Segmentation fault" in plain_bench.err()
+    assert "script.py" in plain_bench.err()
 
 
 def test_an_executable_runs_with_default_signals_and_the_given_environment_only(plain_bench: Bench) -> None:
-    program = Program(kind=ProgramKind.EXECUTABLE, target="/bin/sh", arguments=("-c", "env; grep -E 'Sig(Ign|Blk)' /proc/self/status; exit 6"))
+    program = Program(
+        kind=ProgramKind.EXECUTABLE,
+        target="/bin/sh",
+        arguments=("-c", "env; grep -E 'Sig(Ign|Blk)' /proc/self/status; exit 6"),
+    )
     assert plain_bench.finish(plain_bench.rank(program, ONLY="this")) == 6
-    assert "ONLY=this" in plain_bench.out() and "GRID_TEMPLATE" not in plain_bench.out()
+    assert "ONLY=this" in plain_bench.out()
+    assert "GRID_TEMPLATE" not in plain_bench.out()
     masks = [int(line.split()[1], 16) for line in plain_bench.out().splitlines() if line.startswith("Sig")]
     assert masks == [0, 0]
     assert (plain_bench.started[0].launch, plain_bench.started[0].reason) == ("exec", "not a Python program")
@@ -211,9 +237,15 @@ def test_an_executable_runs_with_default_signals_and_the_given_environment_only(
 
 @pytest.mark.parametrize(
     ("target", "code", "said"),
-    [("./gone", 127, "grid: ./gone: No such file or directory\n"), ("./readable", 126, "grid: ./readable: Permission denied\n"), ("no-such-command", 127, "No such file or directory\n")],
+    [
+        ("./gone", 127, "grid: ./gone: No such file or directory\n"),
+        ("./readable", 126, "grid: ./readable: Permission denied\n"),
+        ("no-such-command", 127, "No such file or directory\n"),
+    ],
 )
-def test_a_program_that_cannot_be_executed_fails_as_in_a_shell(plain_bench: Bench, target: str, code: int, said: str) -> None:
+def test_a_program_that_cannot_be_executed_fails_as_in_a_shell(
+    plain_bench: Bench, target: str, code: int, said: str
+) -> None:
     plain_bench.write("readable", "x").chmod(0o644)
     assert plain_bench.finish(plain_bench.rank(Program(kind=ProgramKind.EXECUTABLE, target=target))) == code
     assert plain_bench.err().endswith(said)
@@ -221,14 +253,17 @@ def test_a_program_that_cannot_be_executed_fails_as_in_a_shell(plain_bench: Benc
 
 def test_a_shell_script_without_interpreter_line_runs(plain_bench: Bench) -> None:
     plain_bench.write("run.sh", "echo $1").chmod(0o755)
-    assert plain_bench.finish(plain_bench.rank(Program(kind=ProgramKind.EXECUTABLE, target="./run.sh", arguments=("hi",)))) == 0
+    assert (
+        plain_bench.finish(plain_bench.rank(Program(kind=ProgramKind.EXECUTABLE, target="./run.sh", arguments=("hi",))))
+        == 0
+    )
     assert plain_bench.out() == "hi\n"
 
 
 def test_a_folder_that_is_missing_is_said_on_stderr(plain_bench: Bench) -> None:
     plain_bench.write("script.py", "")
     rank = plain_bench.rank(Program(kind=ProgramKind.SCRIPT, target="script.py"))
-    gone = type(rank)(**{**{name: getattr(rank, name) for name in rank.__slots__}, "directory": "/no/such/folder"})
+    gone = replace(rank, directory="/no/such/folder")
     assert plain_bench.finish(gone) == 125
     assert "cannot start rank 0: /no/such/folder: No such file or directory" in plain_bench.err()
 
@@ -241,7 +276,9 @@ def test_a_rank_is_a_fresh_process_when_a_neighbour_takes_the_place_of_a_loaded_
 
 
 def test_a_rank_is_a_fresh_process_when_a_variable_is_read_while_loading(plain_bench: Bench) -> None:
-    assert plain_bench.script("import sys\nassert sys.flags.hash_randomization == 0", PYTHONHASHSEED="0") == 0, plain_bench.err()
+    assert plain_bench.script("import sys\nassert sys.flags.hash_randomization == 0", PYTHONHASHSEED="0") == 0, (
+        plain_bench.err()
+    )
     assert plain_bench.started[0].reason == "PYTHONHASHSEED is read while libraries load"
 
 
@@ -250,7 +287,13 @@ def test_an_overlay_folder_is_importable_with_its_path_files(plain_bench: Bench,
     plain_bench.write("overlay/extra_package.py", "VALUE = 1")
     plain_bench.write("overlay/more.pth", str(plain_bench.directory / "further"))
     plain_bench.write("further/further_package.py", "VALUE = 2")
-    plain_bench.write("script.py", "import extra_package, further_package\nprint(extra_package.VALUE, further_package.VALUE)")
-    rank = plain_bench.rank(Program(kind=ProgramKind.SCRIPT, target="script.py"), preloaded=preloaded, overlay=plain_bench.directory / "overlay")
+    plain_bench.write(
+        "script.py", "import extra_package, further_package\nprint(extra_package.VALUE, further_package.VALUE)"
+    )
+    rank = plain_bench.rank(
+        Program(kind=ProgramKind.SCRIPT, target="script.py"),
+        preloaded=preloaded,
+        overlay=plain_bench.directory / "overlay",
+    )
     assert plain_bench.finish(rank) == 0, plain_bench.err()
     assert plain_bench.out() == "1 2\n"

@@ -1,4 +1,4 @@
-"""One template per host, user, interpreter and preload list; it starts once, ends when idle, and is safe where it lies."""
+"""One template per host, user, interpreter and preload list: starts once, ends when idle, is safe where it lies."""
 
 from __future__ import annotations
 
@@ -41,7 +41,8 @@ def test_eight_at_once_get_one_template(fresh_spec: TemplateSpec) -> None:
         thread.start()
     for thread in threads:
         thread.join()
-    assert len(templates) == 8 and len(set(templates)) == 1
+    assert len(templates) == 8
+    assert len(set(templates)) == 1
     os.kill(templates[0], 9)
 
 
@@ -58,7 +59,8 @@ def test_it_ends_when_idle_and_takes_its_socket_with_it(fresh_spec: TemplateSpec
 def test_it_is_nobodys_child_and_leads_its_own_session(fresh_spec: TemplateSpec) -> None:
     launcher = connect_launcher(fresh_spec)
     found = spawn.process(launcher.ready.template)
-    assert found is not None and found.session == found.pid
+    assert found is not None
+    assert found.session == found.pid
     assert found.pid not in spawn.descendants([os.getpid()], spawn.processes())
     assert Path(f"/proc/{found.pid}/cmdline").read_bytes().startswith(b"grid template")
     launcher.close()
@@ -107,9 +109,13 @@ def test_an_interpreter_that_cannot_run_it_is_reported_with_its_words(fresh_spec
 
 
 def test_the_probe_describes_the_interpreter_without_importing_torch(zipapp_path: Path) -> None:
-    done = subprocess.run([sys.executable, "-X", "importtime", str(zipapp_path), "probe"], capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-X", "importtime", str(zipapp_path), "probe"], capture_output=True, text=True, check=True
+    )
     found = json.loads(done.stdout)
     torch = pytest.importorskip("torch")
     assert found["versions"]["torch"] == torch.__version__
-    assert found["executable"] == sys.executable and found["purelib"] in found["site_packages"]
-    assert " torch\n" not in done.stderr and "importlib.metadata" not in done.stderr
+    assert found["executable"] == sys.executable
+    assert found["purelib"] in found["site_packages"]
+    assert " torch\n" not in done.stderr
+    assert "importlib.metadata" not in done.stderr

@@ -65,7 +65,9 @@ def test_a_store_on_an_address_that_is_not_ours_fails_with_the_reason(torch_benc
 
 
 def test_ranks_have_independent_random_states(torch_bench: Bench) -> None:
-    torch_bench.write("script.py", "import random, torch, numpy as np\nprint(random.random(), torch.rand(1).item(), np.random.rand())")
+    torch_bench.write(
+        "script.py", "import random, torch, numpy as np\nprint(random.random(), torch.rand(1).item(), np.random.rand())"
+    )
     assert torch_bench.finish(*(torch_bench.rank(SCRIPT, rank) for rank in range(3))) == 0, torch_bench.err()
     drawn = [torch_bench.out(rank).split() for rank in range(3)]
     assert all(len({numbers[i] for numbers in drawn}) == 3 for i in range(3)), drawn
@@ -94,7 +96,8 @@ def test_data_loaders_and_pools_work_in_every_start_method(torch_bench: Bench) -
         def square(x): return x * x
         if __name__ == "__main__":
             for method in ("fork", "spawn", "forkserver"):
-                pids = {int(b[1]) for b in DataLoader(D(), batch_size=None, num_workers=2, multiprocessing_context=method)}
+                pids = {int(b[1]) for b in DataLoader(D(), batch_size=None, num_workers=2,
+                multiprocessing_context=method)}
                 assert len(pids) == 2 and os.getpid() not in pids
             with mp.Pool(2) as pool: assert pool.map(square, [1, 2, 3]) == [1, 4, 9]
             print("fine")
@@ -104,4 +107,6 @@ def test_data_loaders_and_pools_work_in_every_start_method(torch_bench: Bench) -
 
 
 def test_a_module_that_could_not_be_preloaded_is_told(torch_bench: Bench) -> None:
-    assert torch_bench.launcher.ready.missing == {"no_such_module": "ModuleNotFoundError: No module named 'no_such_module'"}
+    assert torch_bench.launcher.ready.missing == {
+        "no_such_module": "ModuleNotFoundError: No module named 'no_such_module'"
+    }

@@ -106,11 +106,24 @@ class Bench:
         path.write_text(textwrap.dedent(text))
         return path
 
-    def rank(self, program: Program, number: int = 0, *, preloaded: bool = True, overlay: Path | None = None, **environment: str) -> RankStart:
+    def rank(
+        self,
+        program: Program,
+        number: int = 0,
+        *,
+        preloaded: bool = True,
+        overlay: Path | None = None,
+        **environment: str,
+    ) -> RankStart:
         return RankStart(
             rank=number,
             program=program,
-            environment={"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/"), "RANK": str(number), **environment},
+            environment={
+                "PATH": os.environ["PATH"],
+                "HOME": os.environ.get("HOME", "/"),
+                "RANK": str(number),
+                **environment,
+            },
             directory=str(self.directory),
             stdout=str(self.directory / f"{number}.out"),
             stderr=str(self.directory / f"{number}.err"),

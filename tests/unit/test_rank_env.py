@@ -8,7 +8,14 @@ from opengrid.core.gang import Gang, Node
 from opengrid.core.rank_env import OUR_VARIABLES, Identity, Meeting, Trainer, rank_environment
 
 IDENTITY = Identity(
-    experiment_id="e1", experiment="brave-otter", user="u1", cluster="local", instance_type="4_v100", attempt=2, generation=3, max_restarts=5
+    experiment_id="e1",
+    experiment="brave-otter",
+    user="u1",
+    cluster="local",
+    instance_type="4_v100",
+    attempt=2,
+    generation=3,
+    max_restarts=5,
 )
 MEETING = Meeting(address="10.0.0.7", port=4711, interface="eth1")
 
@@ -25,14 +32,25 @@ def environment(of: Gang, rank: int, user: dict[str, str] | None = None, **chang
 
 def test_positions_are_torchs() -> None:
     got = environment(gang(), 6)
-    expected = {"RANK": "6", "LOCAL_RANK": "2", "GROUP_RANK": "1", "WORLD_SIZE": "8", "LOCAL_WORLD_SIZE": "4", "GROUP_WORLD_SIZE": "2"}
+    expected = {
+        "RANK": "6",
+        "LOCAL_RANK": "2",
+        "GROUP_RANK": "1",
+        "WORLD_SIZE": "8",
+        "LOCAL_WORLD_SIZE": "4",
+        "GROUP_WORLD_SIZE": "2",
+    }
     assert {name: got[name] for name in expected} == expected
     assert (got["ROLE_RANK"], got["ROLE_WORLD_SIZE"], got["ROLE_NAME"]) == ("6", "8", "default")
 
 
 def test_restarts_count_generations_after_the_first() -> None:
     got = environment(gang(), 0)
-    assert (got["TORCHELASTIC_RESTART_COUNT"], got["TORCHELASTIC_MAX_RESTARTS"], got["GRID_GENERATION"]) == ("2", "5", "3")
+    assert (got["TORCHELASTIC_RESTART_COUNT"], got["TORCHELASTIC_MAX_RESTARTS"], got["GRID_GENERATION"]) == (
+        "2",
+        "5",
+        "3",
+    )
 
 
 @pytest.mark.parametrize(
@@ -52,8 +70,10 @@ def test_a_program_that_does_not_meet_gets_no_address() -> None:
 
 def test_lightning_gets_defaults_that_the_user_may_overrule() -> None:
     got = environment(gang(), 0, {"PL_TRAINER_STRATEGY": "fsdp"}, trainer=Trainer(gpu=False, root="/out"))
-    assert got["PL_TRAINER_NUM_NODES"] == "2" and got["PL_TRAINER_DEVICES"] == "4"
-    assert got["PL_TRAINER_ACCELERATOR"] == "cpu" and got["PL_TRAINER_DEFAULT_ROOT_DIR"] == "/out"
+    assert got["PL_TRAINER_NUM_NODES"] == "2"
+    assert got["PL_TRAINER_DEVICES"] == "4"
+    assert got["PL_TRAINER_ACCELERATOR"] == "cpu"
+    assert got["PL_TRAINER_DEFAULT_ROOT_DIR"] == "/out"
     assert got["PL_TRAINER_STRATEGY"] == "fsdp"
 
 
@@ -67,11 +87,23 @@ def test_our_folders_come_before_the_users() -> None:
 
 
 def test_the_user_cannot_break_ranks_but_keeps_everything_else() -> None:
-    got = environment(gang(), 1, {"RANK": "99", "MINE": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "NCCL_SOCKET_IFNAME": "ib0"})
-    assert (got["RANK"], got["MINE"], got["TORCH_NCCL_ASYNC_ERROR_HANDLING"], got["NCCL_SOCKET_IFNAME"]) == ("1", "1", "3", "ib0")
+    got = environment(
+        gang(), 1, {"RANK": "99", "MINE": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "NCCL_SOCKET_IFNAME": "ib0"}
+    )
+    assert (got["RANK"], got["MINE"], got["TORCH_NCCL_ASYNC_ERROR_HANDLING"], got["NCCL_SOCKET_IFNAME"]) == (
+        "1",
+        "1",
+        "3",
+        "ib0",
+    )
 
 
 def test_every_variable_of_ours_is_documented() -> None:
     got = environment(gang(), 0, trainer=Trainer(gpu=True, root="/out"), folders=("/a",))
-    torch = {name for name in got if name.startswith(("TORCH", "ROLE_", "GROUP_", "MASTER_", "LOCAL_")) or name in ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS")}
+    torch = {
+        name
+        for name in got
+        if name.startswith(("TORCH", "ROLE_", "GROUP_", "MASTER_", "LOCAL_"))
+        or name in ("RANK", "WORLD_SIZE", "OMP_NUM_THREADS")
+    }
     assert set(got) - torch == set(OUR_VARIABLES)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from opengrid.core.gang import Gang, RankPlace
 
-#: Everything that a rank sees beyond the user's environment and torchrun's variables. A test fails when another one appears.
+#: Everything that a rank sees beyond the user's environment and torchrun's variables. A test fails when another one
+#: appears.
 OUR_VARIABLES: Mapping[str, str] = {
     "GRID_EXPERIMENT_ID": "id of the experiment",
     "GRID_EXPERIMENT_NAME": "its name",
@@ -15,7 +16,7 @@ OUR_VARIABLES: Mapping[str, str] = {
     "GRID_CLUSTER_ID": "the cluster it runs on",
     "GRID_INSTANCE_TYPE": "the type of its machines",
     "GRID_ATTEMPT": "number of the attempt, from 1",
-    "GRID_GENERATION": "number of the start of all ranks inside the attempt, from 1; TORCHELASTIC_RESTART_COUNT is one less",
+    "GRID_GENERATION": "number of the start of all ranks in the attempt, from 1 (TORCHELASTIC_RESTART_COUNT: from 0)",
     "GRID_NODES": "number of nodes",
     "GRID_MACHINES": "number of machines",
     "GRID_MACHINE": "index of this rank's machine",
@@ -26,7 +27,7 @@ OUR_VARIABLES: Mapping[str, str] = {
     "PL_TRAINER_DEVICES": "default of Trainer(devices=…): ranks per node",
     "PL_TRAINER_ACCELERATOR": "default of Trainer(accelerator=…): gpu, or cpu on simulated and CPU machines",
     "PL_TRAINER_STRATEGY": "default of Trainer(strategy=…): ddp, when there is more than one rank",
-    "PL_TRAINER_DEFAULT_ROOT_DIR": "default of Trainer(default_root_dir=…): where the experiment's artifacts are collected",
+    "PL_TRAINER_DEFAULT_ROOT_DIR": "default of Trainer(default_root_dir=…): where artifacts are collected",
 }
 
 
@@ -76,9 +77,10 @@ def rank_environment(
     """Return the complete environment of one rank.
 
     `user` is the request's environment; its OMP_NUM_THREADS, TORCH_NCCL_ASYNC_ERROR_HANDLING, PL_TRAINER_* and
-    *_SOCKET_IFNAME win over ours. `meeting` is None for programs that do not meet through torch. `threads` is each rank's
-    share of the node's CPUs, for OMP_NUM_THREADS; None: torchrun's rule (1 when a node has several ranks, else not set).
-    `folders` go before the user's PYTHONPATH: the overlay, say. `trainer` is given for the framework lightning.
+    *_SOCKET_IFNAME win over ours. `meeting` is None for programs that do not meet through torch. `threads` is each
+    rank's share of the node's CPUs, for OMP_NUM_THREADS; None: torchrun's rule (1 when a node has several ranks, else
+    not set). `folders` go before the user's PYTHONPATH: the overlay, say. `trainer` is given for the framework
+    lightning.
     """
     defaults = {
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",

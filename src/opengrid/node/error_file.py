@@ -1,4 +1,4 @@
-"""Writes the uncaught exception of a rank where torch's tools look for it, for scripts without torch's decorator too."""
+"""Writes a rank's uncaught exception where torch's tools look for it, without torch's decorator on the script."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ class Frame:
 def write_error_file(path: str, error: BaseException, shown: TracebackType | None, *, rank: int) -> None:
     """Write torch's error file: {"message": {"message", "extraInfo": {"py_callstack", "timestamp", …}}}.
 
-    Ours in extraInfo: timestamp_ns, rank, pid, exception_type, exception_message, and frame: file, line and function of the
-    innermost frame of the user's own code (None when there is none). Whole or not at all; a full disk is not an error.
+    Ours in extraInfo: timestamp_ns, rank, pid, exception_type, exception_message, and frame: file, line and function
+    of the innermost frame of the user's own code (None when there is none). Whole or not at all; a full disk is not
+    an error.
     """
     now_ns = time.time_ns()
     frame = user_frame(error, shown)

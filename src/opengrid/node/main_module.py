@@ -9,10 +9,14 @@ import runpy
 import sys
 import types
 import zipfile
-from types import CodeType, ModuleType
+from collections.abc import Callable
+from types import ModuleType
 from typing import cast
 
 from opengrid.core.spec import Program, ProgramKind
+
+#: What CPython itself calls for -m: the same messages, the same __spec__, no copy of __main__.
+_run_module_as_main = cast("Callable[..., object]", vars(runpy)["_run_module_as_main"])
 
 
 class CannotOpen(Exception):
@@ -20,7 +24,7 @@ class CannotOpen(Exception):
 
 
 def prepare(program: Program) -> None:
-    """Set sys.argv, sys.path[0] and a fresh `__main__`, before anything of the user's runs. Entries of sys.path stay absolute."""
+    """Set sys.argv, sys.path[0] and a fresh `__main__`, before anything of the user's runs."""
     is_module = program.kind is ProgramKind.MODULE
     sys.argv = ["-m" if is_module else program.target, *program.arguments]
     sys.orig_argv = [sys.executable, *(["-m"] if is_module else []), program.target, *program.arguments]
@@ -57,22 +61,23 @@ def _run_script(target: str) -> None:
         with io.open_code(path) as file:
             source = file.read()
     except OSError as error:
-        raise CannotOpen(f"{sys.executable}: can't open file {path!r}: [Errno {error.errno}] {error.strerror}") from error
+        raise CannotOpen(
+            f"{sys.executable}: can't open file {path!r}: [Errno {error.errno}] {error.strerror}"
+        ) from error
     main = sys.modules["__main__"]
     main.__file__ = path
     main.__dict__["__cached__"] = None
     main.__loader__ = importlib.machinery.SourceFileLoader("__main__", path)
-    code = cast(CodeType, compile(source, path, "exec", dont_inherit=True))
-    exec(code, main.__dict__)
+    code = compile(source, path, "exec", dont_inherit=True)
+    exec(code, main.__dict__)  # noqa: S102  what this file is for
 
 
 def _run_module(name: str) -> None:
-    # What CPython itself calls for -m: the same messages, the same __spec__, no copy of __main__.
-    runpy._run_module_as_main(name)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
+    _run_module_as_main(name)
 
 
 def _run_archive() -> None:
-    runpy._run_module_as_main("__main__", False)  # pyright: ignore[reportPrivateUsage, reportUnknownMemberType, reportAttributeAccessIssue]
+    _run_module_as_main("__main__", False)
 
 
 def _is_archive(target: str) -> bool:
@@ -80,7 +85,7 @@ def _is_archive(target: str) -> bool:
 
 
 def without_our_frames(error: BaseException, script: str | None) -> types.TracebackType | None:
-    """Return the traceback from the user's first frame on, as Python would show it; None when no frame is the user's."""
+    """Return the traceback from the user's first frame on, as Python shows it; None when no frame is the user's."""
     traceback = error.__traceback__
     main = sys.modules.get("__main__")
     names = None if main is None else main.__dict__

@@ -1,4 +1,4 @@
-"""What an interpreter has, told by itself without importing any of it: `python agent.pyz probe` prints one JSON object."""
+"""What an interpreter has, told by itself without importing any of it: `python agent.pyz probe` prints JSON."""
 
 from __future__ import annotations
 
@@ -21,13 +21,15 @@ class Probe:
     version: str  #: "3.11.9"
     executable: str
     prefix: str
-    versions: dict[str, str]  #: of torch, lightning, pytorch_lightning, where installed; "" when the version is not known
+    versions: dict[
+        str, str
+    ]  #: of torch, lightning, pytorch_lightning, where installed; "" when the version is not known
     site_packages: tuple[str, ...]
     purelib: str
 
 
 def probe() -> Probe:
-    """Describe the running interpreter. Takes milliseconds: looks at names of folders, imports nothing of the user's."""
+    """Describe the running interpreter. Takes milliseconds: looks at folders' names, imports nothing of the user's."""
     folders = _site_packages()
     found = {name: _version(name, folders) for name in _PACKAGES}
     return Probe(

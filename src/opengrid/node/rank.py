@@ -1,12 +1,13 @@
 """What runs in a rank's process before and after the user's program: becoming it, and ending as Python would.
 
-Two ways lead here. A fork of the launcher (`child`, then `_forked`), and a fresh interpreter (`python agent.pyz rank FD …`,
-`rank_main`), for programs that a fork would not run faithfully. Executables are only `child`, then exec.
+Two ways lead here. A fork of the launcher (`child`, then `_forked`), and a fresh interpreter (`python agent.pyz rank
+FD …`, `rank_main`), for programs that a fork would not run faithfully. Executables are only `child`, then exec.
 """
 
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes
 import errno
 import faulthandler
@@ -28,25 +29,29 @@ from types import TracebackType
 from typing import Any, NoReturn, cast
 
 from opengrid.core.codec import from_json, to_json
-from opengrid.core.spec import Program, ProgramKind
+from opengrid.core.spec import ProgramKind
 from opengrid.node import main_module, spawn
 from opengrid.node.error_file import write_error_file
 from opengrid.node.preload.messages import RankStart
 
-#: Makes a Python rank write the stacks of all its threads. A real-time signal: USR1 and USR2 belong to Slurm, Lightning and users.
+#: Makes a Python rank write the stacks of all its threads. A real-time signal: USR1 and USR2 belong to Slurm,
+#: Lightning and users.
 STACKS_SIGNAL = signal.SIGRTMIN + 7
+
+#: What the interpreter's own end calls first.
+_join_threads = cast("Callable[[], None]", vars(threading)["_shutdown"])
+_run_exit_functions = cast("Callable[[], None]", vars(atexit)["_run_exitfuncs"])
 
 #: Exit code of a rank whose process could not be set up (a folder or log file that cannot be opened).
 CANNOT_START = 125
 
 
-def child(
-    start: RankStart, reason: str, program: str, preset: dict[str, str], launcher: int
-) -> Callable[[], None]:
+def child(start: RankStart, reason: str, program: str, preset: dict[str, str], launcher: int) -> Callable[[], None]:
     """In a process just forked by the launcher, all signals blocked: return the work that makes it the rank.
 
-    `reason` empty: the program runs in this process. Else a fresh interpreter is executed (or the program, when it is no
-    Python); `program` is our zipapp. `preset` are variables that the preloaded modules set when they were imported.
+    `reason` empty: the program runs in this process. Else a fresh interpreter is executed (or the program, when it is
+    no Python); `program` is our zipapp. `preset` are variables that the preloaded modules set when they were
+    imported.
     """
 
     def work() -> None:
@@ -79,7 +84,7 @@ def rank_main(arguments: list[str]) -> int:
     code, interrupted = _run(start)
     if interrupted:
         _wait_for_threads()
-        atexit._run_exitfuncs()
+        _run_exit_functions()
         _die_of_interrupt()
     return code
 
@@ -144,7 +149,7 @@ def _forked(start: RankStart, preset: dict[str, str]) -> NoReturn:
         _become_fresh(start, preset)
         _observe(start)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    except BaseException:  # ours, not the user's: nothing above this can tell anybody
+    except BaseException:  # noqa: BLE001  ours, not the user's: nothing above this can tell anybody
         traceback.print_exc()
         sys.stderr.flush()
         os._exit(CANNOT_START)
@@ -160,7 +165,8 @@ def _become_fresh(start: RankStart, preset: dict[str, str]) -> None:
         os.environ.setdefault(name, value)
     time.tzset()
     # The same objects as the template's, on other files: handlers that libraries made while loading still hold them.
-    # torchrun runs `python -u` so that logs are prompt; by the line is as prompt (also after \r) without a system call per word.
+    # torchrun runs `python -u` so that logs are prompt; by the line is as prompt (also after \r) without a system
+    # call per word.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
     _set_path(start.overlay)
@@ -192,7 +198,9 @@ def _reseed() -> None:
     if numpy_random is not None:
         cast(Any, numpy_random).seed()
     if torch is not None:
-        cast(Any, torch).default_generator.seed()  # not torch.seed(): a fresh process's CUDA generators have a fixed seed
+        cast(
+            Any, torch
+        ).default_generator.seed()  # not torch.seed(): a fresh process's CUDA generators have a fixed seed
 
 
 def _set_threads(text: str) -> None:
@@ -211,7 +219,12 @@ def _set_blas_threads(threads: int) -> None:
         libraries = {line.split()[-1] for line in maps if "openblas" in line}
     for path in libraries:
         library = ctypes.CDLL(path)
-        for name in ("scipy_openblas_set_num_threads64_", "scipy_openblas_set_num_threads", "openblas_set_num_threads64_", "openblas_set_num_threads"):
+        for name in (
+            "scipy_openblas_set_num_threads64_",
+            "scipy_openblas_set_num_threads",
+            "openblas_set_num_threads64_",
+            "openblas_set_num_threads",
+        ):
             function = getattr(library, name, None)
             if function is not None:
                 function(threads)
@@ -245,7 +258,7 @@ def _run(start: RankStart) -> tuple[int, bool]:
         if code != 0:
             _record(start, pid, error)
         return code, False
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  whatever a program may raise
         shown = _record(start, pid, error)
         _show(error, shown)
         return 1, isinstance(error, KeyboardInterrupt)
@@ -253,7 +266,7 @@ def _run(start: RankStart) -> tuple[int, bool]:
 
 
 def _forget_ourselves() -> None:
-    """Leave no module of this package behind: `import opengrid` in the user's program finds the installed one, if any."""
+    """Leave no module of this package behind: the program's `import opengrid` finds the installed one, if any."""
     for name in [name for name in sys.modules if name == "opengrid" or name.startswith("opengrid.")]:
         del sys.modules[name]
 
@@ -273,7 +286,7 @@ def _show(error: BaseException, shown: TracebackType | None) -> None:
         sys.stdout.flush()
         sys.excepthook(type(error), error, shown)
         sys.stderr.flush()
-    except BaseException:
+    except BaseException:  # noqa: BLE001  the program's hook
         traceback.print_exc()
         traceback.print_exception(type(error), error, shown)
 
@@ -294,11 +307,11 @@ def _finish(code: int, interrupted: bool) -> NoReturn:
     """
     _wait_for_threads()
     try:
-        atexit._run_exitfuncs()
+        _run_exit_functions()
         _drop_users_objects()
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
-    except BaseException as error:
+    except BaseException as error:  # noqa: BLE001  finalizers of the program
         code = code or (120 if isinstance(error, OSError) else 1)
     ctypes.CDLL(None).fflush(None)  # what extensions wrote with C's printf
     if interrupted:
@@ -308,8 +321,8 @@ def _finish(code: int, interrupted: bool) -> NoReturn:
 
 def _wait_for_threads() -> None:
     try:
-        threading._shutdown()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    except BaseException:
+        _join_threads()
+    except BaseException:  # noqa: BLE001  an interrupt while threads are joined
         traceback.print_exc()
 
 
@@ -329,10 +342,8 @@ def _flush_open_files() -> None:
     for kind in (io.TextIOWrapper, io.BufferedWriter):
         for thing in gc.get_objects():
             if issubclass(type(thing), kind):  # not isinstance: a lazy proxy would load what it stands for
-                try:
+                with contextlib.suppress(OSError, ValueError):  # closed, read-only, disk full
                     thing.flush()
-                except (OSError, ValueError):  # closed, read-only, disk full
-                    pass
 
 
 def _die_of_interrupt() -> NoReturn:

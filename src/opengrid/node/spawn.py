@@ -57,7 +57,7 @@ def adopt_orphans() -> None:
 
 
 def prctl(option: int, value: int | ctypes.Array[ctypes.c_char]) -> None:
-    """Call prctl(2); OSError when the kernel refuses."""
+    """Set one property of this process; OSError when the kernel refuses."""
     if ctypes.CDLL(None, use_errno=True).prctl(option, value, 0, 0, 0) != 0:
         number = ctypes.get_errno()
         raise OSError(number, os.strerror(number))
@@ -66,8 +66,9 @@ def prctl(option: int, value: int | ctypes.Array[ctypes.c_char]) -> None:
 def set_title(title: str, short: str) -> None:
     """Show `title` as this process's command line (ps, nvidia-smi) and `short` as its name (top, 15 bytes).
 
-    PR_SET_MM_ARG_START needs privileges, so the argument strings are overwritten where they lie on the stack. The title is cut
-    to their length: the environment strings behind them may still be in use. Python has copied sys.argv long ago.
+    PR_SET_MM_ARG_START needs privileges, so the argument strings are overwritten where they lie on the stack. The
+    title is cut to their length: the environment strings behind them may still be in use. Python has copied sys.argv
+    long ago.
     """
     prctl(_PR_SET_NAME, ctypes.create_string_buffer(short.encode()[:15]))
     try:
@@ -118,7 +119,7 @@ def descendants(roots: Collection[int], table: dict[int, Process]) -> set[int]:
 
 
 def kill_sessions(ids: Collection[int]) -> None:
-    """SIGKILL every process of these sessions, and every descendant of one, wherever it has moved. One pass, no waiting."""
+    """SIGKILL every process of these sessions and every descendant of one, wherever it moved. One pass, no waiting."""
     table = processes()
     members = {p.pid for p in table.values() if p.session in ids} | set(ids)
     for pid in members | descendants(members, table):
@@ -126,7 +127,7 @@ def kill_sessions(ids: Collection[int]) -> None:
 
 
 def kill_below(roots: Collection[int], *, spare: Collection[int] = ()) -> set[int]:
-    """SIGKILL every descendant of `roots` but `spare` and what is below those; return the living ones. One pass, no waiting."""
+    """SIGKILL all descendants of `roots` but `spare` and their descendants; return the killed. One pass, no waiting."""
     table = processes()
     spared = set(spare) | descendants(spare, table)
     found = {pid for pid in descendants(roots, table) - spared if table[pid].state != "Z"}
@@ -151,10 +152,10 @@ def session_of(pid: int) -> Session | None:
 
 
 def sweep(sessions: Iterable[Session], *, timeout_s: float = 10.0) -> set[int]:
-    """SIGKILL whatever is left of recorded sessions and below them; return what would not die in time (normally nothing).
+    """SIGKILL what is left of recorded sessions and below them; return what would not die in time.
 
-    Repeating it is harmless. A number that now belongs to somebody else is left alone: another boot, a leader with another
-    start time, or, where the leader is gone, a member that none of our processes started.
+    Repeating it is harmless. A number that now belongs to somebody else is left alone: another boot, a leader with
+    another start time, or, where the leader is gone, a member that none of our processes started.
     """
     here = boot_id()
     recorded = {s.id: s.start_time for s in sessions if s.boot_id == here}

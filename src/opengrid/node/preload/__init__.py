@@ -1,4 +1,4 @@
-"""Preloaded launch: a template has imported torch, forks launchers; a launcher forks, reaps and ends the ranks of one agent.
+"""Preloaded launch: a template that has imported torch forks launchers, which fork the ranks of one agent each.
 
 client      what an agent calls: ensure_template, connect_launcher, Launcher
 template    one detached process per host, user, interpreter and preload list

@@ -1,16 +1,17 @@
 """What an agent calls: make sure that a template runs, get a launcher of its own, start and end ranks through it.
 
-    spec = TemplateSpec(python=…, program=…, preload=("torch", "torch.distributed"), site_packages=…)
-    launcher = connect_launcher(spec)              # starts the template when none runs
-    port = launcher.open_store("10.0.0.7", "grid brave-otter-1 store")
-    launcher.start(ranks)
-    select([launcher], …); for event in launcher.events(): …
-    launcher.clear()                               # → Cleared: no process of the generation is left
-    launcher.close()
+spec = TemplateSpec(python=…, program=…, preload=("torch", "torch.distributed"), site_packages=…)
+launcher = connect_launcher(spec)              # starts the template when none runs
+port = launcher.open_store("10.0.0.7", "grid brave-otter-1 store")
+launcher.start(ranks)
+select([launcher], …); for event in launcher.events(): …
+launcher.clear()                               # → Cleared: no process of the generation is left
+launcher.close()
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
@@ -72,6 +73,11 @@ class LauncherLost:
     """The launcher is gone: its ranks die with it, and `sweep` should make sure of it. The last event."""
 
 
+def default_directory() -> str:
+    """Return this user's folder for sockets: short, on this host, the same whatever the environment says."""
+    return f"/tmp/opengrid-{os.getuid()}"  # noqa: S108  its owner and mode are checked before use
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TemplateSpec:
     """Which template: equal specs in equal places share one process."""
@@ -79,9 +85,11 @@ class TemplateSpec:
     python: str  #: the user's interpreter
     program: str  #: our zipapp, or a folder with `__main__.py`; it must never be changed under a running template
     preload: tuple[str, ...]  #: modules to import; () for programs that are no Python, or need no torch
-    site_packages: tuple[str, ...] = ()  #: folders of the interpreter (see probe): an installation there makes a new template
+    site_packages: tuple[
+        str, ...
+    ] = ()  #: folders of the interpreter (see probe): an installation there makes a new template
     idle_s: float = 900.0  #: it ends after this long without a launcher
-    directory: str = field(default_factory=lambda: f"/tmp/opengrid-{os.getuid()}")  #: for socket, lock, log; short, on this host
+    directory: str = field(default_factory=default_directory)  #: for socket, lock, log; short, on this host
 
     def name(self) -> str:
         """Return a short name of everything that must be equal for a template to be shared."""
@@ -102,8 +110,9 @@ class TemplateSpec:
 def ensure_template(spec: TemplateSpec, *, timeout_s: float = 120.0) -> Path:
     """Return the socket of a listening template, starting one when there is none. Blocks while it imports its modules.
 
-    Any number of processes may call this at once: one template comes out, and all return when it listens. A dead template's
-    socket is replaced. PreloadFailed when it cannot be started, Unusable when the folder for the socket is not safe.
+    Any number of processes may call this at once: one template comes out, and all return when it listens. A dead
+    template's socket is replaced. PreloadFailed when it cannot be started, Unusable when the folder for the socket is
+    not safe.
     """
     path = _socket_path(spec)
     deadline = time.monotonic() + timeout_s
@@ -128,7 +137,7 @@ def ensure_template(spec: TemplateSpec, *, timeout_s: float = 120.0) -> Path:
 
 
 def connect_launcher(spec: TemplateSpec, *, timeout_s: float = 120.0) -> Launcher:
-    """Return a launcher of one's own, starting the template when there is none. Blocks until the launcher has answered."""
+    """Return a launcher of one's own, starting the template when there is none. Blocks until it has answered."""
     deadline = time.monotonic() + timeout_s
     while True:
         path = ensure_template(spec, timeout_s=max(0.1, deadline - time.monotonic()))
@@ -163,11 +172,14 @@ class Launcher:
         return self._connection.fileno()
 
     def start(self, ranks: Sequence[RankStart]) -> None:
-        """Start ranks; a RankStarted follows for each, then one day its RankExited. Numbers of living ranks must differ."""
+        """Start ranks; for each, RankStarted follows, and one day RankExited. Numbers of living ranks must differ.
+
+        A process that the kernel refuses to make is told by RankExited alone, with CANNOT_START and pid 0.
+        """
         self._send(StartRanks(ranks=tuple(ranks)))
 
     def signal(self, number: int, ranks: Sequence[int] | None = None) -> None:
-        """Send a signal to the process groups of living ranks, or of some. SIGKILL reaches their sessions and descendants."""
+        """Signal the process groups of all living ranks, or of some. SIGKILL reaches sessions and descendants too."""
         self._send(SignalRanks(signal=int(number), ranks=None if ranks is None else tuple(ranks)))
 
     def dump_stacks(self, ranks: Sequence[int] | None = None) -> None:
@@ -175,9 +187,10 @@ class Launcher:
         self._send(DumpStacks(ranks=None if ranks is None else tuple(ranks)))
 
     def clear(self) -> None:
-        """SIGKILL all ranks and whatever ranks left behind, at any depth; the store stays. Cleared follows when all are reaped.
+        """SIGKILL all ranks and whatever ranks left behind, at any depth; the store stays.
 
-        Call it at the end of every generation: a rank that exited may have left children.
+        Cleared follows when all are reaped. Call it at the end of every generation: a rank that exited may have left
+        children.
         """
         self._send(Clear())
 
@@ -191,10 +204,12 @@ class Launcher:
             self._opening = False
         if isinstance(answer, StoreOpened):
             return answer.port
-        raise PreloadFailed(f"no rendezvous store: {answer.message if isinstance(answer, StoreFailed) else 'no answer'}")
+        raise PreloadFailed(
+            f"no rendezvous store: {answer.message if isinstance(answer, StoreFailed) else 'no answer'}"
+        )
 
     def store_met(self, *, timeout_s: float = 10.0) -> bool | None:
-        """Tell whether any rank ever connected to the current store; None when there is none. Milliseconds, as a rule."""
+        """Tell whether any rank ever connected to the current store; None when there is none."""
         self._send(AskMet())
         answer = self._wait(lambda a: isinstance(a, StoreMet), timeout_s)
         return answer.met if isinstance(answer, StoreMet) else None
@@ -209,10 +224,8 @@ class Launcher:
 
     def close(self, *, timeout_s: float = 35.0) -> None:
         """End everything below the launcher and the launcher; returns when they are gone (or stuck in the kernel)."""
-        try:
+        with contextlib.suppress(OSError):
             self._connection.shutdown(socket.SHUT_WR)
-        except OSError:
-            pass
         deadline = time.monotonic() + timeout_s
         while not self._lost and _can_read(self._connection, deadline - time.monotonic()):
             self._receive()
@@ -222,10 +235,8 @@ class Launcher:
     def _send(self, request: Request) -> None:
         if self._lost:
             return
-        try:
+        with contextlib.suppress(OSError):  # the loss is found when what it still had to say has been read
             self._connection.sendall(encode(request))
-        except OSError:
-            self._lose()
 
     def _wait(
         self, wanted: Callable[[StoreOpened | StoreMet | StoreFailed], bool], timeout_s: float
@@ -301,10 +312,8 @@ def _socket_path(spec: TemplateSpec) -> Path:
 def _safe_directory(name: str) -> Path:
     """Make the folder, or check that nobody else can put a socket there: /tmp is everyone's."""
     directory = Path(name)
-    try:
+    with contextlib.suppress(FileExistsError):
         directory.mkdir(mode=0o700, parents=True)
-    except FileExistsError:
-        pass
     found = directory.lstat()
     if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid() or stat.S_IMODE(found.st_mode) & 0o077:
         raise Unusable(
@@ -374,7 +383,7 @@ def _stamp(path: str) -> list[str | int]:
 
 
 def _place() -> list[object]:
-    """Return what a forked process inherits and a new one would get from its starter: they must be equal to share a template.
+    """Return what a fork inherits and a new process would get from its starter: equal, where a template is shared.
 
     A rank of one Slurm job must not live in another's cgroup, nor one of a network namespace outside of it.
     """

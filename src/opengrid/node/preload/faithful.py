@@ -6,7 +6,8 @@ import os
 import re
 from collections.abc import Collection, Iterable, Mapping
 
-#: Variables that Python, the C library, OpenMP, BLAS, torch and friends read while they load, which a fork is too late for.
+#: Variables that Python, the C library, OpenMP, BLAS, torch and friends read while they load, which a fork is too
+#: late for.
 _READ_WHILE_LOADING = re.compile(
     r"LD_|PYTHON|GLIBC_TUNABLES|MALLOC_|KMP_|GOMP_|OMP_|MKL_|OPENBLAS_|GOTO_|BLIS_|NUMEXPR_|NPY_|NUMPY_|ATEN_"
     r"|TORCH|PYTORCH|TRITON_|TQDM_|MPL"
@@ -20,9 +21,9 @@ _READ_LATE = re.compile(
 
 
 def variable_read_too_early(environment: Mapping[str, str]) -> str | None:
-    """Return the reason why a rank with this environment must not be forked, or None. Pure; names the variable, not its value.
+    """Return the reason why a rank with this environment must not be forked, or None.
 
-    A plan can ask this before anything runs; the launcher asks it for every rank.
+    Pure; names the variable, not its value. A plan can ask before anything runs; the launcher asks for every rank.
     """
     for name in sorted(environment):
         if _READ_WHILE_LOADING.match(name) and not _READ_LATE.match(name):
@@ -44,7 +45,9 @@ def shadowed_module(folders: Iterable[str], loaded: Collection[str]) -> str | No
     return None
 
 
-def first_folders(environment: Mapping[str, str], directory: str, script_folder: str | None, overlay: str | None) -> list[str]:
+def first_folders(
+    environment: Mapping[str, str], directory: str, script_folder: str | None, overlay: str | None
+) -> list[str]:
     """Return the folders that come before the standard library in sys.path, and the overlay."""
     paths = [p for p in environment.get("PYTHONPATH", "").split(os.pathsep) if p]
     folders = [script_folder or directory, *paths, *([overlay] if overlay else [])]
@@ -62,5 +65,9 @@ def _importable(folder: str) -> set[str]:
             found = list(entries)
     except OSError:
         return set()
-    modules = {e.name.partition(".")[0] for e in found if e.name.endswith((".py", ".so")) and not e.name.startswith(".")}
-    return modules | {e.name for e in found if "." not in e.name and os.path.isfile(os.path.join(e.path, "__init__.py"))}
+    modules = {
+        e.name.partition(".")[0] for e in found if e.name.endswith((".py", ".so")) and not e.name.startswith(".")
+    }
+    return modules | {
+        e.name for e in found if "." not in e.name and os.path.isfile(os.path.join(e.path, "__init__.py"))
+    }

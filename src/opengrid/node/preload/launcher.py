@@ -1,7 +1,7 @@
-"""The launcher: forked from the template for one agent; forks, reaps and reports that agent's ranks, and ends them with it.
+"""The launcher: forked from the template for one agent; forks, reaps, reports and ends that agent's ranks.
 
-One thread, one loop. It imports nothing, computes nothing and opens no thread, so that every fork of it is as clean as the
-template. When the agent's end of the socket closes, for whatever reason, nothing below the launcher survives.
+One thread, one loop. It imports nothing, computes nothing and opens no thread, so that every fork of it is as clean
+as the template. When the agent's end of the socket closes, for whatever reason, nothing below the launcher survives.
 """
 
 from __future__ import annotations
@@ -158,7 +158,13 @@ class Launcher:
         reasons: dict[tuple[str, ...], str] = {}
         for start in starts:
             reason = self._reason_to_exec(start, reasons)
-            pid = self._fork()
+            try:
+                pid = self._fork()
+            except OSError as error:  # too many processes, no memory
+                print(f"grid launcher: rank {start.rank}: {error}", file=sys.stderr, flush=True)
+                failed = RankExited(rank=start.rank, pid=0, exit_code=rank_entry.CANNOT_START, at_ns=time.time_ns())
+                self._send(failed)
+                continue
             if pid == 0:
                 self._leave()
                 return rank_entry.child(start, reason, self._preloaded.program, self._preloaded.environment, self._pid)
@@ -199,9 +205,12 @@ class Launcher:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
-        if pid != 0:
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        pid = -1
+        try:
+            pid = os.fork()
+        finally:
+            if pid != 0:
+                signal.pthread_sigmask(signal.SIG_SETMASK, ())
         return pid
 
     def _leave(self) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import socket
 from dataclasses import dataclass
-from typing import Literal, Union, cast
+from typing import Literal, cast
 
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.spec import Program
@@ -75,12 +75,12 @@ class DumpStacks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Clear:
-    """Kill everything below the launcher but the store, processes that ranks left behind included; answered by Cleared."""
+    """Kill everything below the launcher but the store, with what ranks left behind; answered by Cleared."""
 
     kind: Literal["clear"] = "clear"
 
 
-Request = Union[StartRanks, OpenStore, AskMet, SignalRanks, DumpStacks, Clear]
+Request = StartRanks | OpenStore | AskMet | SignalRanks | DumpStacks | Clear
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,7 +150,8 @@ class Cleared:
     at_ns: int
 
 
-Reply = Union[LauncherReady, RankStarted, RankExited, StoreOpened, StoreFailed, StoreMet, Cleared]
+Reply = LauncherReady | RankStarted | RankExited | StoreOpened | StoreFailed | StoreMet | Cleared
+
 
 def encode(message: Request | Reply) -> bytes:
     """Return the line of one message. Pure ASCII: undecodable bytes of the environment survive as lone surrogates."""

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
 from datetime import timedelta
+from typing import Any
 
 from opengrid.node import spawn
 from opengrid.node.preload.messages import OpenStore, Reply, StoreFailed, StoreMet, StoreOpened, encode
@@ -21,9 +23,9 @@ def serve_store(connection: socket.socket, request: OpenStore) -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)  # ended by its launcher alone, after the ranks
     try:
         # Preloaded in a template; a template without torch loads it here, for whatever its ranks may be.
-        from torch.distributed import TCPStore  # pyright: ignore[reportMissingImports, reportUnknownVariableType]
+        distributed: Any = importlib.import_module("torch.distributed")
 
-        store = TCPStore(  # pyright: ignore[reportUnknownVariableType]
+        store = distributed.TCPStore(
             request.address,
             0,
             is_master=True,
@@ -31,11 +33,11 @@ def serve_store(connection: socket.socket, request: OpenStore) -> None:
             multi_tenant=True,
             timeout=timedelta(seconds=request.timeout_s),
         )
-        before = int(store.num_keys())  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-        _say(connection, StoreOpened(port=int(store.port)))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+        before = int(store.num_keys())
+        _say(connection, StoreOpened(port=int(store.port)))
         while connection.recv(1):
-            _say(connection, StoreMet(met=int(store.num_keys()) > before))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    except Exception as error:  # the edge of a process: whatever torch raises is reported to the agent
+            _say(connection, StoreMet(met=int(store.num_keys()) > before))
+    except Exception as error:  # noqa: BLE001  the edge of a process: whatever torch raises is reported to the agent
         _say(connection, StoreFailed(message=f"{type(error).__name__}: {error}"))
     os._exit(0)
 

@@ -1,12 +1,13 @@
 """The template: a detached process that has imported torch and does nothing but fork launchers.
 
-It runs no tensor operation, starts no thread and makes no CUDA call: none of them survives a fork. Its death costs the next
-start a second, never a running rank.
+It runs no tensor operation, starts no thread and makes no CUDA call: none of them survives a fork. Its death costs
+the next start a second, never a running rank.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import gc
 import importlib
 import os
@@ -34,9 +35,10 @@ class Preloaded:
 
 
 def template_main(arguments: list[str]) -> int:
-    """`template SOCKET MODULES --idle_s S --lock_fd N`: detach, import the modules, listen, fork launchers; never returns.
+    """`template SOCKET MODULES --idle_s S --lock_fd N`: detach, import, listen, fork launchers; never returns.
 
-    The caller's process ends at once with 0. The lock is released when the socket listens, or when the template has failed.
+    The caller's process ends at once with 0. The lock is released when the socket listens, or when the template has
+    failed.
     """
     parser = argparse.ArgumentParser(prog="template")
     parser.add_argument("socket")
@@ -63,10 +65,10 @@ def preload(modules: list[str]) -> Preloaded:
     for name in modules:
         try:
             importlib.import_module(name)
-        except Exception as error:  # a broken package may raise anything; the script's own import will show it
+        except Exception as error:  # noqa: BLE001  a broken package may raise anything; the script's own import will show it
             missing[name] = f"{type(error).__name__}: {error}"
-    # Lightning's PYTORCH_NVML_BASED_CUDA_CHECK, for one: without it, asking for GPUs initialises CUDA and breaks later forks.
-    # Paths are left to each rank: they come from this process's TMPDIR and HOME.
+    # Lightning's PYTORCH_NVML_BASED_CUDA_CHECK, for one: without it, asking for GPUs initialises CUDA and breaks
+    # later forks. Paths are left to each rank: they come from this process's TMPDIR and HOME.
     changed = {k: v for k, v in os.environ.items() if before.get(k) != v and "/" not in v}
     gc.collect()
     gc.freeze()  # what is inherited is never looked at by a child's collector, so its pages stay shared
@@ -128,11 +130,18 @@ class Template:
         signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
         sys.stdout.flush()
         sys.stderr.flush()
-        pid = os.fork()
+        try:
+            pid = os.fork()
+        except (
+            OSError
+        ) as error:  # too many processes, no memory: the client sees the end of the connection, and tries again
+            print(f"grid template: {error}", file=sys.stderr, flush=True)
+            pid = None
         if pid == 0:
             return self._become_launcher(connection)
         signal.pthread_sigmask(signal.SIG_SETMASK, ())
-        self._launchers.add(pid)
+        if pid is not None:
+            self._launchers.add(pid)
         connection.close()
         return None
 
@@ -173,12 +182,10 @@ def peer(connection: socket.socket) -> tuple[int, int]:
 
 
 def _listen(path: str) -> socket.socket:
-    """Bind the socket. Only the holder of the lock comes here, and only when nobody answered: what lies there is stale."""
+    """Bind the socket. Only the lock's holder comes here, and only when nobody answered: what lies there is stale."""
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    try:
+    with contextlib.suppress(FileNotFoundError):
         os.unlink(path)
-    except FileNotFoundError:
-        pass
     listener.bind(path)
     listener.listen(128)
     listener.setblocking(False)
