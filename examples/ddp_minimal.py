@@ -1,7 +1,7 @@
 """Fit y = 3x + 2 on all ranks together: the least that a torch.distributed script needs, without any framework.
 
-    torchrun --nproc_per_node 4 ddp_minimal.py
-    grid run --framework torch --instance_type 4_v100_16gb --gpus 8 ddp_minimal.py
+torchrun --nproc_per_node 4 ddp_minimal.py
+grid run --framework torch --instance_type 4_v100_16gb --gpus 8 ddp_minimal.py
 """
 
 import os
