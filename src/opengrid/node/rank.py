@@ -198,9 +198,8 @@ def _reseed() -> None:
     if numpy_random is not None:
         cast(Any, numpy_random).seed()
     if torch is not None:
-        cast(
-            Any, torch
-        ).default_generator.seed()  # not torch.seed(): a fresh process's CUDA generators have a fixed seed
+        # Not torch.seed(): a fresh process's CUDA generators have a fixed seed.
+        cast(Any, torch).default_generator.seed()
 
 
 def _set_threads(text: str) -> None:

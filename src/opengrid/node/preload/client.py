@@ -85,9 +85,7 @@ class TemplateSpec:
     python: str  #: the user's interpreter
     program: str  #: our zipapp, or a folder with `__main__.py`; it must never be changed under a running template
     preload: tuple[str, ...]  #: modules to import; () for programs that are no Python, or need no torch
-    site_packages: tuple[
-        str, ...
-    ] = ()  #: folders of the interpreter (see probe): an installation there makes a new template
+    site_packages: tuple[str, ...] = ()  #: folders of the interpreter (see probe); an installation changes the template
     idle_s: float = 900.0  #: it ends after this long without a launcher
     directory: str = field(default_factory=default_directory)  #: for socket, lock, log; short, on this host
 
