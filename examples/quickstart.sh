@@ -7,7 +7,7 @@ bin=$(cd "${1:-$(dirname "$0")/../.venv/bin}" && pwd)
 cd "$(dirname "$0")"
 unset VIRTUAL_ENV CONDA_PREFIX # the ranks shall use FOLDER's python, whatever this shell has activated
 
-say() { printf '\n\033[1m$ %s\033[0m\n' "$*"; }
+say() { printf '\n$ %s\n' "$*"; }
 
 # The newest usable version of the data, or nothing.
 data_version() {
@@ -48,7 +48,7 @@ The training succeeded. Go on from here:
 
   grid status $experiment            what happened, and when
   grid logs $experiment -t           what all ranks wrote
-  grid run --gpus 4 --framework torch ddp_minimal.py
+  grid run --instance_type 4_v100_16gb --framework torch --gpus 8 ddp_minimal.py
 
   the four sizes, from one node to eight:
   grid run --instance_type 4_v100_16gb --framework lightning --gpus 4  torch_elastic_vae.py --gpus 4  --data_path grid:stl10:$version --num_nodes 1
