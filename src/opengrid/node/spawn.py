@@ -118,12 +118,6 @@ def descendants(roots: Collection[int], table: dict[int, Process]) -> set[int]:
     return found - set(roots)
 
 
-def cpu_seconds(sessions: Collection[int]) -> float:
-    """Return the CPU time of all living processes of these sessions, with what their reaped children took."""
-    members = [p.pid for p in processes().values() if p.session in sessions]
-    return sum(_cpu_ticks(pid) for pid in members) / os.sysconf("SC_CLK_TCK")
-
-
 def kill_sessions(ids: Collection[int]) -> None:
     """SIGKILL every process of these sessions and every descendant of one, wherever it moved. One pass, no waiting."""
     table = processes()
@@ -175,14 +169,6 @@ def sweep(sessions: Iterable[Session], *, timeout_s: float = 10.0) -> set[int]:
         for pid in left:
             kill(pid, signal.SIGKILL)
         time.sleep(0.005)
-
-
-def _cpu_ticks(pid: int) -> int:
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:  # ended meanwhile
-        return 0
-    return sum(int(field) for field in fields[11:15])
 
 
 def _is_ours(member: Process, start_time: int, table: dict[int, Process]) -> bool:
