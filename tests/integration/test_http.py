@@ -53,7 +53,8 @@ class _Handler(BaseHTTPRequestHandler):
     def do_PUT(self) -> None:
         self._answer(201, self.rfile.read(int(self.headers["Content-Length"]))[::-1])
 
-    do_POST = do_PUT
+    def do_POST(self) -> None:
+        self.do_PUT()
 
     def log_message(self, format: str, *args: object) -> None:
         pass
@@ -136,7 +137,7 @@ def test_an_answer_cut_short_is_no_answer(http: Http) -> None:
 def test_nobody_there_and_nobody_answering_are_the_same_error() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        with pytest.raises(ServerUnreachable, match="did not answer within 0.1 s"):
+        with pytest.raises(ServerUnreachable, match="did not answer within"):
             Http(url, timeout_s=0.1).request("GET", "/")
     with pytest.raises(ServerUnreachable, match="refused"):
         Http(url).request("GET", "/")

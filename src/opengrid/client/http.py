@@ -5,7 +5,7 @@ from __future__ import annotations
 import json as json_text
 import os
 import socket
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -60,8 +60,9 @@ class Http:
     ) -> Response:
         """Send a request and return the whole answer.
 
-        `timeout_s` bounds every wait for the other side. Statuses in `accept` are answers too, not errors. A body from a file
-        is sent from its current position. What may be repeated is sent again once when a kept-alive connection proves dead.
+        `timeout_s` bounds every wait for the other side. Statuses in `accept` are answers too, not errors. A body from
+        a file is sent from its current position. What may be repeated is sent again once when a kept-alive connection
+        proves dead.
         """
         send = _Request(method, self._target(path, query), self._headers(headers, json), _encoded(body, json))
         timeout_s = self._timeout_s if timeout_s is None else timeout_s
@@ -90,7 +91,7 @@ class Http:
         query: Mapping[str, str | int | None] | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
-    ) -> Iterator[Iterator[bytes]]:
+    ) -> Generator[Iterator[bytes]]:
         """Send a request without body on a connection of its own; yield the answer's blocks as they arrive.
 
         `timeout_s` bounds the silence between blocks; None waits for ever.
@@ -143,7 +144,7 @@ class Http:
             yield from connection.blocks(head)
 
     @contextmanager
-    def _as_grid_errors(self, timeout_s: float | None) -> Iterator[None]:
+    def _as_grid_errors(self, timeout_s: float | None) -> Generator[None]:
         try:
             yield
         except TimeoutError as error:

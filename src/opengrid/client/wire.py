@@ -1,7 +1,7 @@
 """HTTP/1.1 over one socket, as far as a client of our own server needs it.
 
-Not http.client: importing that costs an agent 25 ms and 3 MB for mail headers and TLS, and there is an agent per machine
-(per simulated machine on a laptop). TLS is imported when an address asks for it.
+Not http.client: importing that costs an agent 25 ms and 3 MB for mail headers and TLS, and there is an agent per
+machine (per simulated machine on a laptop). TLS is imported when an address asks for it.
 """
 
 from __future__ import annotations

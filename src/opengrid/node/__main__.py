@@ -1,0 +1,36 @@
+"""What our zipapp does: `agent`, `template`, `launcher`, `rank`, `probe`, `sweep`. Each imports only what it needs."""
+
+from __future__ import annotations
+
+import sys
+
+
+def main(arguments: list[str]) -> int:
+    """Run one subcommand; return its exit code."""
+    command, *rest = arguments or [""]
+    if command == "agent":
+        from opengrid.node.start import agent_main
+
+        return agent_main(rest)
+    if command == "template":
+        from opengrid.node.preload.template import template_main
+
+        return template_main(rest)
+    if command == "rank":
+        from opengrid.node.rank import rank_main
+
+        return rank_main(rest)
+    if command == "probe":
+        from opengrid.node.probe import probe_main
+
+        return probe_main(rest)
+    if command == "sweep":
+        from opengrid.node.spawn import sweep_main
+
+        return sweep_main(rest)
+    print(f"no such command: {command!r}; one of agent, template, rank, probe, sweep", file=sys.stderr)
+    return 2
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

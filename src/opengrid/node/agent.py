@@ -1,0 +1,301 @@
+"""The agent: one process per machine that makes the machine what the server wants it to be, and tells what happened.
+
+One loop, in the main thread. It waits for news (the desired state, what happened to ranks, what its threads have
+finished), asks `next_step` what to do, and does it. Threads poll, send facts, ship logs and make folders; they only put
+news into the inbox.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import select
+import shutil
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from opengrid.core.errors import GridError
+from opengrid.core.protocol import Assignment, Broken, Desired, Ended, Exited, Fact, Phase, Prepared, Released, Stop
+from opengrid.node.clock import ServerClock
+from opengrid.node.identity import Places
+from opengrid.node.link import Channel, Link, ServerAddress
+from opengrid.node.logs import LogShipper
+from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
+from opengrid.node.preload.client import TemplateSpec
+from opengrid.node.ranks import Ranks
+from opengrid.node.readying import Failed, Ready, make_ready
+from opengrid.node.steps import AskToEnd, Clear, Own, Prepare, Skip, Stage, Start, Step, next_step
+
+#: How an agent that has lost its server ends ranks that make no progress.
+_ORPHANS_STOP = Stop(terminate=True, grace_s=15.0)
+
+EXIT_RELEASED, EXIT_SUPERSEDED, EXIT_ORPHANED, EXIT_CRASHED = 0, 4, 3, 70
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """What does not come with the assignment."""
+
+    address: str  #: where other machines reach this one
+    template: Callable[[Assignment], TemplateSpec]  #: where ranks are forked from
+    log: Callable[[str], None]
+    limits: OrphanLimits = field(default_factory=OrphanLimits)
+
+
+@dataclass(frozen=True, slots=True)
+class _Superseded:
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Drained:
+    pass
+
+
+@dataclass(frozen=True, slots=True)
+class _Crashed:
+    message: str
+
+
+_News = Desired | Ready | Failed | _Superseded | _Drained | _Crashed
+
+
+class _Inbox:
+    """News from other threads, with a descriptor to wait on."""
+
+    def __init__(self) -> None:
+        self._news: deque[_News] = deque()
+        self._reader, self._writer = os.pipe()
+        os.set_blocking(self._reader, False)
+        os.set_blocking(self._writer, False)
+
+    def fileno(self) -> int:
+        return self._reader
+
+    def put(self, news: _News | None = None) -> None:
+        """Add news, or only wake the loop."""
+        if news is not None:
+            self._news.append(news)
+        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
+            os.write(self._writer, b".")
+
+    def take(self) -> list[_News]:
+        with contextlib.suppress(BlockingIOError):
+            while os.read(self._reader, 4096):
+                pass
+        return [self._news.popleft() for _ in range(len(self._news))]
+
+
+class Agent:
+    """One machine of one attempt, from hello to release."""
+
+    def __init__(
+        self,
+        assignment: Assignment,
+        files: Places,
+        address: ServerAddress,
+        session: str,
+        clock: ServerClock,
+        settings: Settings,
+    ) -> None:
+        self._assignment, self._files, self._settings, self._log = assignment, files, settings, settings.log
+        self._inbox = _Inbox()
+        self._channel = Channel(address, session)  # of the thread that makes ready
+        self._link = Link(
+            address,
+            session,
+            clock,
+            on_desired=self._inbox.put,
+            on_superseded=self._on_superseded,
+            on_acknowledged=self._inbox.put,
+            log=self._log,
+        )
+        self._logs = LogShipper(
+            Channel(address, session),
+            clock,
+            on_drained=lambda: self._inbox.put(_Drained()),
+            on_superseded=self._on_superseded,
+            log=self._log,
+        )
+        self._ranks = Ranks(
+            assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
+        )
+        self._orphan = OrphanWatch(settings.limits)
+        self._desired = Desired(version=0, generation=0, phase=Phase.WAIT)
+        self._own = Own()
+        self._is_orphaned = False
+        self._is_released_told = False
+        self._judge_at = 0.0
+        self._exit_code: int | None = None
+
+    def run(self) -> int:
+        """Work until released, superseded or given up; return the exit code. Nothing of the ranks is left then."""
+        threading.excepthook = lambda crash: self._inbox.put(_Crashed(f"{crash.thread}: {crash.exc_value!r}"))
+        self._link.start()
+        self._logs.start()
+        try:
+            while self._exit_code is None:
+                for news in self._inbox.take():
+                    self._take(news)
+                for fact in self._ranks.hear():
+                    self._tell(fact)
+                self._judge()
+                if not self._go_on():
+                    self._wait()
+        finally:
+            self._leave()
+        return self._exit_code
+
+    def _take(self, news: _News) -> None:
+        if isinstance(news, Desired):
+            self._desired = news
+            self._logs.set_interval(news.flush_interval_s)
+        elif isinstance(news, Ready):
+            self._ready(news)
+        elif isinstance(news, Failed):
+            self._tell(Broken(generation=news.generation, message=news.message))
+        elif isinstance(news, _Drained):
+            self._is_released_told = True
+            self._link.tell(Released())
+        elif isinstance(news, _Superseded):
+            self._log(f"superseded: {news.message}")
+            self._exit_code = EXIT_SUPERSEDED
+        else:
+            self._log(f"a thread of the agent failed: {news.message}")
+            self._exit_code = EXIT_CRASHED
+
+    def _tell(self, fact: Fact) -> None:
+        """Send a fact, and take it in."""
+        if isinstance(fact, Exited):
+            self._own = dataclasses.replace(self._own, living=self._ranks.living)
+        elif isinstance(fact, Ended):
+            self._own = Own(generation=fact.generation)
+        elif isinstance(fact, Broken):
+            self._log(f"generation {fact.generation} cannot run here: {fact.message}")
+            self._own = Own(generation=fact.generation)
+        self._link.tell(fact)
+        self._logs.flush()
+
+    def _go_on(self) -> bool:
+        """Do what comes next; return whether there was anything to do."""
+        if self._is_released_told and not self._link.has_pending:
+            self._exit_code = EXIT_RELEASED
+        if self._exit_code is not None:
+            return True
+        step = next_step(self._own, self._wanted(), time.monotonic())
+        if step is None:
+            return False
+        self._log(f"generation {self._own.generation}, {self._own.stage.value}: {step}")
+        self._do(step)
+        return True
+
+    def _wanted(self) -> Desired:
+        if not self._is_orphaned or self._desired.phase is Phase.RELEASED:
+            return self._desired
+        return Desired(version=0, generation=self._own.generation, phase=Phase.STOP, stop=_ORPHANS_STOP)
+
+    def _do(self, step: Step) -> None:
+        if isinstance(step, Prepare):
+            self._prepare(step.generation)
+        elif isinstance(step, Start):
+            self._start()
+        elif isinstance(step, AskToEnd):
+            self._own = dataclasses.replace(self._own, asked=step.stop, kill_at=step.kill_at)
+            if step.stop.terminate:
+                self._ranks.ask_to_end()
+        elif isinstance(step, Clear):
+            self._own = dataclasses.replace(self._own, stage=Stage.CLEARING)
+            self._ranks.clear()
+        elif isinstance(step, Skip):
+            self._tell(Ended(generation=step.generation))
+        else:
+            self._own = dataclasses.replace(self._own, stage=Stage.RELEASING)
+            self._logs.drain()
+
+    def _prepare(self, generation: int) -> None:
+        self._own = Own(generation=generation, stage=Stage.PREPARING)
+        self._is_orphaned = False
+        launcher = self._ranks.launcher
+
+        def work() -> None:
+            ready = make_ready(
+                generation,
+                self._assignment,
+                launcher,
+                template=self._settings.template,
+                channel=self._channel,
+                scratch=self._files.spool,
+            )
+            self._inbox.put(ready)
+
+        threading.Thread(target=work, name="prepare", daemon=True).start()
+
+    def _ready(self, ready: Ready) -> None:
+        if self._own.stage is not Stage.PREPARING:
+            ready.launcher.close()  # released meanwhile
+            return
+        try:
+            port = self._ranks.open(ready.generation, ready.launcher)
+        except GridError as error:
+            self._tell(Broken(generation=ready.generation, message=error.message))
+            return
+        except OSError as error:
+            self._tell(Broken(generation=ready.generation, message=f"no port for the ranks to meet: {error.strerror}"))
+            return
+        self._own = dataclasses.replace(self._own, stage=Stage.PREPARED)
+        self._tell(
+            Prepared(generation=ready.generation, store_port=port, launch=ready.launch, launch_reason=ready.reason)
+        )
+
+    def _start(self) -> None:
+        desired = self._desired
+        try:
+            streams = self._ranks.start(store_address=desired.store_address, store_port=desired.store_port)
+        except (GridError, OSError) as error:
+            self._tell(Broken(generation=self._own.generation, message=f"cannot start ranks: {error}"))
+            return
+        self._logs.add(streams)
+        self._own = dataclasses.replace(self._own, stage=Stage.RUNNING, living=self._ranks.living)
+
+    def _judge(self) -> None:
+        """Every few seconds: go on without a server only while that makes sense."""
+        now, limits = time.monotonic(), self._settings.limits
+        if now < self._judge_at:
+            return
+        self._judge_at = now + min(5.0, limits.stuck_s / 4)
+        away_since = self._link.away_since
+        verdict = self._orphan.judge(
+            now=now,
+            away_since=away_since,
+            living=self._ranks.living,
+            log_bytes=self._logs.bytes_seen() if away_since is not None else 0,
+            cpu_s=self._ranks.cpu_seconds() if away_since is not None else 0.0,
+        )
+        if verdict is Verdict.END_RANKS and not self._is_orphaned:
+            self._log(f"no server, and no progress of the ranks for {limits.stuck_s:g} s: ending them")
+            self._is_orphaned = True
+        elif verdict is Verdict.GIVE_UP:
+            self._log(f"no server for {limits.away_s:g} s: giving up; what it does not have is in {self._files.spool}")
+            self._exit_code = EXIT_ORPHANED
+
+    def _wait(self) -> None:
+        poll = select.poll()
+        poll.register(self._inbox, select.POLLIN)
+        if self._ranks.launcher is not None:
+            poll.register(self._ranks.launcher, select.POLLIN)
+        until = min(self._judge_at, self._own.kill_at or self._judge_at)
+        poll.poll(max(0.0, until - time.monotonic()) * 1000)
+
+    def _leave(self) -> None:
+        self._link.stop()
+        self._logs.stop()
+        self._ranks.close()
+        if self._exit_code in (EXIT_RELEASED, EXIT_SUPERSEDED):
+            shutil.rmtree(self._files.spool, ignore_errors=True)
+
+    def _on_superseded(self, message: str) -> None:
+        self._inbox.put(_Superseded(message))

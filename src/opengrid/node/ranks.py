@@ -1,0 +1,216 @@
+"""The ranks of this machine, started, watched and ended through the launcher; what happens comes out as facts."""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable
+from enum import Enum
+from pathlib import Path
+
+from opengrid.core.protocol import Assignment, Broken, Ended, Exited, Fact, Started
+from opengrid.node import spawn
+from opengrid.node.generation import Files, places, rank_starts, start_directory
+from opengrid.node.logs import Stream, make_streams
+from opengrid.node.network import ReservedPort
+from opengrid.node.outcome import Outcome, read_outcome
+from opengrid.node.preload.client import Event, Launcher, PreloadFailed
+from opengrid.node.preload.messages import Cleared, RankExited, RankStarted, StoreFailed
+from opengrid.node.program import needs_store
+from opengrid.node.progress import cpu_seconds
+
+
+class _Stage(Enum):
+    NOTHING = "nothing"  #: of any generation is left
+    OPEN = "open"  #: a generation may start
+    STARTED = "started"
+    CLEARING = "clearing"
+
+
+class Ranks:
+    """One generation after the other on one machine.
+
+    Every generation that was opened ends with exactly one Ended or Broken, after an Exited for every rank started.
+    """
+
+    def __init__(
+        self, assignment: Assignment, *, address: str, spool: Path, sessions: Path, log: Callable[[str], None]
+    ) -> None:
+        self.launcher: Launcher | None = None
+        self._assignment, self._address, self._log = assignment, address, log
+        self._spool, self._sessions_file = spool, sessions
+        self._places = {place.rank: place for place in places(assignment)}
+        self._stage = _Stage.NOTHING
+        self._generation = 0
+        self._has_ranks = False  #: of this generation, dead ones too
+        self._port: ReservedPort | None = None
+        self._has_store = False
+        self._met: bool | None = None
+        self._started: dict[int, RankStarted] = {}
+        self._exited: set[int] = set()
+
+    @property
+    def living(self) -> int:
+        """Number of ranks that were started, or are being started, and have not exited."""
+        return len(self._places) - len(self._exited) if self._has_ranks else 0
+
+    def cpu_seconds(self) -> float:
+        """Return the processor time that the sessions of this generation's ranks have used so far."""
+        return cpu_seconds({event.pid for event in self._started.values()})
+
+    def open(self, generation: int, launcher: Launcher) -> int | None:
+        """Make a generation ready to start; return the port where its ranks meet, on machine 0.
+
+        That is a store's, or a free one for programs that open their own. Raises PreloadFailed or OSError.
+        """
+        self.launcher, self._generation = launcher, generation
+        self._started, self._exited, self._has_ranks, self._met, self._has_store = {}, set(), False, None, False
+        port = self._open_port(launcher) if self._assignment.machine == 0 else None
+        self._stage = _Stage.OPEN
+        return port
+
+    def _open_port(self, launcher: Launcher) -> int:
+        if not needs_store(self._assignment.program, self._assignment.framework):
+            self._port = ReservedPort(self._address)
+            return self._port.port
+        port = launcher.open_store(self._address, f"grid {self._assignment.experiment} store")
+        self._has_store = True
+        return port
+
+    def start(self, *, store_address: str | None, store_port: int | None) -> list[Stream]:
+        """Start all ranks of this machine; return their output. OSError when the files for it cannot be made."""
+        if self.launcher is None:
+            raise PreloadFailed("the launcher is gone")
+        files = self._files()
+        streams = make_streams(files.folder, self._generation, self._places)
+        starts = rank_starts(
+            self._assignment, self._generation, files, store_address=store_address, store_port=store_port
+        )
+        self._let_port_go()
+        self._stage, self._has_ranks = _Stage.STARTED, True
+        self.launcher.start(starts)
+        return streams
+
+    def ask_to_end(self) -> None:
+        """Send SIGTERM to all ranks at once."""
+        if self.launcher is not None:
+            self.launcher.signal(signal.SIGTERM)
+
+    def clear(self) -> None:
+        """Kill what is left of the generation; Ended follows when nothing is."""
+        self._let_port_go()
+        if self._stage is _Stage.STARTED:
+            self._met = self._ask_met()
+        self._stage = _Stage.CLEARING
+        if self.launcher is not None:
+            self.launcher.clear()
+
+    def _ask_met(self) -> bool | None:
+        """Return whether any rank ever connected to the store."""
+        if self.launcher is None or not self._has_store:
+            return None
+        try:
+            return self.launcher.store_met()
+        except PreloadFailed as error:
+            self._log(error.message)
+            return None
+
+    def hear(self) -> list[Fact]:
+        """Return what happened since the last call, without blocking."""
+        if self.launcher is None:
+            return []
+        return [fact for event in self.launcher.events() for fact in self._facts_of(event)]
+
+    def _facts_of(self, event: Event) -> list[Fact]:
+        if isinstance(event, RankStarted):
+            return self._rank_started(event)
+        if isinstance(event, RankExited):
+            return [self._exit(event.rank, event.exit_code, event.at_ns)]
+        if isinstance(event, Cleared):
+            return [self._end()]
+        if isinstance(event, StoreFailed):
+            return self._store_failed(event.message)
+        return self._launcher_lost()
+
+    def _rank_started(self, event: RankStarted) -> list[Fact]:
+        self._started[event.rank] = event
+        if event.reason:
+            self._log(f"rank {event.rank} is an ordinary process: {event.reason}")
+        if len(self._started) < len(self._places):
+            return []
+        spawn.write_sessions(self._sessions_file, self._sessions())
+        at_ns = max(started.at_ns for started in self._started.values())
+        pids = {str(rank): started.pid for rank, started in self._started.items()}
+        return [Started(generation=self._generation, at_ns=at_ns, pids=pids)]
+
+    def _exit(self, rank: int, exit_code: int, at_ns: int, outcome: Outcome | None = None) -> Exited:
+        self._exited.add(rank)
+        self._log(f"rank {rank} exited with {exit_code}")
+        outcome = outcome or (self._outcome(rank) if exit_code != 0 else Outcome())
+        return Exited(
+            generation=self._generation,
+            rank=rank,
+            exit_code=exit_code,
+            at_ns=at_ns,
+            exception=outcome.exception,
+            frame=outcome.frame,
+            log_tail=outcome.log_tail,
+        )
+
+    def _outcome(self, rank: int) -> Outcome:
+        files, directory = self._files(), start_directory(self._assignment, self._places[rank].node)
+        return read_outcome(files.error(rank), files.stream(rank, "stderr"), files.stream(rank, "stdout"), directory)
+
+    def _end(self) -> Ended:
+        self._stage = _Stage.NOTHING
+        self._sessions_file.unlink(missing_ok=True)
+        return Ended(generation=self._generation, met=self._met)
+
+    def _store_failed(self, message: str) -> list[Fact]:
+        self._log(f"the rendezvous store: {message}")
+        self._has_store = False
+        if self._stage is not _Stage.OPEN:
+            return []  # its ranks will fail of it, and say so
+        self._stage = _Stage.NOTHING
+        return [Broken(generation=self._generation, message=f"the rendezvous store died before any rank: {message}")]
+
+    def _launcher_lost(self) -> list[Fact]:
+        """End what the launcher left behind. The next generation gets another one."""
+        self._log("the launcher is gone")
+        stage, name = self._stage, f"the launcher of machine {self._assignment.machine}"
+        self._forget_launcher()
+        if stage is _Stage.OPEN:
+            self._stage = _Stage.NOTHING
+            return [Broken(generation=self._generation, message=f"{name} died before any rank was started")]
+        if stage is _Stage.NOTHING:
+            return []
+        lost = set(self._places) - self._exited if self._has_ranks else set[int]()
+        outcome = Outcome(log_tail=f"{name} died, and its ranks were killed with it")
+        exits = [self._exit(rank, -signal.SIGKILL, time.time_ns(), outcome) for rank in sorted(lost)]
+        return [*exits, self._end()]
+
+    def close(self) -> None:
+        """End everything at once, and the launcher."""
+        self._let_port_go()
+        if self.launcher is not None:
+            self.launcher.close()
+        self._forget_launcher()
+        self._sessions_file.unlink(missing_ok=True)
+
+    def _forget_launcher(self) -> None:
+        if self.launcher is not None:
+            self.launcher.close(timeout_s=0.0)
+        self.launcher, self._has_store = None, False
+        spawn.sweep(self._sessions())
+
+    def _sessions(self) -> list[spawn.Session]:
+        boot_id = spawn.boot_id()
+        return [spawn.Session(id=s.pid, start_time=s.start_time, boot_id=boot_id) for s in self._started.values()]
+
+    def _files(self) -> Files:
+        return Files(folder=self._spool / str(self._generation))
+
+    def _let_port_go(self) -> None:
+        if self._port is not None:
+            self._port.close()
+            self._port = None

@@ -1,0 +1,124 @@
+"""What takes time before ranks can start, beside the agent's loop: work folders, a launcher from the template."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from opengrid.client.http import Http
+from opengrid.core.errors import GridError, Unusable
+from opengrid.core.protocol import Assignment
+from opengrid.core.spec import ProgramKind
+from opengrid.node import spawn
+from opengrid.node.generation import places, reason_for_processes, start_directory
+from opengrid.node.link import Channel
+from opengrid.node.preload.client import Launcher, TemplateSpec, connect_launcher
+from opengrid.node.workspace import make_folders
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Folders are there, and a launcher."""
+
+    generation: int
+    launcher: Launcher
+    launch: str  #: fork | exec
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """A generation cannot be prepared."""
+
+    generation: int
+    message: str
+
+
+def make_ready(
+    generation: int,
+    assignment: Assignment,
+    launcher: Launcher | None,
+    *,
+    template: Callable[[Assignment], TemplateSpec],
+    channel: Channel,
+    scratch: Path,
+) -> Ready | Failed:
+    """Make what is missing; `launcher` is the one from an earlier generation, if it lives. Blocks; never raises."""
+    try:
+        scratch.mkdir(parents=True, exist_ok=True)
+        make_folders(assignment, lambda digest, into: _fetch(channel, digest, into), scratch)
+        for place in places(assignment):
+            _check_directory(start_directory(assignment, place.node), assignment.directory)
+        how = "template warm"
+        if launcher is None:
+            launcher, how = _connect(template(assignment))
+        _check_imports(assignment, launcher)
+    except GridError as error:
+        return Failed(generation, f"{error.message} ({error.hint})" if error.hint else error.message)
+    except OSError as error:
+        return Failed(generation, f"{error.filename or 'the agent'}: {error.strerror or error}")
+    reason = reason_for_processes(assignment)
+    if reason:
+        return Ready(generation, launcher, "exec", f"{reason}: ranks are started as ordinary processes")
+    return Ready(generation, launcher, "fork", how)
+
+
+def template_spec(assignment: Assignment, program: str, directory: str | None, idle_s: float) -> TemplateSpec:
+    """Return which template the ranks come from; one with nothing preloaded for what is no Python or needs no torch."""
+    is_torch = assignment.framework.is_torch and assignment.program.kind is not ProgramKind.EXECUTABLE
+    python = assignment.python or sys.executable
+    spec = TemplateSpec(
+        python=python,
+        program=program,
+        preload=assignment.preload if is_torch else (),
+        site_packages=_site_packages(python) if is_torch else (),
+        idle_s=idle_s,
+    )
+    return spec if directory is None else dataclasses.replace(spec, directory=directory)
+
+
+def _site_packages(python: str) -> tuple[str, ...]:
+    """Return the interpreter's package folders by where they usually lie: asking it costs more than it is worth."""
+    prefix = Path(python).parent.parent
+    return tuple(sorted(str(folder) for folder in prefix.glob("lib/python3*/*-packages")))
+
+
+def _connect(spec: TemplateSpec) -> tuple[Launcher, str]:
+    asked_at = time.clock_gettime(time.CLOCK_BOOTTIME)
+    launcher = connect_launcher(spec)
+    took_s = time.clock_gettime(time.CLOCK_BOOTTIME) - asked_at
+    template = spawn.process(launcher.ready.template)
+    ticks = os.sysconf("SC_CLK_TCK")
+    is_new = template is not None and (template.start_time + 1) / ticks >= asked_at
+    return launcher, f"template made in {took_s:.1f} s" if is_new else "template warm"
+
+
+def _check_imports(assignment: Assignment, launcher: Launcher) -> None:
+    why = launcher.ready.missing.get("torch")
+    if why is not None:
+        raise Unusable(
+            f"{assignment.python} cannot import torch: {why}", hint="install torch there, or choose another --python"
+        )
+
+
+def _check_directory(directory: Path, name: str) -> None:
+    if not directory.is_dir():
+        raise Unusable(
+            f"the folder {name!r} in which the program starts is not in the bundle", hint="is it ignored by git?"
+        )
+
+
+def _fetch(channel: Channel, digest: str, into: Path) -> None:
+    """Bring a blob over HTTP, from the start again when the connection breaks; waits while the server is away."""
+
+    def download(http: Http) -> None:
+        with into.open("wb") as file, http.stream("GET", f"/agent/v1/blobs/{digest}", timeout_s=60) as blocks:
+            for block in blocks:
+                file.write(block)
+
+    channel.call_until_answered(download, timeout_s=float("inf"))

@@ -1,0 +1,102 @@
+"""`agent TICKET`: the agent's composition root. Takes the lock, says hello, runs the agent, ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+from urllib.parse import urlsplit
+
+import opengrid
+from opengrid.core.errors import GridError, ServerUnreachable
+from opengrid.core.protocol import PROTOCOL, Hello, Ticket
+from opengrid.node import spawn
+from opengrid.node.agent import Agent, Settings
+from opengrid.node.clock import ServerClock
+from opengrid.node.identity import places_of, read_ticket, take_lock
+from opengrid.node.link import ServerAddress, say_hello
+from opengrid.node.network import address_towards
+from opengrid.node.orphan import OrphanLimits
+from opengrid.node.readying import template_spec
+
+#: By then the ticket has expired.
+_HELLO_TIMEOUT_S = 600.0
+
+EXIT_REFUSED = 1
+
+
+def agent_main(arguments: list[str]) -> int:
+    """`agent TICKET [--away_s S] [--stuck_s S] [--templates FOLDER] [--template_idle_s S]`: be the agent.
+
+    Ends with 0 when released, and when another copy of this agent is at work.
+    """
+    path, options = Path(arguments[0]), dict(zip(arguments[1::2], arguments[2::2], strict=True))
+    ticket = read_ticket(path)
+    if ticket is None:
+        log(f"{path} has been used by another copy of this agent")
+        return 0
+    lock = take_lock(places_of(ticket).lock)
+    if lock is None:
+        return 0
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    spawn.set_title(f"grid agent {ticket.attempt_id} machine {ticket.machine}", "grid agent")
+    try:
+        code = _work(ticket, path, options)
+    except GridError as error:
+        log(f"{error.message} ({error.hint})" if error.hint else error.message)
+        code = EXIT_REFUSED
+    sys.stderr.flush()
+    os._exit(code)  # threads may hang in requests that nobody waits for; the lock goes with the process
+
+
+def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
+    address, clock = ServerAddress(ticket), ServerClock()
+    session = os.urandom(32).hex()
+    own_address = address_towards(_host(address))
+    hello = Hello(
+        protocol=PROTOCOL,
+        attempt_id=ticket.attempt_id,
+        machine=ticket.machine,
+        session=session,
+        hostname=socket.gethostname(),
+        address=own_address,
+        pid=os.getpid(),
+        boot_id=spawn.boot_id(),
+        now_ns=time.time_ns(),
+    )
+    assignment = say_hello(address, ticket, hello, clock, timeout_s=_HELLO_TIMEOUT_S)
+    path.unlink(missing_ok=True)
+    log(f"machine {ticket.machine} of {assignment.experiment}, attempt {assignment.attempt}")
+    program, templates = _program(), options.get("--templates")
+    idle_s = float(options.get("--template_idle_s", "900"))
+    settings = Settings(
+        address=own_address,
+        template=lambda assignment: template_spec(assignment, program, templates, idle_s),
+        log=log,
+        limits=OrphanLimits(
+            away_s=float(options.get("--away_s", "86400")), stuck_s=float(options.get("--stuck_s", "600"))
+        ),
+    )
+    return Agent(assignment, places_of(ticket), address, session, clock, settings).run()
+
+
+def log(message: str) -> None:
+    """Write a line about the agent's own doings, with the time; the engine keeps it."""
+    now = time.time()
+    stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now))
+    print(f"{stamp}.{int(now * 1000) % 1000:03d}Z {message}", file=sys.stderr, flush=True)
+
+
+def _host(address: ServerAddress) -> str:
+    try:
+        return urlsplit(address.url()).hostname or "127.0.0.1"
+    except ServerUnreachable:
+        return "127.0.0.1"  # its file is on this host, so it is too
+
+
+def _program() -> str:
+    """Return the zipapp (or folder) that this program runs from."""
+    return os.path.dirname(os.path.dirname(os.path.abspath(opengrid.__file__)))
