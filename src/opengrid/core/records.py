@@ -64,7 +64,8 @@ class GenerationPhase(str, Enum):
     ENDED = "ended"
 
 
-E, A = ExperimentState, AttemptState
+E = ExperimentState
+A = AttemptState
 
 #: Allowed moves of an experiment.
 EXPERIMENT_MOVES: dict[E, frozenset[E]] = {

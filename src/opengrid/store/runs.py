@@ -1,0 +1,276 @@
+"""Runs, their experiments, and what happened to them."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from difflib import get_close_matches
+
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Executable,
+    Table,
+    delete,
+    exists,
+    func,
+    insert,
+    select,
+    update,
+)
+
+from opengrid.core.errors import Conflict, NotFound
+from opengrid.core.names import split_experiment_name
+from opengrid.core.records import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
+from opengrid.store.tables import attempts, events, experiments, fields, runs
+
+_OPEN = [state for state in ExperimentState if not state.is_terminal]
+#: How many of the newest names are searched for one that resembles a name that does not exist.
+_SEARCHED = 1000
+
+
+class Runs:
+    """Runs and experiments in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def create(self, run: Run, members: Sequence[Experiment], now_us: int) -> None:
+        """Store a run with its experiments and their first events; Conflict when its name is taken."""
+        if self.taken(run.name):
+            raise Conflict(
+                f"there is already a run named {run.name}",
+                hint="choose another --name, or `grid delete run` the old one",
+                field="name",
+            )
+        self._connection.execute(
+            insert(runs).values(
+                id=run.id, name=run.name, user=run.user, spec=run.spec, plan=run.plan, created_us=run.created_us
+            )
+        )
+        if not members:
+            return
+        columns = [c.name for c in experiments.columns]
+        self._connection.execute(insert(experiments), [{c: getattr(e, c) for c in columns} for e in members])
+        self._note_all([_state_event(e, None, e.state, now_us=now_us, reason=e.reason) for e in members])
+
+    def find(self, name: str) -> Run:
+        """Return the run with this name; NotFound offers names like it."""
+        found = self._runs(select(runs).where(runs.c.name == name))
+        if not found:
+            close = self._names_like(name, runs)
+            raise NotFound(f"there is no run named {name!r}", hint=_offer(close, "see `grid history`"), field="run")
+        return found[0]
+
+    def find_by_id(self, id: str) -> Run:
+        """Return the run with this id, or raise NotFound."""
+        found = self._runs(select(runs).where(runs.c.id == id))
+        if not found:
+            raise NotFound(f"there is no run with the id {id!r}")
+        return found[0]
+
+    def taken(self, name: str) -> bool:
+        """Return whether a run has this name."""
+        return self._connection.execute(select(runs.c.id).where(runs.c.name == name)).first() is not None
+
+    def list(
+        self, *, active: bool | None = None, user: str | None = None, limit: int = 100, offset: int = 0
+    ) -> list[Run]:
+        """Return runs, newest first. Active ones have an experiment that has not ended."""
+        matching = select(runs).where(*_matching(active, user))
+        return self._runs(matching.order_by(runs.c.created_us.desc(), runs.c.id.desc()).limit(limit).offset(offset))
+
+    def count(self, *, active: bool | None = None, user: str | None = None) -> int:
+        """Return how many runs list() has in all."""
+        counted = select(func.count()).select_from(runs).where(*_matching(active, user))
+        return self._connection.execute(counted).scalar_one()
+
+    def experiments(self, run_id: str) -> list[Experiment]:
+        """Return a run's experiments by index."""
+        return self._experiments(_EXPERIMENT.where(experiments.c.run_id == run_id).order_by(experiments.c.index))
+
+    def experiment(self, name: str) -> Experiment:
+        """Return the experiment with this name; NotFound offers names like it."""
+        found = self._experiments(_EXPERIMENT.where(experiments.c.name == name))
+        if not found:
+            raise self._no_experiment(name)
+        return found[0]
+
+    def experiment_by_id(self, id: str) -> Experiment:
+        """Return the experiment with this id, or raise NotFound."""
+        found = self._experiments(_EXPERIMENT.where(experiments.c.id == id))
+        if not found:
+            raise NotFound(f"there is no experiment with the id {id!r}")
+        return found[0]
+
+    def experiments_in(self, states: Collection[ExperimentState]) -> list[Experiment]:
+        """Return the experiments in any of these states, oldest first."""
+        return self._experiments(_EXPERIMENT.where(experiments.c.state.in_(states)).order_by(*_OLDEST_FIRST))
+
+    def stop_requested(self) -> list[Experiment]:
+        """Return the experiments that shall stop and have not ended, oldest first."""
+        asked = _EXPERIMENT.where(experiments.c.state.in_(_OPEN), experiments.c.stop_requested.is_not(None))
+        return self._experiments(asked.order_by(*_OLDEST_FIRST))
+
+    def move(
+        self,
+        experiment: Experiment,
+        to: ExperimentState,
+        *,
+        reason: str,
+        now_us: int,
+        exit_code: int | None = None,
+        root_cause: RootCause | None = None,
+        attempt: int | None = None,
+    ) -> bool:
+        """Move an experiment to another state, with the event that says so; False when it is not as it was read.
+
+        ValueError for a move that EXPERIMENT_MOVES does not allow. A request to stop survives a return to the queue,
+        unless the experiment had ended: then it is tried again from the start.
+        """
+        if to not in EXPERIMENT_MOVES[experiment.state]:
+            raise ValueError(f"{experiment.name} cannot move from {experiment.state.value} to {to.value}")
+        values: dict[str, object] = {"state": to, "version": experiment.version + 1, "reason": reason}
+        if to is ExperimentState.RUNNING:
+            values["started_us"] = func.coalesce(experiments.c.started_us, now_us)
+        if to.is_terminal:
+            values.update(ended_us=now_us, exit_code=exit_code, root_cause=root_cause)
+        if to is ExperimentState.QUEUED:
+            values.update(ended_us=None, exit_code=None, root_cause=None)
+            if experiment.state.is_terminal:
+                values.update(stop_requested=None)
+        as_read = (
+            experiments.c.id == experiment.id,
+            experiments.c.state == experiment.state,
+            experiments.c.version == experiment.version,
+        )
+        moved = self._connection.execute(update(experiments).where(*as_read).values(values)).rowcount == 1
+        if moved:
+            self.note(_state_event(experiment, experiment.state, to, now_us=now_us, reason=reason, attempt=attempt))
+        return moved
+
+    def set_reason(self, experiment_id: str, reason: str) -> None:
+        """Say why an experiment waits: no move, no event, and no write when it is said already."""
+        changed = (experiments.c.id == experiment_id, experiments.c.reason != reason)
+        self._connection.execute(update(experiments).where(*changed).values(reason=reason))
+
+    def request_stop(self, experiment_id: str, reason: str, now_us: int) -> bool:
+        """Remember that an experiment shall stop, and why; False when it has ended or was asked before."""
+        going = (
+            experiments.c.id == experiment_id,
+            experiments.c.state.in_(_OPEN),
+            experiments.c.stop_requested.is_(None),
+        )
+        asked = self._connection.execute(update(experiments).where(*going).values(stop_requested=reason)).rowcount == 1
+        if asked:
+            self.note(
+                Event(
+                    at_us=now_us,
+                    experiment_id=experiment_id,
+                    attempt=None,
+                    generation=None,
+                    kind="note",
+                    before=None,
+                    after=None,
+                    reason=f"stop requested: {reason}",
+                )
+            )
+        return asked
+
+    def note(self, event: Event) -> None:
+        """Add an event."""
+        self._note_all([event])
+
+    def events(self, experiment_id: str) -> list[Event]:
+        """Return what happened to an experiment, in order."""
+        columns = [c for c in events.columns if c.name != "sequence"]
+        found = select(*columns).where(events.c.experiment_id == experiment_id).order_by(events.c.sequence)
+        return [Event(**fields(row)) for row in self._connection.execute(found).mappings()]
+
+    def delete_experiment(self, id: str) -> None:
+        """Remove an experiment with its attempts, exits and events. Its run stays, even empty."""
+        self._connection.execute(delete(experiments).where(experiments.c.id == id))
+
+    def delete_run(self, id: str) -> None:
+        """Remove a run with everything below it."""
+        self._connection.execute(delete(runs).where(runs.c.id == id))
+
+    def _runs(self, query: Executable) -> list[Run]:
+        rows = self._connection.execute(query).mappings().all()
+        counts: dict[str, dict[ExperimentState, int]] = {row["id"]: {} for row in rows}
+        if counts:
+            by_state = select(experiments.c.run_id, experiments.c.state, func.count())
+            grouped = by_state.where(experiments.c.run_id.in_(counts)).group_by(
+                experiments.c.run_id, experiments.c.state
+            )
+            for run_id, state, number in self._connection.execute(grouped):
+                counts[run_id][state] = number
+        return [Run(**fields(row), counts=counts[row["id"]]) for row in rows]
+
+    def _experiments(self, query: Executable) -> list[Experiment]:
+        return [Experiment(**fields(row)) for row in self._connection.execute(query).mappings()]
+
+    def _note_all(self, noted: Sequence[Event]) -> None:
+        columns = [c.name for c in events.columns if c.name != "sequence"]
+        self._connection.execute(insert(events), [{c: getattr(e, c) for c in columns} for e in noted])
+
+    def _no_experiment(self, name: str) -> NotFound:
+        """Return the error for a name that no experiment has; often it is a run's, or its index is too high."""
+        split = split_experiment_name(name)
+        run = split[0] if split else name
+        first = select(experiments.c.name).join(runs).where(runs.c.name == run).order_by(experiments.c.index)
+        close = list(self._connection.execute(first.limit(3)).scalars()) or self._names_like(name, experiments)
+        return NotFound(
+            f"there is no experiment named {name!r}", hint=_offer(close, "see `grid status`"), field="experiment"
+        )
+
+    def _names_like(self, name: str, table: Table) -> list[str]:
+        newest = select(table.c.name).order_by(table.c.created_us.desc()).limit(_SEARCHED)
+        return get_close_matches(name, self._connection.execute(newest).scalars().all())
+
+
+_OLDEST_FIRST = (experiments.c.created_us, experiments.c.index, experiments.c.id)
+
+_OF_EXPERIMENT = attempts.c.experiment_id == experiments.c.id
+_EXPERIMENT = select(
+    experiments,
+    select(func.count()).select_from(attempts).where(_OF_EXPERIMENT).scalar_subquery().label("attempts"),
+    select(func.coalesce(func.sum(attempts.c.generation), 0))
+    .where(_OF_EXPERIMENT)
+    .scalar_subquery()
+    .label("generations"),
+)
+
+
+def _matching(active: bool | None, user: str | None) -> list[ColumnElement[bool]]:
+    going = exists().where(experiments.c.run_id == runs.c.id, experiments.c.state.in_(_OPEN))
+    conditions: list[ColumnElement[bool]] = []
+    if active is not None:
+        conditions.append(going if active else ~going)
+    if user is not None:
+        conditions.append(runs.c.user == user)
+    return conditions
+
+
+def _state_event(
+    experiment: Experiment,
+    before: ExperimentState | None,
+    after: ExperimentState,
+    *,
+    now_us: int,
+    reason: str,
+    attempt: int | None = None,
+) -> Event:
+    return Event(
+        at_us=now_us,
+        experiment_id=experiment.id,
+        attempt=attempt,
+        generation=None,
+        kind="state",
+        before=before.value if before else None,
+        after=after.value,
+        reason=reason,
+    )
+
+
+def _offer(close: Sequence[str], otherwise: str) -> str:
+    return f"did you mean {' or '.join(close)}?" if close else otherwise

@@ -1,0 +1,193 @@
+"""The tables, as the newest migration leaves them. Columns are named like the fields of core.records.
+
+Times are integers: microseconds since the epoch (`_us`), nanoseconds for ranks' exits (`_ns`). A change here needs a
+migration in migrations/versions; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    MetaData,
+    String,
+    Table,
+    UniqueConstraint,
+)
+from sqlalchemy.engine import RowMapping
+
+from opengrid.core.gang import Plan
+from opengrid.core.records import (
+    AttemptState,
+    DatastoreState,
+    ExperimentState,
+    GenerationPhase,
+    MachineState,
+    RootCause,
+)
+from opengrid.core.spec import RunSpec
+from opengrid.store.columns import Document, Member, Sequence, Text
+
+metadata = MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(referred_table_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+    }
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("user", Text, nullable=False),
+    Column("spec", Document(RunSpec), nullable=False),
+    Column("plan", Document(Plan), nullable=False),
+    Column("created_us", BigInteger, nullable=False, index=True),
+)
+
+experiments = Table(
+    "experiments",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("run_id", Text, ForeignKey("runs.id", ondelete="CASCADE"), nullable=False),
+    Column("index", Integer, nullable=False),
+    Column("name", Text, nullable=False, unique=True),
+    Column("arguments", Document(tuple[str, ...]), nullable=False),
+    Column("params", Document(dict[str, object]), nullable=False),
+    Column("state", Member(ExperimentState), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("reason", Text, nullable=False),
+    Column("exit_code", Integer),
+    Column("root_cause", Document(RootCause)),
+    Column("stop_requested", Text),
+    Column("created_us", BigInteger, nullable=False),
+    Column("started_us", BigInteger),
+    Column("ended_us", BigInteger),
+    UniqueConstraint("run_id", "index"),
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("experiment_id", Text, ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("number", Integer, nullable=False),
+    Column("state", Member(AttemptState), nullable=False, index=True),
+    Column("version", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("phase", Member(GenerationPhase), nullable=False),
+    Column("store_address", Text),
+    Column("store_port", Integer),
+    Column("outcome", Text),
+    Column("reason", Text, nullable=False),
+    Column("token_hash", Text, nullable=False),
+    Column("token_expires_us", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("ended_us", BigInteger),
+    UniqueConstraint("experiment_id", "number"),
+)
+
+attempt_machines = Table(
+    "attempt_machines",
+    metadata,
+    Column("attempt_id", Text, ForeignKey("attempts.id", ondelete="CASCADE"), primary_key=True),
+    Column("index", Integer, primary_key=True, autoincrement=False),
+    Column("state", Member(MachineState), nullable=False),
+    Column("devices", Document(tuple[tuple[str, ...], ...]), nullable=False),
+    Column("session_hash", Text, index=True),
+    Column("hostname", Text),
+    Column("address", Text),
+    Column("facts_seen", BigInteger, nullable=False),
+    Column("prepared", Integer, nullable=False),
+    Column("store_port", Integer),
+    Column("started", Integer, nullable=False),
+    Column("ended", Integer, nullable=False),
+    Column("met", Boolean),
+    Column("broken", Text),
+)
+
+rank_exits = Table(
+    "rank_exits",
+    metadata,
+    Column("attempt_id", Text, ForeignKey("attempts.id", ondelete="CASCADE"), primary_key=True),
+    Column("generation", Integer, primary_key=True, autoincrement=False),
+    Column("rank", Integer, primary_key=True, autoincrement=False),
+    Column("exit_code", Integer, nullable=False),
+    Column("at_ns", BigInteger, nullable=False),
+    Column("exception", Text),
+    Column("frame", Text),
+    Column("log_tail", Text, nullable=False),
+)
+
+events = Table(
+    "events",
+    metadata,
+    Column("sequence", Sequence, primary_key=True),  # of all events: the order in which they were written
+    Column("experiment_id", Text, ForeignKey("experiments.id", ondelete="CASCADE"), nullable=False),
+    Column("at_us", BigInteger, nullable=False),
+    Column("attempt", Integer),
+    Column("generation", Integer),
+    Column("kind", Text, nullable=False),
+    Column("before", Text),
+    Column("after", Text),
+    Column("reason", Text, nullable=False),
+    Index(None, "experiment_id", "sequence"),
+)
+
+datastores = Table(
+    "datastores",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("newest", Integer, nullable=False),  # highest version ever given out
+)
+
+datastore_versions = Table(
+    "datastore_versions",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("user", Text, nullable=False),
+    Column("state", Member(DatastoreState), nullable=False),
+    Column("source", Text, nullable=False),
+    Column("digest", Text),
+    Column("files", BigInteger, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("reason", Text, nullable=False),
+    ForeignKeyConstraint(["name"], ["datastores.name"], ondelete="CASCADE"),
+)
+
+users = Table(
+    "users",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("token_hash", Text, unique=True),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+#: Alembic's own table, for reading the revision and for stamping a new database without importing Alembic.
+schema_revision = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+
+
+def fields(row: RowMapping) -> dict[str, Any]:
+    """Return a row as keyword arguments of its record."""
+    return cast("dict[str, Any]", dict(row))
+
+
+def checked(changes: Mapping[str, object], allowed: frozenset[str]) -> Mapping[str, object]:
+    """Return `changes` when all of them may be changed; ValueError names those that may not."""
+    unknown = sorted(set(changes) - allowed)
+    if unknown:
+        raise ValueError(f"cannot change {', '.join(unknown)}; only {', '.join(sorted(allowed))}")
+    return changes
