@@ -1,26 +1,28 @@
-"""`agent TICKET`: the agent's composition root. Takes the lock, says hello, runs the agent, ends."""
+"""`agent TICKET`: the agent's composition root. Takes the lock, says hello, runs the agent, ends.
+
+Says hello before it imports what comes after: the server has something to do meanwhile.
+"""
 
 from __future__ import annotations
 
+import importlib
 import os
 import signal
 import socket
 import sys
+import threading
 import time
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import opengrid
 from opengrid.core.errors import GridError, ServerUnreachable
-from opengrid.core.protocol import PROTOCOL, Hello, Ticket
+from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Ticket
 from opengrid.node import spawn
-from opengrid.node.agent import Agent, Settings
 from opengrid.node.clock import ServerClock
 from opengrid.node.identity import places_of, read_ticket, take_lock
 from opengrid.node.link import ServerAddress, say_hello
 from opengrid.node.network import address_towards
-from opengrid.node.orphan import OrphanLimits
-from opengrid.node.readying import template_spec
 
 #: By then the ticket has expired.
 _HELLO_TIMEOUT_S = 600.0
@@ -67,9 +69,29 @@ def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
         boot_id=spawn.boot_id(),
         now_ns=time.time_ns(),
     )
+    # Half of the agent's start is importing the rest of it.
+    rest = threading.Thread(target=importlib.import_module, args=("opengrid.node.agent",))
+    rest.start()
     assignment = say_hello(address, ticket, hello, clock, timeout_s=_HELLO_TIMEOUT_S)
+    rest.join()
     path.unlink(missing_ok=True)
     log(f"machine {ticket.machine} of {assignment.experiment}, attempt {assignment.attempt}")
+    return _run(assignment, ticket, address, session, clock, own_address, options)
+
+
+def _run(
+    assignment: Assignment,
+    ticket: Ticket,
+    address: ServerAddress,
+    session: str,
+    clock: ServerClock,
+    own_address: str,
+    options: dict[str, str],
+) -> int:
+    from opengrid.node.agent import Agent, Settings  # after hello, see above
+    from opengrid.node.orphan import OrphanLimits
+    from opengrid.node.readying import template_spec
+
     program, templates = _program(), options.get("--templates")
     idle_s = float(options.get("--template_idle_s", "900"))
     settings = Settings(

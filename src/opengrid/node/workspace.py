@@ -7,13 +7,16 @@ import hashlib
 import os
 import shutil
 import stat
-import tarfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opengrid.core.errors import GridError, InvalidValue, Unusable
 from opengrid.core.manifest import safe_path
 from opengrid.core.protocol import Assignment
+
+if TYPE_CHECKING:
+    import tarfile
 
 _BLOCK = 1 << 18
 
@@ -76,6 +79,8 @@ def unpack(bundle: Path, folder: Path) -> None:
     Links are made last, pointing where they pointed in the user's tree, outside too: it is the user's own program that
     may follow them. InvalidValue for a bundle that is broken or holds anything but files, folders and links.
     """
+    import tarfile  # 1 MB that only an agent which unpacks needs
+
     links: list[tuple[Path, str]] = []
     try:
         with tarfile.open(bundle, "r:*") as archive:
