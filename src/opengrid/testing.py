@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from opengrid.engines.engine import AgentProcess, GangRequest, NoCapacity, Submission
 from opengrid.core.protocol import Ticket
-from opengrid.planning.plan import Interpreter, Inventory
+from opengrid.planning.inventory import Interpreter, Inventory
 
 
 class FakeClock:

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from opengrid.core.gang import Gang
 from opengrid.core.protocol import Ticket
-from opengrid.planning.plan import Interpreter, Inventory
+from opengrid.planning.inventory import Interpreter, Inventory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated
 
 from fastapi import APIRouter, Depends
 
@@ -15,23 +14,23 @@ def admin_api(
 ) -> APIRouter:
     """Return the routes about the server; only /healthz needs no token."""
     api = APIRouter()
-    User = Annotated[str, Depends(users)]
+    known = [Depends(users)]
 
     @api.get("/healthz")
     async def healthy() -> dict[str, str]:
         return {"status": "ok"}
 
-    @api.get("/api/v1/server")
-    async def show(_: User) -> dict[str, object]:
+    @api.get("/api/v1/server", dependencies=known)
+    async def show() -> dict[str, object]:
         return status()
 
-    @api.post("/api/v1/server/stop", status_code=202)
-    async def stop_server(_: User) -> dict[str, object]:
+    @api.post("/api/v1/server/stop", status_code=202, dependencies=known)
+    async def stop_server() -> dict[str, object]:
         stop()
         return {}
 
-    @api.get("/api/v1/instance-types")
-    def instance_types(_: User) -> dict[str, object]:
+    @api.get("/api/v1/instance-types", dependencies=known)
+    def instance_types() -> dict[str, object]:
         return {"instance_types": types()}
 
     return api

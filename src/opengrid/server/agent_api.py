@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated
-
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.protocol import LOG_INDEX_HEADER, POLL_S, Acknowledged, Assignment, Desired, Facts, Hello
-from opengrid.server.auth import agent_of, bearer
+from opengrid.server.auth import KnownAgents, agent_of, bearer
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.agents import AgentIdentity, Agents
 from opengrid.services.log_files import LogFiles, OffsetMismatch
@@ -23,15 +21,17 @@ _MAX_LOG_CHUNK = 4 << 20
 def agent_api(agents: Agents, logs: LogFiles, sources: Sources, wakeups: Wakeups) -> APIRouter:
     """Return the routes under /agent/v1."""
     api = APIRouter(prefix="/agent/v1")
-    Agent = Annotated[AgentIdentity, Depends(agent_of(agents))]
+    known = [Depends(KnownAgents(agents))]
     told_flush: dict[AgentIdentity, float] = {}
 
     @api.post("/hello")
     def hello(message: Hello, request: Request) -> Assignment:
         return agents.hello(message, bearer(request))
 
-    @api.get("/desired")
-    async def desired(agent: Agent, version: int = 0) -> Desired:
+    @api.get("/desired", dependencies=known)
+    async def desired(request: Request, version: int = 0) -> Desired:
+        agent = agent_of(request)
+
         def is_news(answer: Desired) -> bool:
             return answer.version > version or answer.flush_interval_s != told_flush.get(agent, answer.flush_interval_s)
 
@@ -44,19 +44,17 @@ def agent_api(agents: Agents, logs: LogFiles, sources: Sources, wakeups: Wakeups
         told_flush[agent] = answer.flush_interval_s
         return answer
 
-    @api.post("/facts")
-    def facts(agent: Agent, message: Facts) -> Acknowledged:
-        return agents.take_facts(agent, message)
+    @api.post("/facts", dependencies=known)
+    def facts(request: Request, message: Facts) -> Acknowledged:
+        return agents.take_facts(agent_of(request), message)
 
-    @api.put("/logs/{generation}/{rank}/{stream}")
-    async def append_log(
-        agent: Agent, generation: int, rank: int, stream: str, offset: int, request: Request
-    ) -> JSONResponse:
-        data = await _body(request)
+    @api.put("/logs/{generation}/{rank}/{stream}", dependencies=known)
+    async def append_log(request: Request, generation: int, rank: int, stream: str, offset: int) -> JSONResponse:
+        attempt_id, data = agent_of(request).attempt_id, await _body(request)
         try:
             size = await run_in_threadpool(
                 logs.append,
-                agent.attempt_id,
+                attempt_id,
                 generation,
                 rank,
                 stream,
@@ -66,12 +64,13 @@ def agent_api(agents: Agents, logs: LogFiles, sources: Sources, wakeups: Wakeups
             )
         except OffsetMismatch as mismatch:
             return JSONResponse({"size": mismatch.size}, status_code=409)
-        wakeups.notify(f"logs:{agent.attempt_id}")
+        wakeups.notify(f"logs:{attempt_id}")
         return JSONResponse({"size": size})
 
-    @api.get("/blobs/{digest}")
-    def blob(agent: Agent, digest: str) -> FileResponse:
-        return FileResponse(sources.bundle_of_attempt(agent.attempt_id, digest), media_type="application/octet-stream")
+    @api.get("/blobs/{digest}", dependencies=known)
+    def blob(request: Request, digest: str) -> FileResponse:
+        path = sources.bundle_of_attempt(agent_of(request).attempt_id, digest)
+        return FileResponse(path, media_type="application/octet-stream")
 
     return api
 

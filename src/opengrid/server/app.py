@@ -60,7 +60,7 @@ class Server:
         self._database, self._stop = database, stop
         self.wakeups = Wakeups()
         state = settings.state
-        zipapp = Zipapp(state / "zipapp")
+        zipapp = Zipapp(settings.cache)
         blobs = FolderBlobs(state / "blobs")
         log_files = LogFiles(state / "logs")
         self._engine = LocalEngine(
@@ -71,6 +71,7 @@ class Server:
             clock=time.monotonic,
             nvml_library=settings.nvml_library,
         )
+        secret = _secret(state / "secret")
         catalogue = load_catalogue()
         sources = Sources(database, blobs)
         datastores = Datastores(database, state / "datastores", now_us=now_us)
@@ -97,12 +98,12 @@ class Server:
         gangs = Gangs(
             database,
             self._engine,
-            secret=_secret(state / "secret"),
+            secret=secret,
             moved=lambda attempt: self.wakeups.notify(f"attempt:{attempt}"),
             ended=lambda attempt: self.wakeups.notify(f"logs:{attempt}"),
             now_us=now_us,
         )
-        admission = Admission(database, self._engine, now_us=now_us)
+        admission = Admission(database, self._engine, secret=secret, now_us=now_us)
         self._controller = Controller(
             [admission.end_stopped, admission.admit, gangs.submit, gangs.drive],
             changed=lambda: self.wakeups.notify("experiments"),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-
 from fastapi import Request
 
 from opengrid.core.errors import Unauthorized
@@ -21,14 +19,14 @@ def bearer(request: Request) -> str:
 
 
 class Users:
-    """Users by token; only hashes are stored, and known ones are remembered."""
+    """The dependency of every route for users: knows them by their tokens, of which only hashes are stored."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
         self._known: dict[str, str] = {}
 
-    async def __call__(self, request: Request) -> str:
-        """Return the name of the user who sends this request."""
+    async def __call__(self, request: Request) -> None:
+        """Let a known user's request pass, and remember whose it is for user_of()."""
         hashed = token_hash(bearer(request))
         user = self._known.get(hashed)
         if user is None:
@@ -37,13 +35,25 @@ class Users:
             if user is None:
                 raise Unauthorized("unknown token", hint="is GRID_HOME the one of this server?")
             self._known[hashed] = user
-        return user
+        request.state.user = user
 
 
-def agent_of(agents: Agents) -> Callable[[Request], Awaitable[AgentIdentity]]:
-    """Return a dependency that tells which agent sends a request: from memory, but for its first request after a restart."""
+def user_of(request: Request) -> str:
+    """Return the name of the user who sends a request."""
+    return request.state.user
 
-    async def identify(request: Request) -> AgentIdentity:
-        return agents.identify(bearer(request))
 
-    return identify
+class KnownAgents:
+    """The dependency of an agent's routes: from memory, but for an agent's first request after a restart."""
+
+    def __init__(self, agents: Agents) -> None:
+        self._agents = agents
+
+    async def __call__(self, request: Request) -> None:
+        """Let a known agent's request pass, and remember whose it is for agent_of()."""
+        request.state.agent = self._agents.identify(bearer(request))
+
+
+def agent_of(request: Request) -> AgentIdentity:
+    """Return which agent sends a request."""
+    return request.state.agent

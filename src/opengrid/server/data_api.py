@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Annotated
 
 from fastapi import APIRouter, Depends, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -11,7 +10,7 @@ from fastapi.concurrency import run_in_threadpool
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import datastore_name_of
-from opengrid.server.auth import Users
+from opengrid.server.auth import Users, user_of
 from opengrid.services.datastores import Datastores
 from opengrid.services.views import datastore_views
 
@@ -46,15 +45,14 @@ class Failure:
 
 def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users) -> APIRouter:
     """Return the routes for blobs and datastores."""
-    api = APIRouter(prefix="/api/v1")
-    User = Annotated[str, Depends(users)]
+    api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.head("/blobs/{digest}")
-    def has_blob(digest: str, _: User) -> Response:
+    def has_blob(digest: str) -> Response:
         return Response(status_code=200 if blobs.exists(digest) else 404)
 
     @api.put("/blobs/{digest}", status_code=201)
-    async def put_blob(digest: str, _: User, request: Request) -> dict[str, object]:
+    async def put_blob(digest: str, request: Request) -> dict[str, object]:
         size = 0
         with blobs.writing(digest) as writer:
             piece = bytearray()
@@ -70,23 +68,23 @@ def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users) -> APIRou
         return {"digest": digest, "size": size}
 
     @api.post("/datastores", status_code=201)
-    def create(new: NewDatastore, user: User) -> dict[str, object]:
+    def create(new: NewDatastore, request: Request) -> dict[str, object]:
         name = new.name or datastore_name_of(new.source)
-        version, staging = datastores.create(name, new.source, user)
+        version, staging = datastores.create(name, new.source, user_of(request))
         return {"name": version.name, "version": version.version, "staging": str(staging)}
 
     @api.post("/datastores/{name}/{version}/finish")
-    def finish(name: str, version: int, sent: Sent, _: User) -> dict[str, object]:
+    def finish(name: str, version: int, sent: Sent) -> dict[str, object]:
         done = datastores.finish(name, version, digest=sent.digest, files=sent.files, size=sent.size)
         return datastore_views([done])[0]
 
     @api.post("/datastores/{name}/{version}/fail")
-    def fail(name: str, version: int, failure: Failure, _: User) -> dict[str, object]:
+    def fail(name: str, version: int, failure: Failure) -> dict[str, object]:
         datastores.fail(name, version, failure.reason)
         return {}
 
     @api.get("/datastores")
-    def list_datastores(_: User) -> dict[str, object]:
+    def list_datastores() -> dict[str, object]:
         return {"datastores": datastore_views(datastores.list())}
 
     return api

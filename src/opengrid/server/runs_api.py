@@ -7,12 +7,12 @@ import json
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
 from opengrid.core.records import Experiment, ExperimentState, Run
 from opengrid.core.spec import RunSpec
-from opengrid.server.auth import Users
+from opengrid.server.auth import Users, user_of
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.runs import Runs
 from opengrid.services.views import event_view, experiment_view, run_view
@@ -33,21 +33,19 @@ class Names:
 
 def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
     """Return the routes for runs and experiments."""
-    api = APIRouter(prefix="/api/v1")
-    User = Annotated[str, Depends(users)]
+    api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.post("/plan")
-    def plan(spec: RunSpec, _: User) -> dict[str, object]:
+    def plan(spec: RunSpec) -> dict[str, object]:
         return {"plan": runs.plan(spec).to_wire()}
 
     @api.post("/runs", status_code=201)
-    def create(spec: RunSpec, user: User) -> dict[str, object]:
-        run, experiments = runs.create(spec, user)
+    def create(spec: RunSpec, request: Request) -> dict[str, object]:
+        run, experiments = runs.create(spec, user_of(request))
         return {"run": run.name, "experiments": [e.name for e in experiments], "plan": run.plan.to_wire()}
 
     @api.get("/runs")
     def list_runs(
-        _: User,
         active: bool | None = None,
         user: str | None = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
@@ -59,7 +57,6 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
     @api.get("/runs/{name}")
     async def show_run(
         name: str,
-        _: User,
         until: Literal["started", "ended"] | None = None,
         known: str | None = None,
         timeout_s: Annotated[float, Query(ge=0, le=_HOLD_S)] = _HOLD_S,
@@ -77,16 +74,16 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
         return answer
 
     @api.get("/experiments/{name}")
-    def show_experiment(name: str, _: User) -> dict[str, object]:
+    def show_experiment(name: str) -> dict[str, object]:
         return _experiment_answer(runs, name)
 
     @api.post("/stop")
-    def stop(what: Names, user: User) -> dict[str, object]:
-        stopped, already = runs.stop(what.names, f"stopped by {user}")
+    def stop(what: Names, request: Request) -> dict[str, object]:
+        stopped, already = runs.stop(what.names, f"stopped by {user_of(request)}")
         return {"stopped": stopped, "already": already}
 
     @api.post("/delete")
-    def delete(what: Names, _: User) -> dict[str, object]:
+    def delete(what: Names) -> dict[str, object]:
         return {"deleted": runs.delete(what.names)}
 
     return api

@@ -22,6 +22,7 @@ class Settings:
 
     home: Path  #: GRID_HOME: server.json and the user's token
     state: Path  #: GRID_STATE: database, logs, blobs, locks; on a local disk
+    cache: Path  #: GRID_CACHE: the agents' zipapps; several homes may share one
     host: str = "127.0.0.1"
     port: int | None = None  #: None = the port it had before, else one that the kernel chooses
     tls_cert: Path | None = None
@@ -75,6 +76,7 @@ def read_settings(
     return Settings(
         home=root,
         state=state,
+        cache=Path(environment.get("GRID_CACHE") or state / "zipapp").expanduser().absolute(),
         host=host,
         port=port,
         tls_cert=Path(tls_cert) if tls_cert else None,

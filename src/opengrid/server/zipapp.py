@@ -17,7 +17,7 @@ from pathlib import Path
 import opengrid
 
 _PACKAGES = ("core", "client", "node")
-_MAIN = "import runpy\nrunpy.run_module('opengrid.node', run_name='__main__', alter_sys=True)\n"
+_MAIN = "import sys\nfrom opengrid.node.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"
 
 
 class Zipapp:

@@ -84,7 +84,7 @@ class Datastores:
                 if found.state is not DatastoreState.SUCCEEDED:
                     raise Conflict(f"datastore {found.name}:{found.version} is {found.state.value}: {found.reason}")
                 paths[reference.text] = str(self.path(found.name, found.version))
-        return tuple(substitute(arguments, paths))
+        return substitute(arguments, paths)
 
     def path(self, name: str, version: int) -> Path:
         """Return where a version's tree lies."""

@@ -17,11 +17,11 @@ from opengrid.core.codec import to_json
 from opengrid.core.errors import Unusable
 from opengrid.core.protocol import Ticket
 from opengrid.engines.engine import AgentProcess, GangRequest, Submission
-from opengrid.engines.local.host import host_inventory, read_interpreter
+from opengrid.engines.local.host import Interpreters, host_inventory
 from opengrid.engines.local.nvml import gpus
 from opengrid.engines.local.processes import ProcessId, read_process_id
 from opengrid.engines.local.slots import GpuSlots
-from opengrid.planning.plan import Interpreter, Inventory
+from opengrid.planning.inventory import Interpreter, Inventory
 
 #: An agent that was started and never wrote its lock file is taken for dead after this long.
 _START_TIMEOUT_S = 30.0
@@ -47,6 +47,7 @@ class LocalEngine:
         self._folder.mkdir(parents=True, exist_ok=True)
         self._server_file, self._zipapp, self._clock = server_file, zipapp, clock
         self._slots, self._nvml_library = slots or GpuSlots(), nvml_library
+        self._interpreters = Interpreters()
         self._children: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self._first_missed: dict[tuple[str, int], float] = {}
         self._swept: set[tuple[str, int]] = set()
@@ -59,7 +60,7 @@ class LocalEngine:
 
     def interpreter(self, python: str, shell: dict[str, str]) -> Interpreter:
         """Return what an interpreter has installed; raise Unusable when it does not run."""
-        return read_interpreter(python, shell, self._zipapp())
+        return self._interpreters.read(python, shell, self._zipapp())
 
     def render(self, request: GangRequest) -> Submission:
         """Return the tickets of a gang's agents. Pure."""

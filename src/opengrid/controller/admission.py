@@ -1,0 +1,112 @@
+"""Admits experiments: from queued to pending, with machines and devices, as planning.queue decides."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from opengrid.core.records import (
+    Attempt,
+    AttemptMachine,
+    AttemptState,
+    Experiment,
+    ExperimentState,
+    GenerationPhase,
+    MachineState,
+    Run,
+)
+from opengrid.core.tokens import attempt_token, token_hash
+from opengrid.engines.engine import Engine
+from opengrid.planning.capacity import cpu_ranks
+from opengrid.planning.inventory import visible_accelerators
+from opengrid.planning.queue import Holding, Start, Waiting, admit
+from opengrid.store.database import Database, Transaction
+
+_TOKEN_LIFE_US = 10 * 60 * 1_000_000
+
+
+class Admission:
+    """Stages of the controller that move experiments which have no attempt under way."""
+
+    def __init__(self, database: Database, engine: Engine, *, secret: str, now_us: Callable[[], int]) -> None:
+        self._database, self._engine, self._secret, self._now_us = database, engine, secret, now_us
+
+    def end_stopped(self) -> bool:
+        """End queued experiments that shall stop."""
+        with self._database.transaction() as tx:
+            asked = [e for e in tx.runs.stop_requested() if e.state is ExperimentState.QUEUED]
+            for experiment in asked:
+                reason = experiment.stop_requested or "stopped"
+                tx.runs.move(experiment, ExperimentState.STOPPED, reason=reason, now_us=self._now_us())
+        return bool(asked)
+
+    def admit(self) -> bool:
+        """Give machines to what fits, and a reason to what waits."""
+        with self._database.read() as tx:
+            queued = tx.runs.experiments_in([ExperimentState.QUEUED])
+        if not queued:
+            return False
+        inventory = self._engine.inventory()  # asks the system: not inside a transaction
+        with self._database.transaction() as tx:
+            queued = {e.name: (e, tx.runs.find_by_id(e.run_id)) for e in tx.runs.experiments_in([ExperimentState.QUEUED])}
+            waiting = [
+                Waiting(
+                    experiment=experiment.name,
+                    created_us=experiment.created_us,
+                    plan=run.plan,
+                    visible=frozenset(a.uuid for a in visible_accelerators(inventory, run.spec.shell)),
+                )
+                for experiment, run in queued.values()
+            ]
+            admitted = False
+            for decision in admit(waiting, self._holding(tx), inventory):
+                experiment, run = queued[decision.experiment]
+                if isinstance(decision, Start):
+                    self._create_attempt(tx, experiment, run, decision)
+                    admitted = True
+                else:
+                    tx.runs.set_reason(experiment.id, decision.reason)
+        return admitted
+
+    def _holding(self, tx: Transaction) -> list[Holding]:
+        held: list[Holding] = []
+        for attempt in tx.attempts.active():
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            machines = tx.attempts.machines(attempt.id)
+            held.append(
+                Holding(
+                    experiment=experiment.name,
+                    created_us=experiment.created_us,
+                    devices=frozenset(uuid for m in machines for node in m.devices for uuid in node),
+                    ranks=cpu_ranks(tx.runs.find_by_id(experiment.run_id).plan),
+                    is_starting=experiment.state is ExperimentState.PENDING,
+                )
+            )
+        return held
+
+    def _create_attempt(self, tx: Transaction, experiment: Experiment, run: Run, start: Start) -> None:
+        now, number = self._now_us(), experiment.attempts + 1
+        gang = run.plan.gang
+        waits_for = f"waits for {gang.machines} agents" if gang.machines > 1 else "waits for its agent"
+        tx.runs.move(experiment, ExperimentState.PENDING, reason=waits_for, now_us=now, attempt=number)
+        attempt_id = f"{experiment.id}-{number}"
+        attempt = Attempt(
+            id=attempt_id,
+            experiment_id=experiment.id,
+            number=number,
+            state=AttemptState.CREATED,
+            version=1,
+            generation=0,
+            phase=GenerationPhase.PREPARING,
+            store_address=None,
+            store_port=None,
+            outcome=None,
+            reason="",
+            token_hash=token_hash(attempt_token(self._secret, attempt_id)),
+            token_expires_us=now + _TOKEN_LIFE_US,
+            created_us=now,
+        )
+        machines = [
+            AttemptMachine(attempt_id=attempt_id, index=index, state=MachineState.WAITING, devices=start.devices[index])
+            for index in range(gang.machines)
+        ]
+        tx.attempts.create(attempt, machines)

@@ -1,0 +1,51 @@
+"""Real CLI, server, agents, gloo. One cache, so that all homes share one template per preload list."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.grid import Grid
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="session")
+def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """A user's shell: nothing of the test's own GRID_ variables."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRID_", "OPENGRID_"))}
+    return {**kept, "GRID_CACHE": str(tmp_path_factory.mktemp("cache"))}
+
+
+@pytest.fixture(scope="session")
+def new_grid(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[], Grid]]:
+    """Make a Grid with an empty home; its server is stopped at the end of the session."""
+    made: list[Grid] = []
+
+    def make() -> Grid:
+        folder = Path(tempfile.mkdtemp(prefix="og-", dir="/tmp"))
+        grid = Grid(folder / "home", folder, environment)
+        made.append(grid)
+        return grid
+
+    yield make
+    for grid in made:
+        grid.call("server", "stop")
+        shutil.rmtree(grid.home.parent, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def grid(new_grid: Callable[[], Grid]) -> Grid:
+    """The home that most tests share."""
+    return new_grid()
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder to type commands in; no git checkout."""
+    return tmp_path

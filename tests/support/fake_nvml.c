@@ -1,0 +1,38 @@
+/* A stand-in for libnvidia-ml.so.1 whose GPUs are lines of the file FAKE_NVML: name, memory in MiB, pid or 0. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+typedef struct { char name[64]; unsigned long long mib; unsigned pid; } Gpu;
+static Gpu gpus[16];
+static unsigned count;
+
+int nvmlInit_v2(void) {
+    const char *path = getenv("FAKE_NVML");
+    FILE *file = path ? fopen(path, "r") : NULL;
+    if (!file) return 9; /* NVML_ERROR_DRIVER_NOT_LOADED */
+    for (count = 0; count < 16 && fscanf(file, " %63[^,],%llu,%u", gpus[count].name, &gpus[count].mib, &gpus[count].pid) == 3; count++);
+    fclose(file);
+    return 0;
+}
+int nvmlShutdown(void) { return 0; }
+int nvmlDeviceGetCount_v2(unsigned *n) { *n = count; return 0; }
+int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = &gpus[index]; return index < count ? 0 : 2; }
+int nvmlDeviceGetName(void *device, char *name, unsigned size) { snprintf(name, size, "%s", ((Gpu *)device)->name); return 0; }
+int nvmlDeviceGetUUID(void *device, char *uuid, unsigned size) {
+    snprintf(uuid, size, "GPU-fake-%ld", (long)((Gpu *)device - gpus));
+    return 0;
+}
+int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {
+    memory[0] = ((Gpu *)device)->mib << 20;
+    memory[1] = memory[0];
+    memory[2] = 0;
+    return 0;
+}
+typedef struct { unsigned pid; unsigned long long used; unsigned gpu_instance, compute_instance; } Process;
+int nvmlDeviceGetComputeRunningProcesses_v3(void *device, unsigned *n, Process *processes) {
+    unsigned pid = ((Gpu *)device)->pid;
+    if (pid && *n) processes[0] = (Process){pid, 1 << 20, 0, 0};
+    *n = pid ? 1 : 0;
+    return 0;
+}
