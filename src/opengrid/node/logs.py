@@ -166,7 +166,7 @@ class LogShipper:
                     self._log(f"logs: {error.message}; trying again")
                 self._channel.pause()
                 continue
-            if draining and not any(stream.pending for stream in streams):
+            if draining:
                 self._on_drained()
                 return
             # While ranks write much there is always something due: no pause but the look's own.
