@@ -1,0 +1,1 @@
+"""Decisions before anything starts, and about what happened: pure functions of values."""
