@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import psycopg
+
 from tests.conftest import missing
 
 _PATIENCE_S = 60.0
@@ -65,7 +66,9 @@ def running_postgres() -> Iterator[PostgresServer]:
         if os.geteuid() == 0:
             shutil.chown(root, user, user)
         data = root / "data"
-        _run_as(user, str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync")
+        _run_as(
+            user, str(binaries / "initdb"), "-D", str(data), "-A", "trust", "-E", "UTF8", "--no-locale", "--no-sync"
+        )
         settings = {
             "listen_addresses": "",
             "unix_socket_directories": str(root),

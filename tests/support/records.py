@@ -57,7 +57,12 @@ def make_spec(**changes: object) -> RunSpec:
 def make_run(name: str = "brave-otter", *, at_us: int = T0, user: str = "ada", experiments: int = 1) -> Run:
     """Return a run; its id is made of its name."""
     return Run(
-        id=f"r-{name}", name=name, user=user, spec=make_spec(), plan=make_plan(experiments=experiments), created_us=at_us
+        id=f"r-{name}",
+        name=name,
+        user=user,
+        spec=make_spec(),
+        plan=make_plan(experiments=experiments),
+        created_us=at_us,
     )
 
 

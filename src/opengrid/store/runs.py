@@ -34,7 +34,7 @@ class Runs:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def create(self, run: Run, members: Sequence[Experiment], now_us: int) -> None:
+    def create(self, run: Run, experiments: Sequence[Experiment], now_us: int) -> None:
         """Store a run with its experiments and their first events; Conflict when its name is taken."""
         if self.taken(run.name):
             raise Conflict(
@@ -47,11 +47,8 @@ class Runs:
                 id=run.id, name=run.name, user=run.user, spec=run.spec, plan=run.plan, created_us=run.created_us
             )
         )
-        if not members:
-            return
-        columns = [c.name for c in experiments.columns]
-        self._connection.execute(insert(experiments), [{c: getattr(e, c) for c in columns} for e in members])
-        self._note_all([_state_event(e, None, e.state, now_us=now_us, reason=e.reason) for e in members])
+        if experiments:
+            self._add(experiments, now_us)
 
     def find(self, name: str) -> Run:
         """Return the run with this name; NotFound offers names like it."""
@@ -193,6 +190,11 @@ class Runs:
     def delete_run(self, id: str) -> None:
         """Remove a run with everything below it."""
         self._connection.execute(delete(runs).where(runs.c.id == id))
+
+    def _add(self, members: Sequence[Experiment], now_us: int) -> None:
+        columns = [c.name for c in experiments.columns]
+        self._connection.execute(insert(experiments), [{c: getattr(e, c) for c in columns} for e in members])
+        self._note_all([_state_event(e, None, e.state, now_us=now_us, reason=e.reason) for e in members])
 
     def _runs(self, query: Executable) -> list[Run]:
         rows = self._connection.execute(query).mappings().all()
