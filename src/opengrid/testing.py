@@ -36,6 +36,7 @@ class FakeEngine:
         self.cancelled: list[str] = []
         self.lost: dict[str, set[int]] = {}
         self.taken: set[str] = set()  #: GPUs that somebody else took since they were offered
+        self.dies_after_submit = False  #: raise, as if the server were killed between engine and store
 
     def inventory(self) -> Inventory:
         """Return what the test set."""
@@ -69,6 +70,8 @@ class FakeEngine:
                 if uuid in self.taken:
                     raise NoCapacity(f"GPU {uuid} has just been taken")
         self.submitted.setdefault(submission.attempt_id, submission)
+        if self.dies_after_submit:
+            raise RuntimeError("killed")
 
     def gone(self, attempts: Sequence[tuple[str, int]]) -> dict[str, frozenset[int]]:
         """Return the machines that the test lost, and all of those that were never submitted."""

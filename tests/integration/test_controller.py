@@ -1,0 +1,319 @@
+"""Controller and agents' side of the server on a real store, with a fake engine: the test plays the agents."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from pathlib import Path
+
+import pytest
+
+from opengrid.blobs.folder import FolderBlobs
+from opengrid.controller.admission import Admission
+from opengrid.controller.gangs import Gangs
+from opengrid.core.errors import Superseded, Unauthorized
+from opengrid.core.gang import Gang, Node, Plan
+from opengrid.core.protocol import Broken, Ended, Exited, Fact, Facts, Hello, Phase, Prepared, Released, Started
+from opengrid.core.records import Experiment, ExperimentState, Run
+from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
+from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
+from opengrid.services.agents import AgentIdentity, Agents
+from opengrid.store.database import Database
+from opengrid.testing import FakeEngine
+
+BUNDLE = "0" * 64
+
+
+class World:
+    """A server without HTTP, and the agents that the test plays."""
+
+    def __init__(self, folder: Path, accelerators: tuple[Accelerator, ...] = ()) -> None:
+        self.now = 1_000_000
+        self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
+        inventory = Inventory(
+            hostname="box", cpus=64, memory_mib=200_000, available_mib=100_000, accelerators=accelerators
+        )
+        self.engine = FakeEngine(inventory, Interpreter(path="/python", version="3.11.9", torch="2.13.0"))
+        blobs = FolderBlobs(folder / "blobs")
+        (folder / "blobs" / "00").mkdir()
+        (folder / "blobs" / "00" / BUNDLE).touch()
+        self.agents = Agents(
+            self.database, blobs, work=folder / "work", changed=lambda: None, is_followed=lambda _: False, now_us=self.clock
+        )
+        self.admission = Admission(self.database, self.engine, secret="s", now_us=self.clock)
+        self.gangs = Gangs(
+            self.database, self.engine, secret="s", moved=lambda _: None, ended=lambda _: None, now_us=self.clock
+        )
+        self._numbers = itertools.count(1)
+        self._facts: dict[AgentIdentity, int] = {}
+
+    def clock(self) -> int:
+        self.now += 1
+        return self.now
+
+    def step(self) -> None:
+        """Let the controller do everything that it can do now."""
+        stages = [self.admission.end_stopped, self.admission.admit, self.gangs.submit, self.gangs.drive]
+        for _ in range(50):
+            if not any([stage() for stage in stages]):
+                return
+        raise AssertionError("the controller does not come to rest")
+
+    def run(self, machines: int = 2, ranks: int = 1, devices: str = "") -> Experiment:
+        number = next(self._numbers)
+        gang = Gang(
+            nodes=tuple(Node(index=i, machine=i, gpus=1, cpus=2, ranks=ranks) for i in range(machines))
+        )
+        plan = Plan(
+            gang=gang,
+            instance_type="1_v100_16gb",
+            gpus=machines,
+            experiments=1,
+            simulated=not devices,
+            price_per_hour=0.0,
+            python="/python",
+            source="",
+            reason="",
+            devices=devices,
+        )
+        spec = RunSpec(program=Program(kind=ProgramKind.SCRIPT, target="t.py"), source=Source(bundle=BUNDLE, root="/"))
+        run = Run(id=f"r{number}", name=f"run-{number}", user="ada", spec=spec, plan=plan, created_us=self.clock())
+        experiment = Experiment(
+            id=f"r{number}e0",
+            run_id=run.id,
+            index=0,
+            name=f"run-{number}-exp0",
+            arguments=(),
+            params={},
+            state=ExperimentState.QUEUED,
+            version=0,
+            reason="",
+            exit_code=None,
+            root_cause=None,
+            stop_requested=None,
+            created_us=run.created_us,
+            started_us=None,
+            ended_us=None,
+        )
+        with self.database.transaction() as tx:
+            tx.runs.create(run, [experiment], self.clock())
+        self.step()
+        return self.experiment(experiment)
+
+    def experiment(self, experiment: Experiment) -> Experiment:
+        with self.database.read() as tx:
+            return tx.runs.experiment_by_id(experiment.id)
+
+    def hello(self, experiment: Experiment, machine: int, session: str | None = None) -> AgentIdentity:
+        attempt = f"{experiment.id}-{experiment.attempts}"
+        token = self.engine.submitted[attempt].agents[machine].ticket.token
+        secret = session or f"{attempt}/{machine}"
+        hello = Hello(
+            protocol=1,
+            attempt_id=attempt,
+            machine=machine,
+            session=secret,
+            hostname=f"m{machine}",
+            address=f"10.0.0.{machine}",
+            pid=1,
+            boot_id="b",
+            now_ns=0,
+        )
+        self.agents.hello(hello, token)
+        self.step()
+        return self.agents.identify(secret)
+
+    def tell(self, agent: AgentIdentity, *facts: Fact, repeat_from: int | None = None) -> int:
+        first = repeat_from or self._facts.get(agent, 0) + 1
+        answer = self.agents.take_facts(agent, Facts(first=first, facts=facts, now_ns=time.time_ns()))
+        self._facts[agent] = answer.number
+        self.step()
+        return answer.number
+
+    def phase(self, agent: AgentIdentity) -> Phase:
+        return self.agents.desired(agent).phase
+
+    def start(self, experiment: Experiment) -> list[AgentIdentity]:
+        """Bring all agents of an experiment to running ranks."""
+        with self.database.read() as tx:
+            machines = len(tx.attempts.machines(f"{experiment.id}-{experiment.attempts}"))
+        agents = [self.hello(experiment, m) for m in range(machines)]
+        for agent in agents:
+            self.tell(agent, Prepared(generation=1, store_port=4000 if agent.machine == 0 else None))
+        for agent in agents:
+            self.tell(agent, Started(generation=1, at_ns=0))
+        return agents
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    return World(tmp_path)
+
+
+def exited(rank: int, code: int, at_ns: int = 0, **more: str) -> Exited:
+    return Exited(generation=1, rank=rank, exit_code=code, at_ns=at_ns, **more)
+
+
+def test_an_experiment_goes_from_queued_to_succeeded_by_its_agents_facts(world: World) -> None:
+    experiment = world.run(machines=2)
+    assert experiment.state is ExperimentState.PENDING
+    agents = [world.hello(experiment, 0)]
+    assert world.phase(agents[0]) is Phase.WAIT
+    agents.append(world.hello(experiment, 1))
+    assert [world.phase(a) for a in agents] == [Phase.PREPARE] * 2
+    world.tell(agents[0], Prepared(generation=1, store_port=4000))
+    assert world.phase(agents[1]) is Phase.PREPARE
+    world.tell(agents[1], Prepared(generation=1))
+    desired = world.agents.desired(agents[1])
+    assert (desired.phase, desired.store_address, desired.store_port) == (Phase.RUN, "10.0.0.0", 4000)
+    for agent in agents:
+        world.tell(agent, Started(generation=1, at_ns=0))
+    assert world.experiment(experiment).state is ExperimentState.RUNNING
+    for agent in agents:
+        world.tell(agent, exited(agent.machine, 0), Ended(generation=1, met=agent.machine == 0 or None))
+    assert [world.phase(a) for a in agents] == [Phase.RELEASED] * 2
+    for agent in agents:
+        world.tell(agent, Released())
+    ended = world.experiment(experiment)
+    assert (ended.state, ended.exit_code) == (ExperimentState.SUCCEEDED, 0)
+    with world.database.read() as tx:
+        moves = [(e.before, e.after) for e in tx.runs.events(experiment.id) if e.kind == "state"]
+    assert moves == [(None, "queued"), ("queued", "pending"), ("pending", "running"), ("running", "succeeded")]
+
+
+def test_the_first_failing_rank_is_named_and_the_others_are_ended(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = world.start(experiment)
+    world.tell(agents[1], exited(1, 1, exception="ValueError: bad lr", frame="t.py:3 in main", log_tail="Traceback …"))
+    desired = world.agents.desired(agents[0])
+    assert desired.phase is Phase.STOP
+    assert desired.stop is not None
+    assert not desired.stop.terminate
+    world.tell(agents[1], Ended(generation=1))
+    world.tell(agents[0], exited(0, -9, at_ns=time.time_ns()), Ended(generation=1))
+    for agent in agents:
+        world.tell(agent, Released())
+    ended = world.experiment(experiment)
+    assert (ended.state, ended.exit_code) == (ExperimentState.FAILED, 1)
+    assert ended.root_cause is not None
+    assert (ended.root_cause.rank, ended.root_cause.exception) == (1, "ValueError: bad lr")
+
+
+def test_repeated_facts_count_once_and_a_gap_is_refused(world: World) -> None:
+    experiment = world.run(machines=1)
+    agent = world.hello(experiment, 0)
+    assert world.tell(agent, Prepared(generation=1, store_port=1), Started(generation=1, at_ns=0)) == 2
+    assert world.tell(agent, Prepared(generation=1, store_port=2), Started(generation=1, at_ns=0), repeat_from=1) == 2
+    assert world.agents.desired(agent).store_port == 1
+    with pytest.raises(ValueError, match="missing"):
+        world.tell(agent, Released(), repeat_from=9)
+
+
+def test_an_attempt_token_opens_one_session_and_repeating_the_hello_is_harmless(world: World) -> None:
+    experiment = world.run(machines=1)
+    first = world.hello(experiment, 0, session="mine")
+    assert world.hello(experiment, 0, session="mine") == first
+    with pytest.raises(Unauthorized):
+        world.hello(experiment, 0, session="somebody else's")
+    with pytest.raises(Superseded):
+        world.agents.identify("never seen")
+
+
+def test_a_server_that_restarts_knows_its_agents_again(world: World, tmp_path: Path) -> None:
+    experiment = world.run(machines=1)
+    agent = world.hello(experiment, 0, session="mine")
+    world.agents._sessions.clear()  # what a new process has in memory
+    assert world.agents.identify("mine") == agent
+
+
+def test_a_stop_ends_running_and_queued_experiments(world: World) -> None:
+    running = world.run(machines=1)
+    (agent,) = world.start(running)
+    with world.database.transaction() as tx:
+        assert tx.runs.request_stop(running.id, "stopped by ada", world.clock())
+    world.step()
+    desired = world.agents.desired(agent)
+    assert desired.stop is not None
+    assert desired.stop.terminate
+    world.tell(agent, exited(0, 0), Ended(generation=1), Released())
+    assert world.experiment(running).state is ExperimentState.STOPPED
+
+
+def test_a_lost_agent_fails_the_experiment_once_the_others_have_ended(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = world.start(experiment)
+    world.engine.lost[f"{experiment.id}-1"] = {1}
+    world.step()
+    assert world.phase(agents[0]) is Phase.STOP
+    world.tell(agents[0], exited(0, -9), Ended(generation=1), Released())
+    ended = world.experiment(experiment)
+    assert ended.state is ExperimentState.FAILED
+    assert ended.reason
+
+
+def test_a_machine_that_cannot_prepare_fails_the_experiment_with_its_words(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = [world.hello(experiment, m) for m in range(2)]
+    world.tell(agents[0], Broken(generation=1, message="no space left on /scratch"))
+    for agent in agents:
+        assert world.phase(agent) is Phase.RELEASED
+        world.tell(agent, Released())
+    ended = world.experiment(experiment)
+    assert ended.state is ExperimentState.FAILED
+    assert "no space left" in ended.reason
+
+
+def test_ranks_that_never_met_are_told_on_success(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = world.start(experiment)
+    for agent in agents:
+        world.tell(agent, exited(agent.machine, 0), Ended(generation=1, met=False if agent.machine == 0 else None), Released())
+    ended = world.experiment(experiment)
+    assert ended.state is ExperimentState.SUCCEEDED
+    assert "2 ranks never met" in ended.reason
+
+
+def test_submitting_again_after_a_crash_hands_out_the_same_token(world: World) -> None:
+    world.engine.dies_after_submit = True
+    with pytest.raises(RuntimeError, match="killed"):
+        world.run(machines=1)
+    first = world.engine.submitted.pop("r1e0-1")
+    world.engine.dies_after_submit = False
+    world.step()
+    assert world.engine.submits == ["r1e0-1"] * 2
+    assert world.engine.submitted["r1e0-1"] == first
+
+
+GPUS = tuple(Accelerator(uuid=f"GPU-{i}", name="H100", memory_mib=80_000) for i in range(2))
+
+
+def test_two_experiments_never_share_a_gpu_and_the_second_waits_with_its_reason(tmp_path: Path) -> None:
+    world = World(tmp_path, GPUS)
+    first = world.run(machines=2, devices="2 × H100")
+    second = world.run(machines=1, devices="1 × H100")
+    held = [u for agent in world.engine.submitted[f"{first.id}-1"].agents for u in agent.devices]
+    assert sorted(held) == ["GPU-0", "GPU-1"]
+    assert second.state is ExperimentState.QUEUED
+    assert "waits for 1 GPU" in second.reason
+    assert first.name in second.reason
+    for agent in world.start(first):
+        world.tell(agent, exited(agent.machine, 0), Ended(generation=1), Released())
+    assert world.experiment(second).state is ExperimentState.PENDING
+
+
+def test_a_gpu_that_somebody_took_meanwhile_sends_the_gang_back_to_the_queue(tmp_path: Path) -> None:
+    world = World(tmp_path, GPUS[:1])
+    world.engine.taken = {"GPU-0"}
+    with pytest.raises(AssertionError, match="rest"):  # it is tried again and again: the inventory still offers it
+        world.run(machines=1, devices="1 × H100")
+    busy = dataclasses.replace(GPUS[0], busy="in use by process 4711")
+    world.engine.offered = dataclasses.replace(world.engine.offered, accelerators=(busy,))
+    world.step()
+    with world.database.read() as tx:
+        experiment = tx.runs.experiment("run-1-exp0")
+    assert experiment.state is ExperimentState.QUEUED
+    assert "4711" in experiment.reason
+    world.engine.taken, world.engine.offered = set(), dataclasses.replace(world.engine.offered, accelerators=GPUS[:1])
+    world.step()
+    assert world.experiment(experiment).state is ExperimentState.PENDING
