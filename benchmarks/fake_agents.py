@@ -43,7 +43,9 @@ class Counts:
     """What the agents saw."""
 
     requests: int = 0
-    heard: dict[str, list[float]] = field(default_factory=dict[str, list[float]])  #: attempt → when each agent was told to stop
+    heard: dict[str, list[float]] = field(
+        default_factory=dict[str, list[float]]
+    )  #: attempt → when each agent was told to stop
 
 
 class Connection:
@@ -106,7 +108,8 @@ def fill(state: Path, attempts: int) -> list[str]:
                 token_expires_us=now + 600_000_000, created_us=now,
             )  # fmt: skip
             machines = [
-                AttemptMachine(attempt_id=attempt.id, index=i, state=MachineState.WAITING, devices=((),)) for i in range(_MACHINES)
+                AttemptMachine(attempt_id=attempt.id, index=i, state=MachineState.WAITING, devices=((),))
+                for i in range(_MACHINES)
             ]
             tx.attempts.create(attempt, machines)
             tx.attempts.move(attempt, now_us=now, to=AttemptState.SUBMITTED)

@@ -20,7 +20,9 @@ def server_process(home: Path, **environment: str) -> Iterator[str]:
     """Run a server with a home of its own while inside; give its URL."""
     clean = {k: v for k, v in os.environ.items() if not k.startswith("GRID_")}
     process = subprocess.Popen(
-        [sys.executable, "-m", "opengrid.server", "--home", str(home)], env={**clean, **environment}, start_new_session=True
+        [sys.executable, "-m", "opengrid.server", "--home", str(home)],
+        env={**clean, **environment},
+        start_new_session=True,
     )
     try:
         deadline = time.monotonic() + 60

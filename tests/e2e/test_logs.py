@@ -55,7 +55,9 @@ def test_times_tail_and_json(grid: Grid, awkward: str) -> None:
     assert timed.splitlines()[0].startswith("20")
     assert grid.ok("logs", "-l", "1", "--rank", "0", awkward).count("\n") <= 1
     document = json.loads(grid.ok("logs", "-o", "json", awkward))
-    assert {(line["rank"], line["stream"]) for line in document["lines"]} == {(r, s) for r in (0, 1) for s in ("stdout", "stderr")}
+    assert {(line["rank"], line["stream"]) for line in document["lines"]} == {
+        (r, s) for r in (0, 1) for s in ("stdout", "stderr")
+    }
 
 
 def test_a_runs_name_means_its_first_experiment_and_an_unknown_rank_is_refused(grid: Grid, awkward: str) -> None:
@@ -75,9 +77,9 @@ def test_following_shows_lines_as_they_come_and_ends_with_the_experiment(grid: G
     follow = grid.start("logs", "-f", name)
     assert follow.stdout is not None
     assert follow.stdout.readline() == b"[rank 0] first\n"
-    Path(grid.experiment(name)["work_dir"], "go").touch() if (Path(grid.experiment(name)["work_dir"]) / "slow.py").exists() else next(
-        Path(grid.experiment(name)["work_dir"]).rglob("slow.py")
-    ).with_name("go").touch()
+    Path(grid.experiment(name)["work_dir"], "go").touch() if (
+        Path(grid.experiment(name)["work_dir"]) / "slow.py"
+    ).exists() else next(Path(grid.experiment(name)["work_dir"]).rglob("slow.py")).with_name("go").touch()
     out, _ = follow.communicate(timeout=60)
     assert out == b"[rank 0] last\n"
     assert follow.returncode == 0

@@ -45,13 +45,17 @@ def test_five_gpus_on_machines_of_four_become_five_nodes_on_two_machines(grid: G
 
 def test_every_node_of_a_simulated_machine_works_in_a_folder_of_its_own(grid: Grid, folder: Path) -> None:
     (folder / "train.py").write_text("import os\nopen('mine', 'x').write(os.environ['GROUP_RANK'])\nprint(os.getcwd())")
-    experiment = grid.finish("--gpus", "2", "--instance_type", "1_t4_16gb", "--framework", "torch", "train.py", cwd=folder)
+    experiment = grid.finish(
+        "--gpus", "2", "--instance_type", "1_t4_16gb", "--framework", "torch", "train.py", cwd=folder
+    )
     assert experiment["state"] == "succeeded", experiment
     places = {line.split("] ")[1] for line in lines(grid.log(experiment["experiment"]))}
     assert len(places) == 2
 
 
-def test_a_script_that_never_touches_torch_runs_and_the_copies_that_never_met_are_told(grid: Grid, folder: Path) -> None:
+def test_a_script_that_never_touches_torch_runs_and_the_copies_that_never_met_are_told(
+    grid: Grid, folder: Path
+) -> None:
     (folder / "plain.py").write_text("import sys\nprint('torch' in globals(), sys.argv[1:])")
     one = grid.finish("--instance_type", "2_cpu_4gb", "plain.py", "--note", "a b", cwd=folder)
     assert one["state"] == "succeeded", one
@@ -95,7 +99,9 @@ def test_another_executable_runs_as_often_as_asked(grid: Grid, folder: Path) -> 
 
 
 def test_env_reaches_the_ranks_and_nothing_of_the_servers_environment_does(grid: Grid, folder: Path) -> None:
-    (folder / "env.py").write_text("import os\nprint(os.environ['COLOUR'], 'SECRET_OF_SHELL' in os.environ, os.environ['HOME'])")
+    (folder / "env.py").write_text(
+        "import os\nprint(os.environ['COLOUR'], 'SECRET_OF_SHELL' in os.environ, os.environ['HOME'])"
+    )
     experiment = grid.finish(
         "--instance_type", "2_cpu_4gb", "--env", "COLOUR=dark red", "env.py", cwd=folder, SECRET_OF_SHELL="x"
     )
@@ -103,9 +109,13 @@ def test_env_reaches_the_ranks_and_nothing_of_the_servers_environment_does(grid:
     assert lines(grid.log(experiment["experiment"])) == [f"[rank 0] dark red False {os.environ['HOME']}"]
 
 
-def test_a_variable_that_libraries_read_while_loading_starts_ordinary_processes_and_says_so(grid: Grid, folder: Path) -> None:
+def test_a_variable_that_libraries_read_while_loading_starts_ordinary_processes_and_says_so(
+    grid: Grid, folder: Path
+) -> None:
     (folder / "train.py").write_text(ALL_REDUCE + "import os; print(os.environ['KMP_AFFINITY'])")
-    experiment = grid.finish("--gpus", "2", "--instance_type", "4_v100_16gb", "--env", "KMP_AFFINITY=none", "train.py", cwd=folder)
+    experiment = grid.finish(
+        "--gpus", "2", "--instance_type", "4_v100_16gb", "--env", "KMP_AFFINITY=none", "train.py", cwd=folder
+    )
     assert experiment["state"] == "succeeded", experiment
     reasons = " ".join(event["reason"] for event in experiment["events"])
     assert "KMP_AFFINITY" in reasons
@@ -116,7 +126,10 @@ def test_the_tree_runs_as_it_is_on_disk_and_committed_runs_the_commit_alone(grid
         import subprocess
 
         subprocess.run(
-            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments], cwd=folder, check=True, capture_output=True
+            ["git", "-c", "user.name=t", "-c", "user.email=t@t", *arguments],
+            cwd=folder,
+            check=True,
+            capture_output=True,
         )
 
     (folder / "sub").mkdir()
@@ -125,7 +138,9 @@ def test_the_tree_runs_as_it_is_on_disk_and_committed_runs_the_commit_alone(grid
     git("init", "-q")
     git("add", ".")
     git("commit", "-qm", "one")
-    (folder / "sub" / "train.py").write_text("import os, new\nprint(new.WORD, os.path.basename(os.getcwd()), os.path.exists('../ignored'))")
+    (folder / "sub" / "train.py").write_text(
+        "import os, new\nprint(new.WORD, os.path.basename(os.getcwd()), os.path.exists('../ignored'))"
+    )
     (folder / "sub" / "new.py").write_text("WORD = 'new'")
     (folder / "ignored").write_text("x")
     dirty = grid.finish("--instance_type", "2_cpu_4gb", "train.py", cwd=folder / "sub")
@@ -140,7 +155,9 @@ def test_other_frameworks_on_more_than_one_node_are_refused_before_anything_star
     grid: Grid, folder: Path, framework: str
 ) -> None:
     (folder / "train.py").write_text("print(1)")
-    done = grid.call("run", "--framework", framework, "--gpus", "8", "--instance_type", "4_v100_16gb", "train.py", cwd=folder)
+    done = grid.call(
+        "run", "--framework", framework, "--gpus", "8", "--instance_type", "4_v100_16gb", "train.py", cwd=folder
+    )
     assert done.code == 2, done
     assert "node" in done.err
-    assert framework.split(":")[0] in done.err
+    assert framework.split(":", maxsplit=1)[0] in done.err

@@ -59,7 +59,9 @@ def test_experiments_go_on_while_the_server_is_killed_and_end_with_complete_logs
         assert log == [*(f"line {i}" for i in range(3000)), "end"]
 
 
-def test_a_server_killed_again_and_again_while_a_gang_starts_still_ends_right(new_grid: Callable[[], Grid], folder: Path) -> None:
+def test_a_server_killed_again_and_again_while_a_gang_starts_still_ends_right(
+    new_grid: Callable[[], Grid], folder: Path
+) -> None:
     grid = new_grid()
     (folder / "hello.py").write_text("import os\nprint('hello from', os.environ['RANK'])")
     for _ in range(3):
@@ -145,7 +147,9 @@ def test_a_newer_schema_is_refused_untouched(new_grid: Callable[[], Grid]) -> No
     assert (grid.home / "grid.db").read_bytes() == before
 
 
-def test_a_server_of_another_version_is_replaced_and_experiments_go_on(new_grid: Callable[[], Grid], folder: Path) -> None:
+def test_a_server_of_another_version_is_replaced_and_experiments_go_on(
+    new_grid: Callable[[], Grid], folder: Path
+) -> None:
     grid = new_grid()
     other = folder / "other"
     other.mkdir()
@@ -154,9 +158,13 @@ def test_a_server_of_another_version_is_replaced_and_experiments_go_on(new_grid:
     grid.ok("server", "start", PYTHONPATH=str(other))
     assert grid.server["version"] == "0.0.1"
     old = grid.server["pid"]
-    (folder / "wait.py").write_text("import os, time\nwhile not os.path.exists(os.environ['GO']): time.sleep(0.05)\nprint('done')")
+    (folder / "wait.py").write_text(
+        "import os, time\nwhile not os.path.exists(os.environ['GO']): time.sleep(0.05)\nprint('done')"
+    )
     go = folder / "go"
-    name = grid.submit("--instance_type", "2_cpu_4gb", "--env", f"GO={go}", "wait.py", cwd=folder, PYTHONPATH=str(other))
+    name = grid.submit(
+        "--instance_type", "2_cpu_4gb", "--env", f"GO={go}", "wait.py", cwd=folder, PYTHONPATH=str(other)
+    )
     grid.running(name)
     done = grid.call("status")
     assert done.code == 0, done
@@ -172,7 +180,10 @@ def test_a_full_disk_is_told_and_nothing_is_half_made(new_grid: Callable[[], Gri
 
     disk = folder / "disk"
     disk.mkdir()
-    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True).returncode != 0:
+    if (
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(disk)], capture_output=True).returncode
+        != 0
+    ):
         pytest.skip("cannot mount a tmpfs here")
     grid = new_grid()
     small = Grid(disk / "home", folder, grid.environment)
@@ -202,5 +213,7 @@ def test_a_home_that_cannot_be_written_is_named(new_grid: Callable[[], Grid], fo
 
 def test_python_that_runs_grid_is_the_default_interpreter(grid: Grid, folder: Path) -> None:
     (folder / "train.py").write_text("print(1)")
-    plan = grid.json("run", "--dry_run", "--instance_type", "2_cpu_4gb", "train.py", cwd=folder, VIRTUAL_ENV="", CONDA_PREFIX="")["plan"]
+    plan = grid.json(
+        "run", "--dry_run", "--instance_type", "2_cpu_4gb", "train.py", cwd=folder, VIRTUAL_ENV="", CONDA_PREFIX=""
+    )["plan"]
     assert plan["python"] == sys.executable

@@ -25,7 +25,9 @@ while True: time.sleep(0.1)
 def start_stubborn(grid: Grid, folder: Path) -> tuple[dict[str, Any], list[int]]:
     """Run two ranks on two machines that ignore SIGTERM and have children in sessions of their own."""
     (folder / "stubborn.py").write_text(STUBBORN)
-    name = grid.submit("--gpus", "2", "--instance_type", "1_t4_16gb", "--grace", "1", "--framework", "torch", "stubborn.py", cwd=folder)
+    name = grid.submit(
+        "--gpus", "2", "--instance_type", "1_t4_16gb", "--grace", "1", "--framework", "torch", "stubborn.py", cwd=folder
+    )
     grid.running(name)
     eventually(lambda: grid.log(name).count(b"ready") == 2)
     experiment = grid.experiment(name)
@@ -43,7 +45,9 @@ def agents(grid: Grid, experiment: dict[str, Any]) -> list[int]:
     return [pid for pid in found if is_alive(pid)]
 
 
-def test_stop_sends_sigterm_to_all_ranks_and_kills_those_that_ignore_it_with_their_children(grid: Grid, folder: Path) -> None:
+def test_stop_sends_sigterm_to_all_ranks_and_kills_those_that_ignore_it_with_their_children(
+    grid: Grid, folder: Path
+) -> None:
     experiment, pids = start_stubborn(grid, folder)
     name = experiment["experiment"]
     grid.ok("stop", "experiment", name)

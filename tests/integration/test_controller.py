@@ -39,7 +39,12 @@ class World:
         (folder / "blobs" / "00").mkdir()
         (folder / "blobs" / "00" / BUNDLE).touch()
         self.agents = Agents(
-            self.database, blobs, work=folder / "work", changed=lambda: None, is_followed=lambda _: False, now_us=self.clock
+            self.database,
+            blobs,
+            work=folder / "work",
+            changed=lambda: None,
+            is_followed=lambda _: False,
+            now_us=self.clock,
         )
         self.admission = Admission(self.database, self.engine, secret="s", now_us=self.clock)
         self.gangs = Gangs(
@@ -62,9 +67,7 @@ class World:
 
     def run(self, machines: int = 2, ranks: int = 1, devices: str = "") -> Experiment:
         number = next(self._numbers)
-        gang = Gang(
-            nodes=tuple(Node(index=i, machine=i, gpus=1, cpus=2, ranks=ranks) for i in range(machines))
-        )
+        gang = Gang(nodes=tuple(Node(index=i, machine=i, gpus=1, cpus=2, ranks=ranks) for i in range(machines)))
         plan = Plan(
             gang=gang,
             instance_type="1_v100_16gb",
@@ -268,7 +271,9 @@ def test_ranks_that_never_met_are_told_on_success(world: World) -> None:
     experiment = world.run(machines=2)
     agents = world.start(experiment)
     for agent in agents:
-        world.tell(agent, exited(agent.machine, 0), Ended(generation=1, met=False if agent.machine == 0 else None), Released())
+        world.tell(
+            agent, exited(agent.machine, 0), Ended(generation=1, met=False if agent.machine == 0 else None), Released()
+        )
     ended = world.experiment(experiment)
     assert ended.state is ExperimentState.SUCCEEDED
     assert "2 ranks never met" in ended.reason

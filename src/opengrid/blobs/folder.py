@@ -7,7 +7,7 @@ import hashlib
 import os
 import re
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -36,7 +36,7 @@ class FolderBlobs:
         return self._place(digest).is_file()
 
     @contextmanager
-    def writing(self, digest: str) -> Iterator[BlobWriter]:
+    def writing(self, digest: str) -> Generator[BlobWriter]:
         """Receive a blob in pieces; on leaving without an error its content is verified and it appears."""
         place = self._place(digest)
         with _disk_errors(self._root):
@@ -47,7 +47,9 @@ class FolderBlobs:
                     writer = BlobWriter(file)
                     yield writer
                 if writer.digest() != digest:
-                    raise InvalidValue(f"the bytes received for blob {digest[:12]}… have SHA-256 {writer.digest()[:12]}…")
+                    raise InvalidValue(
+                        f"the bytes received for blob {digest[:12]}… have SHA-256 {writer.digest()[:12]}…"
+                    )
                 os.replace(partial, place)
             finally:
                 partial.unlink(missing_ok=True)
@@ -76,10 +78,12 @@ class BlobWriter:
 
 
 @contextmanager
-def _disk_errors(folder: Path) -> Iterator[None]:
+def _disk_errors(folder: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
             raise
-        raise Unusable(f"cannot write below {folder}: {error.strerror}", hint="free space there, or set GRID_STATE") from error
+        raise Unusable(
+            f"cannot write below {folder}: {error.strerror}", hint="free space there, or set GRID_STATE"
+        ) from error

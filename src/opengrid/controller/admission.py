@@ -47,7 +47,9 @@ class Admission:
             return False
         inventory = self._engine.inventory()  # asks the system: not inside a transaction
         with self._database.transaction() as tx:
-            queued = {e.name: (e, tx.runs.find_by_id(e.run_id)) for e in tx.runs.experiments_in([ExperimentState.QUEUED])}
+            queued = {
+                e.name: (e, tx.runs.find_by_id(e.run_id)) for e in tx.runs.experiments_in([ExperimentState.QUEUED])
+            }
             waiting = [
                 Waiting(
                     experiment=experiment.name,

@@ -18,7 +18,7 @@ log = structlog.get_logger(__name__)
 
 
 class Gangs:
-    """Stages of the controller that move attempts. `moved` is called with the id of each attempt whose desired state is new."""
+    """Stages of the controller that move attempts; `moved` hears of each attempt whose desired state is new."""
 
     def __init__(
         self,
@@ -74,7 +74,8 @@ class Gangs:
             active = [a for a in tx.attempts.active() if a.state is not AttemptState.CREATED]
             sizes = [(a.id, len(tx.attempts.machines(a.id))) for a in active]
         gone = self._engine.gone(sizes)
-        return any([self._drive(attempt, gone[attempt.id]) for attempt in active])
+        moved = [self._drive(attempt, gone[attempt.id]) for attempt in active]
+        return any(moved)
 
     def _drive(self, attempt: Attempt, lost: frozenset[int]) -> bool:
         with self._database.transaction() as tx:

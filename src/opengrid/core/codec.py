@@ -1,7 +1,8 @@
 """JSON to and from the frozen dataclasses of core, without pydantic (agents have the standard library only).
 
 Reads and writes the same documents as pydantic's TypeAdapter for these types: enums as their values, tuples as arrays,
-missing fields take their defaults, unknown fields are dropped, unions of dataclasses are told apart by their literal `kind`.
+missing fields take their defaults, unknown fields are dropped, unions of dataclasses are told apart by their literal
+`kind`.
 """
 
 from __future__ import annotations
@@ -74,7 +75,7 @@ def _decode_tuple(arguments: tuple[Any, ...], document: Any, at: str) -> tuple[A
         return tuple(_decode(arguments[0], item, f"{at}[{i}]") for i, item in enumerate(items))
     if len(items) != len(arguments):
         raise InvalidValue(f"{at}: expected {len(arguments)} items, got {len(items)}")
-    return tuple(_decode(kind, item, f"{at}[{i}]") for i, (kind, item) in enumerate(zip(arguments, items)))
+    return tuple(_decode(kind, item, f"{at}[{i}]") for i, (kind, item) in enumerate(zip(arguments, items, strict=True)))
 
 
 def _decode_union(kinds: tuple[Any, ...], document: Any, at: str) -> Any:
@@ -100,19 +101,19 @@ def _decode_dataclass(kind: type[Any], document: Any, at: str) -> Any:
     return kind(**values)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _hints(kind: type[Any]) -> dict[str, Any]:
     return typing.get_type_hints(kind)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _tag(kind: type[Any]) -> object:
     return next((f.default for f in dataclasses.fields(kind) if f.name == "kind"), None)
 
 
 def _check(document: Any, kind: Any, at: str) -> Any:
     if not isinstance(document, kind):
-        names = kind if isinstance(kind, tuple) else (kind,)
-        expected = " or ".join(getattr(k, "__name__", str(k)) for k in cast("tuple[Any, ...]", names))
+        kinds = cast("tuple[Any, ...]", kind if isinstance(kind, tuple) else (kind,))
+        expected = " or ".join(getattr(k, "__name__", str(k)) for k in kinds)
         raise InvalidValue(f"{at}: expected {expected}, got {document!r}")
     return document

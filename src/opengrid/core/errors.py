@@ -16,7 +16,7 @@ GridError                    something failed                         exit 1, HT
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, cast
 
 
 class GridError(Exception):
@@ -114,12 +114,16 @@ class ServerUnreachable(GridError):
 
 def error_from_wire(status: int, document: object) -> GridError:
     """Rebuild the error that a server answered with; an unknown code becomes a plain error of the status's class."""
-    body = document.get("error") if isinstance(document, dict) else None
-    if not isinstance(body, dict):
+    body = _mapping(_mapping(document).get("error"))
+    if not body:
         return GridError(f"the server answered HTTP {status}")
     message, hint = str(body.get("message", "")), body.get("hint")
     kind = _BY_CODE.get(str(body.get("code")), UserError if 400 <= status < 500 else GridError)
     return kind(message, hint=hint if isinstance(hint, str) else None)
+
+
+def _mapping(document: object) -> dict[str, object]:
+    return cast("dict[str, object]", document) if isinstance(document, dict) else {}
 
 
 def _all_kinds(kind: type[GridError]) -> list[type[GridError]]:

@@ -29,7 +29,7 @@ def check_name(name: str, what: str) -> str:
     if not _NAME.fullmatch(name) or len(name) > _MAX_LENGTH:
         raise InvalidValue(
             f"{name!r} cannot name a {what}",
-            hint=f"use lower-case letters, digits and '-', a letter first, a letter or digit last, at most {_MAX_LENGTH}",
+            hint=f"lower-case letters, digits and '-'; a letter first, a letter or digit last; at most {_MAX_LENGTH}",
             field="name",
         )
     return name
@@ -48,5 +48,5 @@ def split_experiment_name(name: str) -> tuple[str, int] | None:
 
 def datastore_name_of(source: str) -> str:
     """Return the default datastore name of a path or URL: its last element, lower-cased, cut at the first dot."""
-    last = source.split("?")[0].rstrip("/").rsplit("/", 1)[-1].lower()
+    last = source.split("?", maxsplit=1)[0].rstrip("/").rsplit("/", 1)[-1].lower()
     return last.split(".")[0] or last.lstrip(".")

@@ -32,7 +32,7 @@ def parse_framework(text: str) -> Framework:
     try:
         return Framework(name)
     except ValueError:
-        known = ", ".join(["lightning", "torch", "pytorch", "torchelastic", "tensorflow", "julia"])
+        known = "lightning, torch, pytorch, torchelastic, tensorflow, julia"
         raise InvalidValue(f"unknown framework {text!r}", hint=f"one of: {known}", field="framework") from None
 
 
@@ -49,7 +49,7 @@ class Program:
     """What every rank runs."""
 
     kind: ProgramKind
-    target: str  #: script or executable relative to the working directory (or a bare or absolute command), or a module name
+    target: str  #: script or executable as typed (relative to the working directory), or a module name
     arguments: tuple[str, ...] = ()
 
 

@@ -23,5 +23,5 @@ def matches(token: str, stored: str | None) -> bool:
 
 
 def attempt_token(secret: str, attempt_id: str) -> str:
-    """Return the token of an attempt: always the same one, so that a submit repeated after a crash hands out no second."""
+    """Return the token of an attempt: always the same, so that a submit repeated after a crash hands out no second."""
     return hmac.new(secret.encode(), attempt_id.encode(), hashlib.sha256).hexdigest()

@@ -10,7 +10,11 @@ from opengrid.server.auth import Users
 
 
 def admin_api(
-    users: Users, *, status: Callable[[], dict[str, object]], stop: Callable[[], None], types: Callable[[], list[dict[str, object]]]
+    users: Users,
+    *,
+    status: Callable[[], dict[str, object]],
+    stop: Callable[[], None],
+    types: Callable[[], list[dict[str, object]]],
 ) -> APIRouter:
     """Return the routes about the server; only /healthz needs no token."""
     api = APIRouter()

@@ -9,7 +9,7 @@ import json
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -67,7 +67,7 @@ class Server:
             state,
             server_file=settings.server_file,
             zipapp=zipapp.path,
-            on_change=lambda: self._controller.wake(),
+            on_change=self._wake,
             clock=time.monotonic,
             nvml_library=settings.nvml_library,
         )
@@ -80,7 +80,7 @@ class Server:
             database,
             blobs,
             work=state / "work",
-            changed=lambda: self._controller.wake(),
+            changed=self._wake,
             is_followed=logs.is_followed,
             now_us=now_us,
         )
@@ -92,7 +92,7 @@ class Server:
             datastores=datastores,
             logs=log_files,
             work=state / "work",
-            changed=lambda: self._controller.wake(),
+            changed=self._wake,
             now_us=now_us,
         )
         gangs = Gangs(
@@ -109,7 +109,9 @@ class Server:
             changed=lambda: self.wakeups.notify("experiments"),
         )
         users = Users(database)
-        self.app = FastAPI(title="OpenGrid", version=__version__, lifespan=self._lifespan, docs_url=None, redoc_url=None)
+        self.app = FastAPI(
+            title="OpenGrid", version=__version__, lifespan=self._lifespan, docs_url=None, redoc_url=None
+        )
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
@@ -135,11 +137,14 @@ class Server:
             "home": str(self.settings.home),
         }
 
+    def _wake(self) -> None:
+        self._controller.wake()  # made after those who call this
+
     def _seen(self) -> None:
         self._last_request = time.monotonic()
 
     @contextlib.asynccontextmanager
-    async def _lifespan(self, _: FastAPI) -> AsyncIterator[None]:
+    async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None]:
         self.wakeups.bind(asyncio.get_running_loop())
         self._controller.start()
         idle = asyncio.create_task(self._end_when_idle())

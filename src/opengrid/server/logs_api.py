@@ -45,7 +45,9 @@ def logs_api(logs: Logs, users: Users, wakeups: Wakeups) -> APIRouter:
         style = LogStyle(prefix=prefix, times=times)
         source = await run_in_threadpool(logs.source, name, choice)
         if format == "json":
-            return JSONResponse({"experiment": name, "lines": await run_in_threadpool(_json_lines, source.streams, tail)})
+            return JSONResponse(
+                {"experiment": name, "lines": await run_in_threadpool(_json_lines, source.streams, tail)}
+            )
         if follow:
             return _stream(_follow(logs, wakeups, name, choice, style, tail))
         return _stream(_pieces(source.streams, style, tail))

@@ -39,7 +39,7 @@ class Settings:
 
     @property
     def scheme(self) -> str:
-        """http or https."""
+        """Http or https."""
         return "https" if self.tls_cert else "http"
 
     @property
@@ -103,4 +103,6 @@ def ensure_folders(settings: Settings) -> None:
             if not os.access(folder, os.W_OK | os.X_OK):
                 raise PermissionError(13, "Permission denied")
         except OSError as error:
-            raise Unusable(f"cannot write to {folder}: {error.strerror}", hint=f"set {variable} to a folder of yours") from error
+            raise Unusable(
+                f"cannot write to {folder}: {error.strerror}", hint=f"set {variable} to a folder of yours"
+            ) from error

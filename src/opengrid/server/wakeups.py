@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Generator
 from typing import TypeVar
 
 T = TypeVar("T")
@@ -39,7 +39,7 @@ class Wakeups:
         return bool(self._waiting.get(key))
 
     @contextlib.contextmanager
-    def watching(self, key: str) -> Iterator[asyncio.Event]:
+    def watching(self, key: str) -> Generator[asyncio.Event]:
         """Give an event that notify(key) sets."""
         event = asyncio.Event()
         self._waiting.setdefault(key, set()).add(event)
@@ -53,7 +53,7 @@ class Wakeups:
     async def poll(
         self, key: str, look: Callable[[], Awaitable[T]], *, until: Callable[[T], bool], timeout_s: float
     ) -> T:
-        """Look, and look again whenever `key` is notified, until `until` holds or the time is over; return the last look.
+        """Look again whenever `key` is notified, until `until` holds or the time is over; return the last look.
 
         Holds neither a thread nor a database connection while it waits.
         """

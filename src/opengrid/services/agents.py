@@ -25,8 +25,8 @@ from opengrid.core.protocol import (
     Started,
 )
 from opengrid.core.records import Attempt, AttemptMachine, Event, Experiment, MachineState, RankExit, Run
-from opengrid.planning.generation import desired_state
 from opengrid.core.tokens import matches, token_hash
+from opengrid.planning.generation import desired_state
 from opengrid.store.database import Database, Transaction
 
 #: How often agents send logs: while somebody follows, and otherwise.
@@ -135,10 +135,14 @@ class Agents:
 
         if isinstance(fact, Prepared):
             update(prepared=fact.generation, store_port=fact.store_port, broken=None)
-            self._note(tx, attempt, fact.generation, "launch", f"machine {machine.index}: {fact.launch}, {fact.launch_reason}")
+            self._note(
+                tx, attempt, fact.generation, "launch", f"machine {machine.index}: {fact.launch}, {fact.launch_reason}"
+            )
         elif isinstance(fact, Started):
             update(started=fact.generation)
-            self._note(tx, attempt, fact.generation, "launch", f"machine {machine.index}: {len(fact.pids)} ranks started")
+            self._note(
+                tx, attempt, fact.generation, "launch", f"machine {machine.index}: {len(fact.pids)} ranks started"
+            )
         elif isinstance(fact, Exited):
             tx.attempts.add_exit(_exit(attempt, fact, skew_ns))
         elif isinstance(fact, Ended):

@@ -1,5 +1,8 @@
-"""Ranks' output on the server's disk: one append-only file per (attempt, generation, rank, stream), and an index of
-(offset, time) pairs beside it: bytes from `offset` on were seen at `time`. No log text is ever in the database."""
+"""Ranks' output on the server's disk, never in the database.
+
+One append-only file per (attempt, generation, rank, stream), and beside it an index of (offset, time) pairs: bytes from
+`offset` on were seen at `time`.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,7 @@ import shutil
 import struct
 import threading
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -135,9 +138,7 @@ class LogFiles:
             for path in folder.glob("*.std*"):
                 number, _, stream = path.name.partition(".")
                 if stream in STREAMS:
-                    found.append(
-                        LogStream(path=path, generation=int(folder.name), rank=int(number), stream=stream)
-                    )
+                    found.append(LogStream(path=path, generation=int(folder.name), rank=int(number), stream=stream))
         chosen = (s for s in found if generation in (None, s.generation) and rank in (None, s.rank))
         return sorted(chosen, key=lambda s: (s.generation, s.rank, STREAMS.index(s.stream)))
 
@@ -176,10 +177,12 @@ def _parse_index(text: str) -> list[tuple[int, int]]:
 
 
 @contextlib.contextmanager
-def _disk_errors(root: Path) -> Iterator[None]:
+def _disk_errors(root: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        raise Unusable(f"no space left below {root}", hint="free space there; agents keep their logs and retry") from error
+        raise Unusable(
+            f"no space left below {root}", hint="free space there; agents keep their logs and retry"
+        ) from error

@@ -40,7 +40,10 @@ class LogStyle:
             return line.data
         head = b""
         if self.times:
-            head += datetime.fromtimestamp(line.at_ns / 1e9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3].encode() + b"Z "
+            head += (
+                datetime.fromtimestamp(line.at_ns / 1e9, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3].encode()
+                + b"Z "
+            )
         if self.prefix:
             head += b"[rank %d] " % line.rank
         redrawn = line.data.endswith(b"\r")

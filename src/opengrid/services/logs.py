@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -65,7 +65,7 @@ class Logs:
         )
 
     @contextmanager
-    def following(self, experiment_id: str) -> Iterator[None]:
+    def following(self, experiment_id: str) -> Generator[None]:
         """Count a follower of an experiment while inside."""
         self._followers[experiment_id] += 1
         try:

@@ -96,9 +96,7 @@ class Runs:
             interpreter = self._engine.interpreter(spec.python, spec.shell)
         return make_plan(spec, catalogue=self._catalogue, inventory=self._engine.inventory(), interpreter=interpreter)
 
-    def list(
-        self, *, active: bool | None, user: str | None, limit: int, offset: int
-    ) -> tuple[list[Run], int, int]:
+    def list(self, *, active: bool | None, user: str | None, limit: int, offset: int) -> tuple[list[Run], int, int]:
         """Return a page of runs, newest first; how many there are of that kind; and how many are not active."""
         with self._database.read() as tx:
             runs = tx.runs.list(active=active, user=user, limit=limit, offset=offset)
@@ -119,7 +117,7 @@ class Runs:
         return run, experiment, events, folder
 
     def stop(self, names: Sequence[str], reason: str) -> tuple[list[str], list[str]]:
-        """Ask the named runs' or experiments' experiments to stop; return those asked and those that had ended before."""
+        """Ask what is named to stop; return the experiments that were asked and those that had ended before."""
         stopped: list[str] = []
         already: list[str] = []
         with self._database.transaction() as tx:
@@ -132,12 +130,14 @@ class Runs:
         return stopped, already
 
     def delete(self, names: Sequence[str]) -> list[str]:
-        """Remove runs or experiments with logs and work folders, for good; Conflict, touching none, while one is active."""
+        """Remove what is named with logs and work folders; Conflict, touching nothing, while some of it is active."""
         with self._database.transaction() as tx:
             experiments = self._experiments(tx, names)
             busy = [e.name for e in experiments if not e.state.is_terminal]
             if busy:
-                raise Conflict(f"{', '.join(busy)} has not ended", hint=f"`grid stop experiment {' '.join(busy)}` first")
+                raise Conflict(
+                    f"{', '.join(busy)} has not ended", hint=f"`grid stop experiment {' '.join(busy)}` first"
+                )
             attempts = [a for e in experiments for a in tx.attempts.of_experiment(e.id)]
             for experiment in experiments:
                 tx.runs.delete_experiment(experiment.id)
@@ -163,7 +163,9 @@ class Runs:
 
 def _check_free(tx: Transaction, name: str) -> None:
     if tx.runs.taken(name):
-        raise Conflict(f"there is already a run named {name}", hint="choose another --name, or `grid delete run` the old one")
+        raise Conflict(
+            f"there is already a run named {name}", hint="choose another --name, or `grid delete run` the old one"
+        )
 
 
 def _free_name(tx: Transaction) -> str:

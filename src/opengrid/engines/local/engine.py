@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -49,6 +50,7 @@ class LocalEngine:
         self._slots, self._nvml_library = slots or GpuSlots(), nvml_library
         self._interpreters = Interpreters()
         self._children: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
+        self._over: set[str] = set()
         self._first_missed: dict[tuple[str, int], float] = {}
         self._swept: set[tuple[str, int]] = set()
         self._watch = _Watch(on_change)
@@ -102,7 +104,7 @@ class LocalEngine:
         with open(os.open(ticket, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(to_json(agent.ticket), file)
         with self._file(*key, "log").open("ab") as log:
-            child = subprocess.Popen(  # noqa: S603 - our own interpreter and zipapp
+            child = subprocess.Popen(
                 [sys.executable, "-I", "-S", str(self._zipapp()), "agent", str(ticket)],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -116,9 +118,11 @@ class LocalEngine:
         self._watch.add(child.pid)
 
     def gone(self, attempts: Sequence[tuple[str, int]]) -> dict[str, frozenset[int]]:
-        """For each (attempt id, machines) return the machines whose agent ended; what those left running is ended too."""
+        """For each (attempt id, machines) return the machines whose agent ended, having ended what it left running."""
+        self._reap()
         return {
-            attempt: frozenset(m for m in range(machines) if self._is_gone(attempt, m)) for attempt, machines in attempts
+            attempt: frozenset(m for m in range(machines) if self._is_gone(attempt, m))
+            for attempt, machines in attempts
         }
 
     def _is_gone(self, attempt: str, machine: int) -> bool:
@@ -154,15 +158,21 @@ class LocalEngine:
             self._sweep(*key)
 
     def forget(self, attempt_id: str) -> None:
-        """Remove the files of an attempt that has ended; its agents' own log goes too."""
-        for key in [k for k in self._children if k[0] == attempt_id]:
-            if self._children[key].poll() is not None:
-                del self._children[key]
+        """Remove the files of an attempt that has ended: tickets, locks, the agents' own logs and spools."""
+        self._over.add(attempt_id)
         self._swept = {key for key in self._swept if key[0] != attempt_id}
         self._first_missed = {k: v for k, v in self._first_missed.items() if k[0] != attempt_id}
         for path in self._folder.glob(f"{attempt_id}-*"):
-            if path.is_file():
-                path.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
+        for spool in (self._folder / "spool").glob(f"{attempt_id}-*"):
+            shutil.rmtree(spool, ignore_errors=True)
+
+    def _reap(self) -> None:
+        """Take the exit codes of agents that ended after their attempts were forgotten: they would stay as zombies."""
+        for key, child in list(self._children.items()):
+            if key[0] in self._over and child.poll() is not None:
+                del self._children[key]
+        self._over &= {attempt for attempt, _ in self._children}
 
     def close(self) -> None:
         """Stop watching."""
@@ -172,7 +182,7 @@ class LocalEngine:
         """End what is left of the sessions that the agent recorded, after kill -9 of agent and launcher."""
         sessions = self._file(attempt, machine, "sessions")
         if sessions.exists():
-            subprocess.run(  # noqa: S603
+            subprocess.run(
                 [sys.executable, "-I", "-S", str(self._zipapp()), "sweep", str(sessions)],
                 stdin=subprocess.DEVNULL,
                 check=False,

@@ -26,7 +26,8 @@ def host_inventory(gpus: Sequence[Gpu], busy: Mapping[str, str]) -> Inventory:
         memory_mib=memory["MemTotal"] >> 10,
         available_mib=memory["MemAvailable"] >> 10,
         accelerators=tuple(
-            Accelerator(uuid=gpu.uuid, name=gpu.name, memory_mib=gpu.memory_mib, busy=busy.get(gpu.uuid)) for gpu in gpus
+            Accelerator(uuid=gpu.uuid, name=gpu.name, memory_mib=gpu.memory_mib, busy=busy.get(gpu.uuid))
+            for gpu in gpus
         ),
     )
 
@@ -90,4 +91,6 @@ def _probe(python: str, environment: Mapping[str, str], zipapp: Path) -> dict[st
 
 
 def _unusable(python: str, why: str) -> Unusable:
-    return Unusable(f"{python} cannot run the script: {why}", hint="give another interpreter with --python (3.10 or newer)")
+    return Unusable(
+        f"{python} cannot run the script: {why}", hint="give another interpreter with --python (3.10 or newer)"
+    )

@@ -1,4 +1,4 @@
-"""NVIDIA's management library through ctypes: which GPUs this host has, and who uses them. The one file that loads it."""
+"""NVIDIA's management library through ctypes: which GPUs this host has, and who uses them."""
 
 from __future__ import annotations
 
