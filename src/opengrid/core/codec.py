@@ -82,8 +82,9 @@ def _decode_union(kinds: tuple[Any, ...], document: Any, at: str) -> Any:
     if document is None and type(None) in kinds:
         return None
     tagged = {_tag(kind): kind for kind in kinds if dataclasses.is_dataclass(kind)}
-    if isinstance(document, dict) and "kind" in document and document["kind"] in tagged:
-        return _decode(tagged[document["kind"]], document, at)
+    tag = cast("dict[str, Any]", document).get("kind") if isinstance(document, dict) else None
+    if isinstance(tag, str) and tag in tagged:
+        return _decode(tagged[tag], document, at)
     rest = [kind for kind in kinds if kind is not type(None)]
     if len(rest) == 1:
         return _decode(rest[0], document, at)

@@ -117,8 +117,8 @@ class Prepared:
     kind: Literal["prepared"] = "prepared"
     generation: int
     store_port: int | None = None  #: from machine 0
-    launch: str = "fork"  #: fork | exec
-    launch_reason: str = ""  #: why not fork; template warm or cold
+    launch: str = "fork"  #: fork | exec, as far as is known before
+    launch_reason: str = ""  #: why not fork; else whether the template was warm
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +129,8 @@ class Started:
     generation: int
     at_ns: int
     pids: dict[str, int] = field(default_factory=dict[str, int])  #: rank (as text) → pid
+    launch: str = "fork"  #: fork | exec
+    launch_reason: str = ""  #: why not fork
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -22,6 +22,7 @@ OUR_VARIABLES: Mapping[str, str] = {
     "GRID_MACHINE": "index of this rank's machine",
     "GLOO_SOCKET_IFNAME": "the network interface of rank 0's network; gloo would guess it from the host name",
     "NCCL_SOCKET_IFNAME": "the same for NCCL",
+    "CUDA_VISIBLE_DEVICES": "the node's GPUs by UUID; empty on simulated and CPU machines",
     "PYTHONPATH": "folders of ours before the user's own, if there are any",
     "PL_TRAINER_NUM_NODES": "default of Lightning's Trainer(num_nodes=…)",
     "PL_TRAINER_DEVICES": "default of Trainer(devices=…): ranks per node",
@@ -70,6 +71,7 @@ def rank_environment(
     identity: Identity,
     meeting: Meeting | None,
     error_file: str,
+    devices: tuple[str, ...] = (),
     threads: int | None = None,
     folders: tuple[str, ...] = (),
     trainer: Trainer | None = None,
@@ -77,7 +79,7 @@ def rank_environment(
     """Return the complete environment of one rank.
 
     `user` is the request's environment; its OMP_NUM_THREADS, TORCH_NCCL_ASYNC_ERROR_HANDLING, PL_TRAINER_* and
-    *_SOCKET_IFNAME win over ours. `meeting` is None for programs that do not meet through torch. `threads` is each
+    *_SOCKET_IFNAME win over ours. `meeting` is None for programs that do not meet through torch. `devices` are the node's GPUs, all of them visible to each of its ranks. `threads` is each
     rank's share of the node's CPUs, for OMP_NUM_THREADS; None: torchrun's rule (1 when a node has several ranks, else
     not set). `folders` go before the user's PYTHONPATH: the overlay, say. `trainer` is given for the framework
     lightning.
@@ -94,6 +96,7 @@ def rank_environment(
         **_torchrun(gang, place, identity, error_file),
         **(_meeting(meeting) if meeting is not None else {}),
         **_grid(gang, place, identity),
+        "CUDA_VISIBLE_DEVICES": ",".join(devices),
         **_python_path(folders, user),
     }
 

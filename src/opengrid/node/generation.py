@@ -85,7 +85,7 @@ def _environment(
 ) -> dict[str, str]:
     is_lightning = assignment.framework is Framework.LIGHTNING and assignment.program.kind is not ProgramKind.EXECUTABLE
     environment = rank_environment(
-        {**assignment.environment, "CUDA_VISIBLE_DEVICES": ",".join(_devices(assignment, place.node))},
+        assignment.environment,
         gang=assignment.gang,
         place=place,
         identity=Identity(
@@ -99,6 +99,7 @@ def _environment(
         ),
         meeting=meeting,
         error_file=str(files.error(place.rank)),
+        devices=_devices(assignment, place.node),
         threads=_threads(assignment, place.node),
         trainer=_trainer(assignment, place.node) if is_lightning else None,
     )

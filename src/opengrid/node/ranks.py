@@ -134,14 +134,14 @@ class Ranks:
 
     def _rank_started(self, event: RankStarted) -> list[Fact]:
         self._started[event.rank] = event
-        if event.reason:
-            self._log(f"rank {event.rank} is an ordinary process: {event.reason}")
         if len(self._started) < len(self._places):
             return []
         spawn.write_sessions(self._sessions_file, self._sessions())
         at_ns = max(started.at_ns for started in self._started.values())
         pids = {str(rank): started.pid for rank, started in self._started.items()}
-        return [Started(generation=self._generation, at_ns=at_ns, pids=pids)]
+        reason = next((started.reason for started in self._started.values() if started.reason), "")
+        launch = "exec" if reason else "fork"
+        return [Started(generation=self._generation, at_ns=at_ns, pids=pids, launch=launch, launch_reason=reason)]
 
     def _exit(self, rank: int, exit_code: int, at_ns: int, outcome: Outcome | None = None) -> Exited:
         self._exited.add(rank)

@@ -135,35 +135,32 @@ class Agents:
 
         if isinstance(fact, Prepared):
             update(prepared=fact.generation, store_port=fact.store_port, broken=None)
-            self._note(
-                tx, attempt, fact.generation, "launch", f"machine {machine.index}: {fact.launch}, {fact.launch_reason}"
-            )
+            self._note(tx, attempt, machine, fact.generation, f"prepared; {fact.launch_reason}")
         elif isinstance(fact, Started):
             update(started=fact.generation)
-            self._note(
-                tx, attempt, fact.generation, "launch", f"machine {machine.index}: {len(fact.pids)} ranks started"
-            )
+            how = f"as ordinary processes: {fact.launch_reason}" if fact.launch == "exec" else "by fork of the template"
+            self._note(tx, attempt, machine, fact.generation, f"{len(fact.pids)} ranks started {how}")
         elif isinstance(fact, Exited):
             tx.attempts.add_exit(_exit(attempt, fact, skew_ns))
         elif isinstance(fact, Ended):
             update(ended=fact.generation, **({} if fact.met is None else {"met": fact.met}))
         elif isinstance(fact, Broken):
             update(broken=fact.message, ended=fact.generation)
-            self._note(tx, attempt, fact.generation, "launch", f"machine {machine.index}: {fact.message}")
+            self._note(tx, attempt, machine, fact.generation, fact.message)
         elif isinstance(fact, Released):  # pyright: ignore[reportUnnecessaryIsInstance] - the wire may bring newer kinds
             update(state=MachineState.RELEASED)
 
-    def _note(self, tx: Transaction, attempt: Attempt, generation: int, kind: str, text: str) -> None:
+    def _note(self, tx: Transaction, attempt: Attempt, machine: AttemptMachine, generation: int, text: str) -> None:
         tx.runs.note(
             Event(
                 at_us=self._now_us(),
                 experiment_id=attempt.experiment_id,
                 attempt=attempt.number,
                 generation=generation,
-                kind=kind,
+                kind="launch",
                 before=None,
                 after=None,
-                reason=text,
+                reason=f"machine {machine.index}: {text}",
             )
         )
 
