@@ -99,7 +99,7 @@ class Catalogue:
         wanted = _normal(name)
         shown = {_normal(n): n for kind in reversed(self.types) for n in (kind.cloud, kind.name) if n}
         shown[LOCAL] = LOCAL
-        containing = sorted((n for n in shown if len(wanted) > 1 and wanted in n), key=len)
+        containing = sorted((n for n in shown if len(wanted) > 1 and wanted in n), key=lambda n: (len(n), n))
         near = dict.fromkeys([*containing, *difflib.get_close_matches(wanted, shown, n=3, cutoff=0.6)])
         return [shown[n] for n in list(near)[:3]]
 
@@ -126,9 +126,10 @@ def _index(catalogue: Catalogue) -> Mapping[str, InstanceType]:
     return index
 
 
-def _distance(kind: InstanceType, like: InstanceType) -> tuple[bool, int, float]:
+def _distance(kind: InstanceType, like: InstanceType) -> tuple[bool, bool, int, float]:
+    other_model, other_memory = kind.accelerator != like.accelerator, kind.gpu_memory_gb != like.gpu_memory_gb
     size = kind.gpus if like.gpus else abs(kind.cpus - like.cpus)
-    return kind.accelerator != like.accelerator, size, kind.on_demand
+    return other_model, other_memory, size, kind.on_demand
 
 
 def _entries(text: str, origin: str) -> Iterable[tuple[str, str, dict[str, object]]]:

@@ -13,6 +13,10 @@ _IMPORT_LINE = re.compile(
 )
 
 
+#: Stands for a module of the script's own package.
+_RELATIVE = "<relative>"
+
+
 def preload_modules(text: str) -> tuple[str, ...]:
     """Return the modules to preload for a script that runs under a torch framework.
 
@@ -26,13 +30,13 @@ def preload_modules(text: str) -> tuple[str, ...]:
         lightning.append("lightning.pytorch")  # importing any part of lightning imports this one
     if "pytorch_lightning" in packages:
         lightning.append("pytorch_lightning")
-    if packages - sys.stdlib_module_names - {"__future__", ""}:
+    if packages - sys.stdlib_module_names:
         return ("torch", *lightning)
     return ()
 
 
 def _imports(text: str) -> Iterator[str]:
-    """Yield the names of all modules that are imported anywhere in the text; "" for `from . import x`."""
+    """Yield the names of all modules that are imported anywhere in the text."""
     try:
         tree = ast.parse(text)
     except (SyntaxError, ValueError, RecursionError, MemoryError):
@@ -43,12 +47,12 @@ def _imports(text: str) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or "" if not node.level else "."
+            yield node.module if node.module and not node.level else _RELATIVE
 
 
 def _imports_by_line(text: str) -> Iterator[str]:
     for match in _IMPORT_LINE.finditer(text):
         if match["origin"] is not None:
-            yield match["origin"]
+            yield _RELATIVE if match["origin"].startswith(".") else match["origin"]
         else:
             yield from (part.split()[0] for part in match["modules"].split(",") if part.strip())

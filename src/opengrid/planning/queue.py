@@ -2,10 +2,10 @@
 
 Gangs start whole or not at all, oldest first. A younger experiment may start while an older one waits (backfill), but
 only on what the oldest waiting one, the head, would leave over if it had everything it asks for: all that younger
-experiments hold, plus what the head needs, stays within what there is. So once the older experiments have ended the head
-fits, however many small ones come after it: nobody starves, and no guess about running times is needed. The one
-exception: while others than us hold so much that the head could not start even if all of ours ended, holding back would
-only leave things idle, and backfill is free.
+experiments hold, plus what the head needs, stays within what there is. So once the older experiments have ended, the
+head fits, however many small ones come after it: nobody starves, and no guess about running times is needed. The one
+exception: while others than us hold so much that the head could not start even if all of ours ended, holding back
+would only leave things idle, and backfill is free.
 
 GPUs and CPU ranks are two queues in one: an experiment needs one kind only, and waits behind its own kind only.
 """

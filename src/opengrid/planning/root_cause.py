@@ -66,8 +66,10 @@ def _error_of(end: RankExit) -> str | None:
     """Return the exception of a rank: as its error file has it, else the last one that its output shows."""
     if end.exception is not None:
         return end.exception
-    lines = _ERROR_LINE.findall(end.log_tail)
-    return lines[-1] if lines else None
+    lines: list[str] = _ERROR_LINE.findall(end.log_tail)
+    # A torchrun that the program itself called ends with this line, whatever its ranks' errors were.
+    telling = [line for line in lines if not line.rstrip(": ").endswith("ChildFailedError")]
+    return (telling or lines or [None])[-1]
 
 
 def _first(candidates: Sequence[RankExit], uncertainty_ns: int) -> RankExit:
@@ -115,7 +117,9 @@ def _summary(gang: Gang, first: RankExit, exception: str | None, alike: int) -> 
 
 def _hint(gang: Gang, first: RankExit) -> str | None:
     # The exception itself comes first: what a log shows before the end may be an older trouble that was overcome.
-    for text in (_error_of(first) or "", first.log_tail):
+    # A rank that was killed from outside wrote no word about it.
+    killed = _strength(first) == 0
+    for text in () if killed else (_error_of(first) or "", first.log_tail):
         for cause in _causes():
             match = cause.pattern.search(text) if cause.pattern is not None else None
             if match is not None:
