@@ -85,7 +85,7 @@ def test_a_computer_without_gpus_simulates_and_says_so() -> None:
     assert found.simulated
     assert found.devices == ""
     assert found.reason == "simulated (laptop has no GPU): the 8 GPUs are stood in for by CPU ranks under gloo"
-    assert found.price_per_hour == pytest.approx(2 * 12.24)
+    assert found.price_per_hour == pytest.approx(2 * 12.85)
     assert found.python == "/venv/bin/python"
     assert "/home/me/project" in found.source
 
