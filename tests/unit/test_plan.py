@@ -107,6 +107,11 @@ def test_real_gpus_stand_in_for_the_type_in_the_same_topology() -> None:
     assert found.reason == "your 8 × NVIDIA H100 80GB HBM3 as 2 nodes × 4 GPUs"
 
 
+def test_the_layout_of_real_gpus_is_said_once() -> None:
+    reason = plan(gpu_box(8), instance_type="4_v100_32gb", gpus=7).reason
+    assert reason.startswith("your 7 × NVIDIA H100 80GB HBM3 as 7 nodes × 1 GPU. 8 GPUs would be 2 nodes × 4 GPUs")
+
+
 def test_a_gpu_box_never_trains_on_its_cpus_unasked() -> None:
     error = refusal(inventory=gpu_box(2), instance_type="4_v100_16gb", gpus=8)
     assert error.message == "--gpus 8: box has 2 × NVIDIA H100 80GB HBM3"

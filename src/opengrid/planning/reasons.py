@@ -59,7 +59,7 @@ def _layout(shape: Shape) -> str:
     if better is not None and (not shape.real or better <= len(shape.real)):
         here, there = in_nodes(shape.gpus, shape.kind.gpus), in_nodes(better, shape.kind.gpus)
         on = f"the same {shape.machines} machines" if shape.machines > 1 else "the same machine"
-        said.append(f"{here}; {better} GPUs would be {there} on {on}")
+        said.append(("" if shape.real else f"{here}; ") + f"{better} GPUs would be {there} on {on}")
     if shape.kind.on_demand and not shape.real:
         verb = "is" if shape.idle_gpus == 1 else "are"
         said.append(f"{shape.idle_gpus} of {shape.machines * shape.kind.gpus} GPUs {verb} paid for and idle")
