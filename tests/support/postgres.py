@@ -118,7 +118,8 @@ def _wait(server: PostgresServer, log: Path) -> None:
         try:
             server.execute("SELECT 1")
         except psycopg.OperationalError:
-            assert server.process.poll() is None and time.monotonic() < until, log.read_text()
+            assert server.process.poll() is None, log.read_text()
+            assert time.monotonic() < until, log.read_text()
             time.sleep(0.02)
         else:
             return

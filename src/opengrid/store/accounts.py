@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, insert, select, update
 
 from opengrid.store.tables import users
-from opengrid.store.upsert import upserting
 
 
 class Accounts:
@@ -19,8 +18,9 @@ class Accounts:
         if self.user_of_token(token_hash) == name:
             return
         self._connection.execute(update(users).where(users.c.token_hash == token_hash).values(token_hash=None))
-        new = upserting(self._connection, users).values(name=name, token_hash=token_hash, created_us=now_us)
-        self._connection.execute(new.on_conflict_do_update(index_elements=["name"], set_={"token_hash": token_hash}))
+        known = update(users).where(users.c.name == name).values(token_hash=token_hash)
+        if self._connection.execute(known).rowcount == 0:
+            self._connection.execute(insert(users).values(name=name, token_hash=token_hash, created_us=now_us))
 
     def user_of_token(self, token_hash: str) -> str | None:
         """Return whose token has this hash."""

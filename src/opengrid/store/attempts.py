@@ -11,7 +11,6 @@ from opengrid.core.errors import NotFound
 from opengrid.core.records import ATTEMPT_MOVES, Attempt, AttemptMachine, AttemptState, Event, RankExit
 from opengrid.store.runs import Runs
 from opengrid.store.tables import attempt_machines, attempts, checked, fields, rank_exits
-from opengrid.store.upsert import insert_new
 
 _OPEN = [state for state in AttemptState if not state.is_terminal]
 _MOVED = frozenset({"generation", "phase", "store_address", "store_port", "outcome", "token_hash", "token_expires_us"})
@@ -104,7 +103,11 @@ class Attempts:
 
     def add_exit(self, exit: RankExit) -> bool:
         """Remember how a rank ended; False when that is known: the first word counts."""
-        return insert_new(self._connection, rank_exits, _values(exit))
+        its_row = [rank_exits.c[key] == getattr(exit, key) for key in ("attempt_id", "generation", "rank")]
+        if self._connection.execute(select(rank_exits.c.rank).where(*its_row)).first() is not None:
+            return False
+        self._connection.execute(insert(rank_exits).values(_values(exit)))
+        return True
 
     def exits(self, attempt_id: str, generation: int) -> list[RankExit]:
         """Return how a generation's ranks ended, by rank."""

@@ -9,7 +9,6 @@ from sqlalchemy import Connection, insert, select, update
 from opengrid.core.errors import Conflict, NotFound
 from opengrid.core.records import DatastoreState, DatastoreVersion
 from opengrid.store.tables import datastore_versions, datastores, fields
-from opengrid.store.upsert import upserting
 
 _versions = datastore_versions.c
 #: A hint names at most this many versions, the newest.
@@ -24,9 +23,12 @@ class Data:
 
     def next_version(self, name: str, user: str, source: str, now_us: int) -> DatastoreVersion:
         """Open the next version of a datastore, the first one too. Numbers are never given twice."""
-        counted = upserting(self._connection, datastores).values(name=name, newest=1)
-        counted = counted.on_conflict_do_update(index_elements=["name"], set_={"newest": datastores.c.newest + 1})
-        version = self._connection.execute(counted.returning(datastores.c.newest)).scalar_one()
+        newest = select(datastores.c.newest).where(datastores.c.name == name)
+        version = (self._connection.execute(newest).scalar() or 0) + 1
+        if version == 1:
+            self._connection.execute(insert(datastores).values(name=name, newest=version))
+        else:
+            self._connection.execute(update(datastores).where(datastores.c.name == name).values(newest=version))
         row = {
             "name": name,
             "version": version,

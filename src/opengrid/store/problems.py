@@ -35,7 +35,7 @@ def explained(where: str) -> Generator[None]:
     """Turn the database errors that can be foreseen into GridErrors that name the database; others pass."""
     try:
         yield
-    except (DBAPIError, StatementError, PoolTimeout, sqlite3.Error) as error:
+    except (DBAPIError, StatementError, PoolTimeout, sqlite3.Error, ValueError) as error:
         known = explain(error, where)
         if known is None:
             raise

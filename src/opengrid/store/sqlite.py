@@ -30,7 +30,7 @@ _CHECKED_BYTES = 8 << 20
 #: How long a writer of another process is waited for.
 _BUSY_S = 10.0
 #: How long opening waits while another process migrates.
-_MIGRATION_S = 20.0
+_MIGRATION_S = 10.0
 
 #: As PostgreSQL's json: infinity and NaN are refused.
 dump_json = partial(json.dumps, allow_nan=False, separators=(",", ":"))
@@ -57,7 +57,8 @@ class SqliteFile:
             if revision is None:
                 self._path.touch(mode=0o600)  # environments of runs may hold secrets
             else:
-                self._check_whole()
+                with self._read_only() as connection:
+                    self._quick_check(connection)
                 copy = self._path.with_name(f"{self._path.name}.before-{schema.head}")
                 _copy(self._path, copy)
             with explained(self.where), self.writer.begin() as connection:
@@ -82,19 +83,18 @@ class SqliteFile:
         except FileNotFoundError:
             start, size = b"", 0
         except OSError as error:
-            raise Unusable(f"cannot read the database {self._path}: {error.strerror}") from error
+            raise Unusable(
+                f"cannot read the database {self._path}: {error.strerror}", hint="is it a file that you may read?"
+            ) from error
         self._check_writable(size)
         if size == 0:
             return None
         if start != _MAGIC:
             raise self._corrupt("it does not begin like one of SQLite's")
-        try:
-            with contextlib.closing(_connect_read_only(self._path)) as connection:
-                if size <= _CHECKED_BYTES:
-                    self._quick_check(connection)
-                return self._revision(connection)
-        except sqlite3.DatabaseError as error:
-            raise self._corrupt(str(error)) from error
+        with self._read_only() as connection:
+            if size <= _CHECKED_BYTES:
+                self._quick_check(connection)
+            return self._revision(connection)
 
     def _check_writable(self, size: int) -> None:
         folder = self._path.parent
@@ -121,10 +121,11 @@ class SqliteFile:
             )
         return None
 
-    def _check_whole(self) -> None:
+    @contextlib.contextmanager
+    def _read_only(self) -> Generator[sqlite3.Connection]:
         try:
             with contextlib.closing(_connect_read_only(self._path)) as connection:
-                self._quick_check(connection)
+                yield connection
         except sqlite3.DatabaseError as error:
             raise self._corrupt(str(error)) from error
 
@@ -160,8 +161,9 @@ def hold_file(path: Path, *, wait_s: float) -> Generator[None]:
                 raise Conflict(f"the database {path} is in use by {holder}", hint="one server at a time can use it")
             time.sleep(0.05)
         now = datetime.now(timezone.utc).isoformat(timespec="seconds")
-        os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
+        with contextlib.suppress(OSError):  # a full disk: the lock holds, it only has no name
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
         yield
 
 
@@ -203,7 +205,10 @@ _set_up_reader = "PRAGMA query_only = ON"
 
 
 def _connect_read_only(path: Path) -> sqlite3.Connection:
-    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro", uri=True, timeout=_BUSY_S)
+    # While anybody has the database open there is a write-ahead log, and it must be read too. Without one, the file is
+    # all there is, and SQLite is told so: otherwise it would leave an empty log even beside a file that we refuse.
+    whole = "" if path.with_name(f"{path.name}-wal").exists() else "&immutable=1"
+    return sqlite3.connect(f"file:{quote(str(path))}?mode=ro{whole}", uri=True, timeout=_BUSY_S)
 
 
 def _copy(path: Path, to: Path) -> None:

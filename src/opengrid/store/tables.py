@@ -18,6 +18,7 @@ from sqlalchemy import (
     Index,
     Integer,
     MetaData,
+    PrimaryKeyConstraint,
     String,
     Table,
     UniqueConstraint,
@@ -177,7 +178,12 @@ users = Table(
 )
 
 #: Alembic's own table, for reading the revision and for stamping a new database without importing Alembic.
-schema_revision = Table("alembic_version", MetaData(), Column("version_num", String(32), primary_key=True))
+schema_revision = Table(
+    "alembic_version",
+    MetaData(),
+    Column("version_num", String(32), nullable=False),
+    PrimaryKeyConstraint("version_num", name="alembic_version_pkc"),
+)
 
 
 def fields(row: RowMapping) -> dict[str, Any]:

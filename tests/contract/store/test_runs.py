@@ -304,7 +304,7 @@ def test_events_keep_the_order_in_which_they_were_written(database: Database) ->
 def test_experiments_count_their_attempts_and_generations(database: Database) -> None:
     stored(database, number=2)
     with database.transaction() as tx:
-        first, second = tx.runs.experiments_in([E.QUEUED])
+        first, _ = tx.runs.experiments_in([E.QUEUED])
         tx.attempts.create(make_attempt(first, 1, generation=3, state=AttemptState.LOST), [])
         tx.attempts.create(make_attempt(first, 2, generation=1), [])
     with database.read() as tx:

@@ -46,12 +46,17 @@ def counted_statements() -> Iterator[list[str]]:
 
 
 def test_an_exception_leaves_nothing_behind(database: Database) -> None:
-    with pytest.raises(RuntimeError), database.transaction() as tx:
-        run = make_run()
-        tx.runs.create(run, make_experiments(run, 2), T0)
-        tx.data.next_version("stl10", "ada", "/data", T0)
-        tx.accounts.ensure_user("ada", "aa", T0)
-        raise RuntimeError
+
+    def write_and_fail() -> None:
+        with database.transaction() as tx:
+            run = make_run()
+            tx.runs.create(run, make_experiments(run, 2), T0)
+            tx.data.next_version("stl10", "ada", "/data", T0)
+            tx.accounts.ensure_user("ada", "aa", T0)
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        write_and_fail()
     with database.read() as tx:
         assert tx.runs.list() == []
         assert tx.runs.experiments_in(list(E)) == []
