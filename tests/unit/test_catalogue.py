@@ -76,7 +76,7 @@ def test_every_spelling_finds_a_machine_of_that_spelling() -> None:
         for spelling in kind.spellings:
             assert spelling in CATALOGUE.find(spelling).spellings
         if kind.cloud:
-            assert CATALOGUE.find(kind.cloud) is kind
+            assert CATALOGUE.find(kind.cloud) == kind
 
 
 @pytest.mark.parametrize(
