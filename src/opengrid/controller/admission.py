@@ -32,12 +32,15 @@ class Admission:
 
     def end_stopped(self) -> bool:
         """End queued experiments that shall stop."""
-        with self._database.transaction() as tx:
+        with self._database.read() as tx:
             asked = [e for e in tx.runs.stop_requested() if e.state is ExperimentState.QUEUED]
+        if not asked:
+            return False
+        with self._database.transaction() as tx:
             for experiment in asked:
                 reason = experiment.stop_requested or "stopped"
                 tx.runs.move(experiment, ExperimentState.STOPPED, reason=reason, now_us=self._now_us())
-        return bool(asked)
+        return True
 
     def admit(self) -> bool:
         """Give machines to what fits, and a reason to what waits."""

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 
 from opengrid.controller.ending import end_experiment
 from opengrid.core.errors import GridError
-from opengrid.core.records import Attempt, AttemptState, ExperimentState, GenerationPhase
+from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Experiment, ExperimentState, GenerationPhase
 from opengrid.core.tokens import attempt_token
 from opengrid.engines.engine import Engine, GangRequest, NoCapacity
-from opengrid.planning.generation import decide
+from opengrid.planning.generation import Move, decide
 from opengrid.store.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
@@ -69,53 +69,60 @@ class Gangs:
                 end_experiment(tx, moved, self._now_us())
 
     def drive(self) -> bool:
-        """Move every attempt whose facts allow it, once."""
+        """Move every attempt whose facts allow it, once; what a snapshot says is applied only if it still holds."""
         with self._database.read() as tx:
             active = [a for a in tx.attempts.active() if a.state is not AttemptState.CREATED]
-            sizes = [(a.id, len(tx.attempts.machines(a.id))) for a in active]
-        gone = self._engine.gone(sizes)
-        moved = [self._drive(attempt, gone[attempt.id]) for attempt in active]
+            machines = {a.id: tx.attempts.machines(a.id) for a in active}
+        gone = self._engine.gone([(a.id, len(machines[a.id])) for a in active])
+        moved = [self._drive(attempt, machines[attempt.id], gone[attempt.id]) for attempt in active]
         return any(moved)
 
-    def _drive(self, attempt: Attempt, lost: frozenset[int]) -> bool:
-        with self._database.transaction() as tx:
-            self._mark_running(tx, attempt)
+    def _drive(self, attempt: Attempt, machines: Sequence[AttemptMachine], lost: frozenset[int]) -> bool:
+        with self._database.read() as tx:
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
-            move = decide(
-                attempt,
-                tx.attempts.machines(attempt.id),
-                tx.attempts.exits(attempt.id, attempt.generation),
-                lost=lost,
-                stop_reason=experiment.stop_requested,
-            )
-            if move is None:
-                return False
-            changes = {
-                name: value
-                for name in ("generation", "phase", "store_address", "store_port", "outcome")
-                if (value := getattr(move, name)) is not None
-            }
-            moved = tx.attempts.move(attempt, now_us=self._now_us(), to=move.to, reason=move.reason, **changes)
-            if moved is not None and moved.state.is_terminal:
-                end_experiment(tx, moved, self._now_us())
-        self._moved(attempt.id)
-        if moved is not None and moved.state.is_terminal:
-            self._engine.forget(attempt.id)
-            self._ended(attempt.id)
+            exits = tx.attempts.exits(attempt.id, attempt.generation)
+        runs_now = _runs_now(attempt, experiment, machines)
+        move = decide(attempt, machines, exits, lost=lost, stop_reason=experiment.stop_requested)
+        if move is None and not runs_now:
+            return False
+        with self._database.transaction() as tx:
+            if runs_now:
+                self._mark_running(tx, experiment, attempt)
+            moved = self._move(tx, attempt, move) if move is not None else None
+        if moved is not None:
+            self._moved(attempt.id)
+            if moved.state.is_terminal:
+                self._engine.forget(attempt.id)
+                self._ended(attempt.id)
         return True
 
-    def _mark_running(self, tx: Transaction, attempt: Attempt) -> None:
-        """Show the experiment as running once every machine has started its ranks."""
-        if attempt.state is not AttemptState.RUNNING or attempt.phase is GenerationPhase.PREPARING:
-            return
-        experiment = tx.runs.experiment_by_id(attempt.experiment_id)
-        machines = tx.attempts.machines(attempt.id)
-        if experiment.state is ExperimentState.PENDING and all(m.started >= attempt.generation for m in machines):
-            ranks = tx.runs.find_by_id(experiment.run_id).plan.gang.world_size
-            tx.runs.move(
-                experiment,
-                ExperimentState.RUNNING,
-                reason=f"all {ranks} ranks started" if ranks > 1 else "started",
-                now_us=self._now_us(),
-                attempt=attempt.number,
-            )
+    def _move(self, tx: Transaction, attempt: Attempt, move: Move) -> Attempt | None:
+        changes = {
+            name: value
+            for name in ("generation", "phase", "store_address", "store_port", "outcome")
+            if (value := getattr(move, name)) is not None
+        }
+        moved = tx.attempts.move(attempt, now_us=self._now_us(), to=move.to, reason=move.reason, **changes)
+        if moved is not None and moved.state.is_terminal:
+            end_experiment(tx, moved, self._now_us())
+        return moved
+
+    def _mark_running(self, tx: Transaction, experiment: Experiment, attempt: Attempt) -> None:
+        ranks = tx.runs.find_by_id(experiment.run_id).plan.gang.world_size
+        tx.runs.move(
+            experiment,
+            ExperimentState.RUNNING,
+            reason=f"all {ranks} ranks started" if ranks > 1 else "started",
+            now_us=self._now_us(),
+            attempt=attempt.number,
+        )
+
+
+def _runs_now(attempt: Attempt, experiment: Experiment, machines: Sequence[AttemptMachine]) -> bool:
+    """Return whether an experiment that is shown as pending runs: every machine has started its ranks."""
+    return (
+        experiment.state is ExperimentState.PENDING
+        and attempt.state is AttemptState.RUNNING
+        and attempt.phase is not GenerationPhase.PREPARING
+        and all(m.started >= attempt.generation for m in machines)
+    )
