@@ -53,11 +53,19 @@ def empty_postgres(postgres: PostgresServer) -> Iterator[str]:
     postgres.drop(name)
 
 
+@pytest.fixture(scope="session")
+def shared_postgres(postgres: PostgresServer, postgres_template: str) -> str:
+    """A database that all tests share that leave its schema alone: making one for each would take 0.2 s."""
+    return postgres.create(postgres_template)
+
+
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """The URL of a database of this test's own, with the newest schema."""
+    """The URL of an empty database with the newest schema."""
     if request.param == "postgresql":
-        return request.getfixturevalue("postgres_url")
+        server, name = request.getfixturevalue("postgres"), request.getfixturevalue("shared_postgres")
+        server.execute("DELETE FROM runs; DELETE FROM datastores; DELETE FROM users", name)
+        return server.url(name)
     path = tmp_path / "grid.db"
     shutil.copy(request.getfixturevalue("sqlite_template"), path)
     return f"sqlite:///{path}"

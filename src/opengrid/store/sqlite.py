@@ -30,7 +30,7 @@ _CHECKED_BYTES = 8 << 20
 #: How long a writer of another process is waited for.
 _BUSY_S = 10.0
 #: How long opening waits while another process migrates.
-_MIGRATION_S = 10.0
+_MIGRATION_S = 3.0
 
 #: As PostgreSQL's json: infinity and NaN are refused.
 dump_json = partial(json.dumps, allow_nan=False, separators=(",", ":"))

@@ -246,15 +246,16 @@ def test_postgresql_is_migrated_whole_or_not_at_all(
     assert "newer OpenGrid" in refused(postgres_url).message
 
 
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
 def test_nobody_migrates_under_a_running_server(
-    store_url: str, newer: Callable[..., Schema], monkeypatch: pytest.MonkeyPatch
+    kind: str, tmp_path: Path, request: pytest.FixtureRequest, newer: Callable[..., Schema]
 ) -> None:
-    monkeypatch.setattr("opengrid.store.sqlite._MIGRATION_S", 0.2)
-    server = Database.open(store_url)
+    url = f"sqlite:///{tmp_path / 'grid.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    server = Database.open(url)
     with server.hold(), pytest.raises(Conflict, match=str(os.getpid())):
-        Database.open(store_url, newer())
+        Database.open(url, newer())
     server.close()
-    Database.open(store_url, newer()).close()
+    Database.open(url, newer()).close()
 
 
 def test_two_that_start_at_once_make_one_database(tmp_path: Path) -> None:
