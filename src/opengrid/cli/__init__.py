@@ -1,0 +1,1 @@
+"""The command `grid`: what users type, and what they see."""

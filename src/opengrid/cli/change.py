@@ -1,0 +1,91 @@
+"""`grid stop` and `grid delete`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from opengrid.cli.options import connected, global_options
+from opengrid.cli.output import plural, print_json, settings
+from opengrid.client.api import Kind
+from opengrid.core.errors import InvalidValue, UserError
+from opengrid.core.names import split_experiment_name
+
+_KINDS = ("run", "experiment")
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...")
+@global_options
+def stop(names: tuple[str, ...]) -> None:
+    """Stop runs or experiments; what they made is kept.
+
+    All ranks of all machines get SIGTERM at once, and SIGKILL when the grace time of the run is over.
+    """
+    stopped: list[str] = []
+    already: list[str] = []
+    with connected() as api:
+        for kind, some in _by_kind(names).items():
+            answer = api.stop(kind, some)
+            stopped += answer["stopped"]
+            already += answer["already"]
+    if settings().is_json:
+        print_json({"stopped": stopped, "already": already})
+        return
+    for name in stopped:
+        click.echo(f"stopping {name}")
+    for name in already:
+        click.echo(f"{name} had ended before")
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@global_options
+def delete(names: tuple[str, ...], *, yes: bool) -> int:
+    """Delete runs or experiments that have ended, for good.
+
+    Their logs and everything that they wrote go too.
+    """
+    by_kind = _by_kind(names)
+    if not yes and not _agrees([name for some in by_kind.values() for name in some]):
+        click.echo("nothing was deleted", err=True)
+        return 1
+    deleted: list[str] = []
+    with connected() as api:
+        for kind, some in by_kind.items():
+            deleted += api.delete(kind, some)
+    if settings().is_json:
+        print_json({"deleted": deleted})
+    else:
+        for name in deleted:
+            click.echo(f"deleted {name}")
+    return 0
+
+
+def _by_kind(names: tuple[str, ...]) -> dict[Kind, list[str]]:
+    """Return the names under `run` or `experiment`: as the first word says, or without one as each name reads."""
+    if names[0] in _KINDS:
+        kind, rest = names[0], list(names[1:])
+        if not rest:
+            raise InvalidValue(f"which {kind}? A name is missing", hint="`grid status` shows the names")
+        wrong = next((name for name in rest if _kind_of(name) != kind), None)
+        if wrong is not None:
+            raise InvalidValue(f"{wrong} reads as a name of a {_kind_of(wrong)}, not of a {kind}", field="names")
+        return {kind: rest}
+    found: dict[Kind, list[str]] = {}
+    for name in names:
+        found.setdefault(_kind_of(name), []).append(name)
+    return found
+
+
+def _kind_of(name: str) -> Kind:
+    return "run" if split_experiment_name(name) is None else "experiment"
+
+
+def _agrees(names: list[str]) -> bool:
+    what = ", ".join(names) if len(names) <= 3 else plural(len(names), "thing")
+    if not sys.stdin.isatty():
+        raise UserError(f"deleting {what} is final, and nobody is here to ask", hint="--yes deletes without asking")
+    return click.confirm(f"Delete {what}, with logs and everything written, for good?", err=True)

@@ -1,0 +1,70 @@
+"""One experiment on one screen: what it is, where it stands, what happened, and why it failed."""
+
+from __future__ import annotations
+
+import click
+
+from opengrid.cli.failure import failure_lines
+from opengrid.cli.output import (
+    Column,
+    bold,
+    colour,
+    duration_text,
+    local_time,
+    plural,
+    print_table,
+    seconds_between,
+)
+from opengrid.client.documents import EventDocument, ExperimentDocument
+
+
+def print_experiment(experiment: ExperimentDocument) -> None:
+    """Print everything about one experiment."""
+    state = experiment["state"]
+    shown = f"{state}, stopping" if experiment.get("stopping") else state
+    reason = f": {experiment['reason']}" if experiment["reason"] and state != "failed" else ""
+    for title, text in (
+        ("experiment", bold(experiment["experiment"])),
+        ("status", colour(shown, state) + reason),
+        ("command", experiment["command"]),
+        ("machines", _machines(experiment)),
+        ("nodes", _nodes(experiment)),
+        ("created", local_time(experiment["created_at"])),
+        ("queued", duration_text(_queued(experiment))),
+        ("ran", duration_text(seconds_between(experiment["started_at"], experiment["ended_at"]))),
+        ("cost", f"${experiment['cost']:.2f}"),
+        ("folder", experiment.get("work_dir") or "-"),
+    ):
+        click.echo(f"{title:<10}  {text}")
+    if state == "failed":
+        click.echo("\n" + "\n".join(failure_lines(experiment)))
+    events = experiment.get("events", [])
+    if events:
+        click.echo()
+        columns = [Column(title="Time"), Column(title="Event"), Column(title="Reason", may_wrap=True)]
+        print_table(columns, [_event_row(event) for event in events])
+
+
+def _machines(experiment: ExperimentDocument) -> str:
+    kind = "this computer" if experiment["instance_type"] == "local" else experiment["instance_type"]
+    devices = f" (on {used})" if (used := experiment.get("devices")) else ""
+    simulated = " (SIMULATED on CPUs)" if experiment["simulated"] else ""
+    return f"{experiment['machines']} × {kind}{devices}{simulated}"
+
+
+def _nodes(experiment: ExperimentDocument) -> str:
+    gpus = experiment.get("gpus_per_node", 0)
+    share = f" × {plural(gpus, 'GPU')}" if gpus else ""
+    return f"{experiment['nodes']}{share}, {plural(experiment['world_size'], 'rank')} in all"
+
+
+def _queued(experiment: ExperimentDocument) -> float | None:
+    return seconds_between(experiment["created_at"], experiment["started_at"] or experiment["ended_at"])
+
+
+def _event_row(event: EventDocument) -> list[str]:
+    before, after = event["from"], event["to"]
+    what = event["kind"]
+    if after is not None:
+        what = f"{before} → {after}" if before else after
+    return [local_time(event["at"]).partition(" ")[2] or "-", what, event["reason"]]

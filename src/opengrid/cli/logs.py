@@ -1,0 +1,89 @@
+"""`grid logs`."""
+
+from __future__ import annotations
+
+import click
+
+from opengrid.cli.following import follow_log, print_log
+from opengrid.cli.options import connected, global_options
+from opengrid.cli.output import note, print_json, settings, tell
+from opengrid.client.api import Api
+from opengrid.core.names import experiment_name, split_experiment_name
+
+_ENDED = ("succeeded", "failed", "stopped")
+
+#: What is shown of a finished experiment unless more is asked for.
+_LAST_LINES = 100
+
+
+@click.command()
+@click.argument("experiment")
+@click.option("--rank", type=int, help="Only this rank, byte for byte as it wrote.")
+@click.option("-t", "--times", is_flag=True, help="When each line was written (UTC).")
+@click.option(
+    "-f/-F", "--follow/--no_follow", default=None, help="Go on until the experiment ends [default: while it runs]."
+)
+@click.option("-l", "--tail-lines", type=click.IntRange(min=0), help="Only the last N lines.")
+@click.option("--attempt", type=int, help="Of this attempt [default: the newest].")
+@click.option("--generation", type=int, help="Of this generation [default: all].")
+@global_options
+def logs(
+    experiment: str,
+    *,
+    rank: int | None,
+    times: bool,
+    follow: bool | None,
+    tail_lines: int | None,
+    attempt: int | None,
+    generation: int | None,
+) -> int:
+    """Show what an experiment's ranks wrote.
+
+    All ranks together, each line with its rank, or one rank alone. A running experiment is followed unless -l is
+    given; of a finished one the last 100 lines are shown unless -l says otherwise. A run's name means its first
+    experiment. Ctrl-C while following leaves the experiment alone.
+    """
+    name = experiment_of(experiment)
+    query: dict[str, str | int | None] = {
+        "rank": rank,
+        "attempt": attempt,
+        "generation": generation,
+        "tail": tail_lines,
+        "times": str(times).lower(),
+        "prefix": str(rank is None).lower(),
+    }
+    with connected() as api:
+        if settings().is_json:
+            query["tail"] = _LAST_LINES if tail_lines is None else tail_lines
+            print_json(api.log_lines(name, query))
+            return 0
+        state = api.experiment(name)["state"]
+        if follow or (follow is None and tail_lines is None and state not in _ENDED):
+            return _follow(api, name, state, query)
+        if tail_lines is None:
+            query["tail"] = _LAST_LINES
+        print_log(api, name, query)
+    return 0
+
+
+def experiment_of(name: str) -> str:
+    """Return the experiment that a name means; a run's name means its first, which is said on stderr."""
+    if split_experiment_name(name) is not None:
+        return name
+    first = experiment_name(name, 0)
+    note(f"{name} is a run; this is {first}")
+    return first
+
+
+def _follow(api: Api, name: str, state: str, query: dict[str, str | int | None]) -> int:
+    if state in ("queued", "building", "pending"):
+        reason = api.experiment(name)["reason"]
+        tell(f"{name} is {state}" + (f": {reason}" if reason else ""))
+    try:
+        follow_log(api, name, query)
+    except KeyboardInterrupt:
+        tell(f"\nnot following any more; {name} goes on (`grid stop experiment {name}` ends it)")
+        return 130
+    experiment = api.experiment(name)
+    tell(f"{name} {experiment['state']}" + (f": {experiment['reason']}" if experiment["reason"] else ""))
+    return 0

@@ -1,0 +1,191 @@
+"""How results look: tables, one JSON document, notes on stderr. Nothing here talks to the server."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+import click
+
+#: Colours of states, where there are colours.
+_COLOURS = {
+    "queued": "yellow",
+    "building": "yellow",
+    "pending": "yellow",
+    "processing": "yellow",
+    "running": "cyan",
+    "succeeded": "green",
+    "failed": "red",
+    "stopped": "magenta",
+}
+
+
+@dataclass
+class Settings:
+    """The global options of one command."""
+
+    is_json: bool = False
+    debug: bool = False
+    arguments: tuple[str, ...] = ()  #: the whole command line, without `grid`
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Column:
+    """One column of a table."""
+
+    title: str
+    short: str = ""  #: the title where a terminal is too narrow
+    is_number: bool = False  #: aligned to the right
+    may_wrap: bool = False  #: gives way first when a terminal is too narrow
+
+
+def settings() -> Settings:
+    """Return the options of the running command."""
+    return click.get_current_context().find_root().ensure_object(Settings)
+
+
+def print_json(document: object) -> None:
+    """Print the one document of `-o json`."""
+    click.echo(json.dumps(document, ensure_ascii=False, indent=2 if sys.stdout.isatty() else None))
+
+
+def tell(message: str) -> None:
+    """Tell the user something that is no result: on stderr."""
+    click.echo(message, err=True)
+
+
+def note(message: str) -> None:
+    """Tell the user something worth knowing."""
+    tell(f"note: {message}")
+
+
+def is_terminal() -> bool:
+    """Whether a person is looking at both results and notes."""
+    return sys.stdout.isatty() and sys.stderr.isatty()
+
+
+def colour(text: str, name: str | None = None) -> str:
+    """Return a state, or a text about one, in its colour, where stdout takes colours."""
+    chosen = _COLOURS.get(name or text)
+    return click.style(text, fg=chosen) if chosen and _has_colours() else text
+
+
+def bold(text: str) -> str:
+    """Return a text in bold, where stdout takes that."""
+    return click.style(text, bold=True) if _has_colours() else text
+
+
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
+    """Print a table: fitted to the terminal, or with every cell whole and aligned when it goes elsewhere."""
+    whole = [tuple(row) for row in rows]
+    if sys.stdout.isatty():
+        click.echo(fitted_table(columns, whole, shutil.get_terminal_size().columns, colours=_has_colours()), color=True)
+    else:
+        click.echo(plain_table(columns, whole))
+
+
+def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
+    """Return a table of aligned columns, two spaces apart, no cell cut."""
+    cells = [[column.title for column in columns], *rows]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
+
+    def line(row: Sequence[str]) -> str:
+        aligned = (
+            cell.rjust(widths[i]) if columns[i].is_number else cell.ljust(widths[i]) for i, cell in enumerate(row)
+        )
+        return "  ".join(aligned).rstrip()
+
+    return "\n".join(line(row) for row in cells)
+
+
+def fitted_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *, colours: bool) -> str:
+    """Return a table for a terminal; where that is too narrow, titles are shortened and long cells folded."""
+    # Loaded only for people: it takes as long as all the rest of a command.
+    import io
+
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    is_narrow = _width(columns, rows) > width
+    gap = 1 if is_narrow else 2
+    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold" if colours else "")
+    for column in columns:
+        table.add_column(
+            column.short if is_narrow and column.short else column.title,
+            justify="right" if column.is_number else "left",
+            no_wrap=not column.may_wrap,
+            overflow="fold",
+        )
+    for row in rows:
+        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "") if colours else "") for cell in row))
+    out = io.StringIO()
+    console = Console(file=out, width=width, force_terminal=colours, no_color=not colours, highlight=False)
+    console.print(table)
+    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+
+
+def _width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
+    return len(max(plain_table(columns, rows).splitlines(), key=len))
+
+
+def duration_text(seconds: float | None) -> str:
+    """Return a duration as `0d-00:02:21`, "-" when there is none."""
+    if seconds is None:
+        return "-"
+    minutes, second = divmod(max(0, int(seconds)), 60)
+    hours, minute = divmod(minutes, 60)
+    day, hour = divmod(hours, 24)
+    return f"{day}d-{hour:02}:{minute:02}:{second:02}"
+
+
+def time_of(text: str | None) -> datetime | None:
+    """Return the time that a document carries."""
+    return None if text is None else datetime.fromisoformat(text.replace("Z", "+00:00"))
+
+
+def local_time(text: str | None) -> str:
+    """Return a document's time as people read it, in their own zone: `2026-11-23 11:45:38`."""
+    time = time_of(text)
+    return "-" if time is None else time.astimezone().strftime("%Y-%m-%d %H:%M:%S")
+
+
+def seconds_between(start: str | None, end: str | None, now: datetime | None = None) -> float | None:
+    """Return the seconds from one time to another, or to now; None before the start."""
+    first, last = time_of(start), time_of(end) or now or datetime.now(timezone.utc)
+    return None if first is None else (last - first).total_seconds()
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 machine`, `2 machines`."""
+    return f"{count} {noun}{'' if count == 1 else 's'}"
+
+
+class ProgressLine:
+    """A line on stderr that is written over and over; nothing at all where stderr is no terminal."""
+
+    def __init__(self) -> None:
+        self.is_possible = sys.stderr.isatty()
+        self._shown = ""
+
+    def show(self, text: str) -> None:
+        """Show a text in place of the one before."""
+        text = " ".join(text.split())[: shutil.get_terminal_size().columns - 1]
+        if self.is_possible and text != self._shown:
+            click.echo(f"\r\x1b[K{text}", err=True, nl=False)
+            self._shown = text
+
+    def clear(self) -> None:
+        """Remove the line."""
+        if self._shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
+            self._shown = ""
+
+
+def _has_colours() -> bool:
+    return sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

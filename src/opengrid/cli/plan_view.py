@@ -1,0 +1,62 @@
+"""A plan, and what to do next, as people read it."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+from opengrid.cli.output import bold, plural
+from opengrid.client.documents import PlanDocument
+
+
+def print_plan(plan: PlanDocument, run: str | None = None) -> None:
+    """Print a plan, and the name of the run that it became."""
+    for line in plan_lines(plan, run):
+        click.echo(line)
+
+
+def plan_lines(plan: PlanDocument, run: str | None) -> list[str]:
+    """Return a plan as lines of at most 80 columns, paths excepted."""
+    parts = [
+        ("run", bold(run)) if run else ("plan", "dry run: nothing is started"),
+        ("machines", machines_text(plan)),
+        ("layout", layout_text(plan)),
+        ("code", plan["source"]),
+        ("python", plan["python"] or "-"),
+        ("price", price_text(plan)),
+    ]
+    lines = [f"{title:<9} {text}" for title, text in parts]
+    if plan["reason"]:
+        lines += textwrap.wrap(plan["reason"], 80, initial_indent="note      ", subsequent_indent=" " * 10)
+    return lines
+
+
+def machines_text(plan: PlanDocument) -> str:
+    """Return `2 × 4_v100_16gb (SIMULATED)`."""
+    kind = "this computer" if plan["instance_type"] == "local" else plan["instance_type"]
+    real = " (SIMULATED on this computer's CPUs)" if plan["simulated"] else ""
+    if plan["devices"]:
+        real = f" (on {plan['devices']})"
+    return f"{plan['machines']} × {kind}{real}"
+
+
+def layout_text(plan: PlanDocument) -> str:
+    """Return `2 nodes × 4 GPUs, 8 CPUs each; 8 ranks`."""
+    share = [plural(plan["gpus_per_node"], "GPU")] if plan["gpus_per_node"] else []
+    share.append(plural(plan["cpus_per_node"], "CPU"))
+    each = " each" if plan["nodes"] > 1 else ""
+    return f"{plural(plan['nodes'], 'node')} × {', '.join(share)}{each}; {plural(plan['world_size'], 'rank')} in all"
+
+
+def price_text(plan: PlanDocument) -> str:
+    """Return what the machines cost in a shop, and that these cost nothing."""
+    if not plan["price_per_hour"]:
+        return "nothing: this computer is yours"
+    why = "simulated machines" if plan["simulated"] else "your own machines"
+    return f"nothing: {why} (list price ${plan['price_per_hour']:.2f} per hour)"
+
+
+def how_to_go_on(run: str) -> None:
+    """Print the commands that are of use now."""
+    click.echo(f"\n  grid status {run}\n  grid logs -f {run}-exp0\n  grid stop run {run}")

@@ -1,0 +1,227 @@
+"""`grid run`: everything before the script is Grid's, everything after it the script's."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import click
+
+from opengrid.cli.options import connected, global_options
+from opengrid.cli.output import is_terminal, note, print_json, settings, tell
+from opengrid.cli.plan_view import how_to_go_on, print_plan
+from opengrid.cli.waiting import follow_run, wait_until_ended, wait_until_running
+from opengrid.client.home import find_home
+from opengrid.client.program import Typed, chosen_variables, find_program, find_python, shell_variables
+from opengrid.client.request import program_of, source_of, start_run
+from opengrid.client.tree import Tree, read_tree, size_text
+from opengrid.core.errors import InvalidValue
+from opengrid.core.spec import RunSpec, parse_framework
+
+if TYPE_CHECKING:
+    from opengrid.client.api import Api
+
+    _NumberType = click.ParamType[int | None]
+else:
+    _NumberType = click.ParamType
+
+#: Sending a tree of this size takes a moment that is worth a word.
+_WORTH_TELLING = 32 << 20
+
+_LONGEST_SCRIPT = 4 << 20
+
+
+class _Processes(_NumberType):
+    """A number of processes, or `auto`."""
+
+    name = "auto|N"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> int | None:
+        text = str(value)
+        if text in ("auto", "None"):
+            return None
+        if not re.fullmatch(r"-?[0-9]+", text):
+            self.fail(f"{text!r} is neither a number nor auto", param, ctx)
+        return int(text)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    """What was typed."""
+
+    script: str
+    arguments: tuple[str, ...]
+    name: str | None
+    description: str
+    instance_type: str
+    gpus: int | None
+    cpus: int | None
+    framework: str
+    processes_per_node: int | None
+    simulate: bool
+    python: str | None
+    env: tuple[str, ...]
+    localdir: bool
+    committed: bool
+    grace: float
+    dry_run: bool
+    detach: bool
+    follow: bool
+    wait: bool
+    module: bool
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.option("--name", help="Name of the run [default: one is made up].")
+@click.option("--description", default="", help="A note for yourself.")
+@click.option("--instance_type", default="local", help="Type of the machines [default: this computer].")
+@click.option("--gpus", type=int, help="GPUs of one experiment [default: all of one machine].")
+@click.option("--cpus", type=int, help="CPUs of one node [default: 2 per GPU].")
+@click.option("--framework", default="lightning", show_default=True, help="Or torch, torchelastic, tensorflow, julia.")
+@click.option("--processes_per_node", type=_Processes(), default="auto", help="Ranks per node [default: one per GPU].")
+@click.option("--simulate", is_flag=True, help="CPU ranks stand in for GPUs even where there are GPUs.")
+@click.option("--python", help="Interpreter of the ranks [default: the active environment's].")
+@click.option("--env", multiple=True, metavar="KEY[=VALUE]", help="A variable for the script; may be repeated.")
+@click.option("-l", "--localdir", is_flag=True, help="Run the current folder as it is, not the git repository.")
+@click.option("--committed", is_flag=True, help="Run the last commit, without what changed since.")
+@click.option(
+    "--grace", type=click.FloatRange(min=0), default=15.0, help="Seconds from SIGTERM to SIGKILL [default: 15]."
+)
+@click.option("--dry_run", is_flag=True, help="Show the plan; start nothing.")
+@click.option("--detach", is_flag=True, help="Return as soon as the run is queued.")
+@click.option("--follow", is_flag=True, help="Stay until the end and show what the ranks write.")
+@click.option("--wait", is_flag=True, help="Stay until the end; exit code 0 only if all succeeded.")
+@click.option("-m", "--module", is_flag=True, help="SCRIPT is a module (-m package.module).")
+@click.argument("script")
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT_ARGS]...")
+@global_options
+def run(**given: object) -> int:
+    """Start a run: SCRIPT on as many machines as it needs.
+
+    Options of grid stand before SCRIPT; everything after it is the script's own. SCRIPT is a Python file, a module
+    (-m) or any other program. It runs in a copy of the git repository that it lies in, as that is on disk now, or of
+    the current folder where there is none; and it starts in the current folder.
+
+    On a terminal the command stays until all ranks run. Ctrl-C while it waits or follows leaves the run alone.
+    """
+    options = _Options(**cast("dict[str, Any]", given))
+    if options.detach and (options.follow or options.wait):
+        raise InvalidValue("--detach returns at once, --follow and --wait stay", hint="choose one of them")
+    typed, tree, spec = _request(options)
+    for text in (*tree.notes, *_misplaced(typed)):
+        note(text)
+    with connected() as api:
+        if options.dry_run:
+            return _show_plan(api, spec)
+        return _start(api, spec, tree, options)
+
+
+def _request(options: _Options) -> tuple[Typed, Tree, RunSpec]:
+    cwd, home = Path.cwd(), find_home(os.environ)
+    typed = find_program(
+        options.script,
+        options.arguments,
+        cwd=cwd,
+        is_module=options.module,
+        path=os.environ.get("PATH", os.defpath),
+    )
+    framework = parse_framework(options.framework)
+    python = find_python(options.python, os.environ, cwd)
+    environment = chosen_variables(options.env, os.environ)
+    tree = read_tree(
+        cwd,
+        typed.file,
+        localdir=options.localdir,
+        committed=options.committed,
+        exclude=(home.root, home.state),
+    )
+    spec = RunSpec(
+        program=program_of(typed, tree),
+        source=source_of(tree),
+        name=options.name,
+        description=options.description,
+        command=shlex.join(["grid", *settings().arguments]),
+        instance_type=options.instance_type,
+        gpus=options.gpus,
+        cpus=options.cpus,
+        framework=framework,
+        processes_per_node=options.processes_per_node,
+        simulate=options.simulate,
+        python=python,
+        shell=shell_variables(os.environ),
+        environment=environment,
+        grace_s=options.grace,
+    )
+    return typed, tree, spec
+
+
+def _show_plan(api: Api, spec: RunSpec) -> int:
+    plan = api.plan(spec)
+    if settings().is_json:
+        print_json({"run": None, "experiments": [], "plan": plan})
+    else:
+        print_plan(plan)
+    return 0
+
+
+def _start(api: Api, spec: RunSpec, tree: Tree, options: _Options) -> int:
+    if tree.size > _WORTH_TELLING:
+        tell(f"packing and sending {size_text(tree.size)} …")
+    created = start_run(api, spec, tree)
+    name = str(created["run"])
+    if settings().is_json:
+        print_json(created)
+    else:
+        print_plan(created["plan"], run=name)
+    if options.follow:
+        return follow_run(api, name)
+    if options.wait:
+        return wait_until_ended(api, name)
+    if not is_terminal() or options.detach or settings().is_json:
+        if not settings().is_json:
+            how_to_go_on(name)
+        return 0
+    code = wait_until_running(api, name)
+    how_to_go_on(name)
+    return code
+
+
+def _misplaced(typed: Typed) -> list[str]:
+    """Return a note for every option of Grid's after the script that the script's text shows no use for."""
+    text = _text_of(typed.file)
+    if text is None:
+        return []
+    ours = {name for parameter in run.params for name in parameter.opts if name.startswith("--")}
+    notes: list[str] = []
+    for argument in typed.arguments:
+        if argument == "--":
+            break
+        option = argument.partition("=")[0]
+        if option.startswith("--") and f"--{_plain(option)}" in ours and not _mentions(text, _plain(option)):
+            notes.append(
+                f"{option} stands after {typed.target}, so it goes to the script, which does not seem to know it; "
+                f"for grid it must stand before"
+            )
+    return list(dict.fromkeys(notes))
+
+
+def _plain(option: str) -> str:
+    return option.lstrip("-").replace("-", "_")
+
+
+def _mentions(text: str, option: str) -> bool:
+    """Whether a script's text has an option: as such, as a quoted name, or as an annotated field or parameter."""
+    name = option.replace("_", "[-_]")
+    return re.search(rf"--{name}\b|[\"']{name}[\"']|\b{name}\s*:", text) is not None
+
+
+def _text_of(file: Path | None) -> str | None:
+    """Return the text of a script; None for a module, a command, and what is no text."""
+    if file is None or file.stat().st_size > _LONGEST_SCRIPT:
+        return None
+    content = file.read_bytes()
+    return None if b"\0" in content else content.decode(errors="replace")

@@ -1,0 +1,241 @@
+"""`grid status`, `grid history`, `grid instance-types`: what there is, as tables or JSON."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import click
+
+from opengrid.cli.experiment_view import print_experiment
+from opengrid.cli.options import connected, global_options
+from opengrid.cli.output import (
+    Column,
+    duration_text,
+    is_terminal,
+    local_time,
+    plural,
+    print_json,
+    print_table,
+    seconds_between,
+    settings,
+)
+from opengrid.client.api import Api
+from opengrid.client.documents import ExperimentDocument, RunDocument, RunRow, RunsDocument
+from opengrid.core.errors import InvalidValue
+from opengrid.core.names import split_experiment_name
+
+#: How often a watched screen is drawn again, for the durations on it; changes show at once.
+_REDRAW_S = 2
+
+_WAITING = ("queued", "building", "pending")
+
+
+@click.command()
+@click.argument("name", required=False, metavar="[RUN|EXPERIMENT]")
+@click.option("-w", "--watch", is_flag=True, help="Keep looking; Ctrl-C ends it.")
+@click.option("--global", "everybody", is_flag=True, help="Everybody's runs, with who made them.")
+@global_options
+def status(name: str | None, *, watch: bool, everybody: bool) -> int:
+    """Show active runs, a run's experiments, or one experiment."""
+    if watch and settings().is_json:
+        raise InvalidValue("--watch draws a screen, -o json prints one document", hint="choose one of them")
+    with connected() as api:
+        if watch:
+            return _watch(api, name, everybody=everybody)
+        if name is None:
+            _show_active(api.all_runs(active=True), everybody=everybody)
+        elif split_experiment_name(name) is not None:
+            _show_experiment(api.experiment(name))
+        else:
+            _show_run(api.run(name))
+    return 0
+
+
+@click.command()
+@click.option("--global", "everybody", is_flag=True, help="Everybody's runs, with who made them.")
+@global_options
+def history(*, everybody: bool) -> None:
+    """Show all runs, newest first."""
+    with connected() as api:
+        document = api.all_runs()
+    if settings().is_json:
+        print_json({"runs": document["runs"]})
+        return
+    columns = [
+        Column(title="Run", may_wrap=True),
+        Column(title="Created At"),
+        Column(title="Experiments", is_number=True),
+        Column(title="Failed", is_number=True),
+        Column(title="Stopped", is_number=True),
+        Column(title="Completed", is_number=True),
+        *([Column(title="Created By")] if everybody else []),
+    ]
+    rows = [
+        [
+            row["run"],
+            local_time(row["created_at"]),
+            *(str(row[key]) for key in ("experiments", "failed", "stopped", "completed")),
+            *([row["user"]] if everybody else []),
+        ]
+        for row in document["runs"]
+    ]
+    if rows:
+        print_table(columns, rows)
+    else:
+        click.echo("no runs yet: `grid run SCRIPT` makes one")
+
+
+@click.command("instance-types")
+@global_options
+def instance_types() -> None:
+    """Show the types of machines."""
+    with connected() as api:
+        types = api.instance_types()
+    if settings().is_json:
+        print_json({"instance_types": types})
+        return
+    columns = [
+        Column(title="Type", may_wrap=True),
+        Column(title="Cloud Name", may_wrap=True),
+        Column(title="On-Demand $/h", short="$/h", is_number=True),
+        Column(title="Spot $/h", short="Spot", is_number=True),
+        Column(title="CPU", is_number=True),
+        Column(title="GPU", is_number=True),
+        Column(title="Memory", is_number=True),
+        Column(title="Accelerator", may_wrap=True),
+    ]
+    rows = [
+        [
+            row["name"],
+            row["cloud"],
+            _price(row["on_demand"]),
+            _price(row["spot"]),
+            str(row["cpus"]),
+            str(row["gpus"]),
+            f"{row['memory_gb']:g} GB",
+            row["accelerator"] or "-",
+        ]
+        for row in types
+    ]
+    print_table(columns, rows)
+
+
+def _price(dollars: float | None) -> str:
+    return "-" if dollars is None else f"{dollars:.2f}"
+
+
+def _watch(api: Api, name: str | None, *, everybody: bool) -> int:
+    try:
+        for draw in _screens(api, name, everybody=everybody):
+            if is_terminal():
+                click.echo("\x1b[H\x1b[2J", nl=False, color=True)
+            draw()
+            if not is_terminal():
+                click.echo()
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def _screens(api: Api, name: str | None, *, everybody: bool) -> Iterator[Callable[[], None]]:
+    """Yield what to draw, again and again; end when what is watched has ended."""
+    if name is None:
+        while True:
+            yield partial(_show_active, api.all_runs(active=True), everybody=everybody)
+            time.sleep(_REDRAW_S)
+    experiment_of = split_experiment_name(name)
+    if experiment_of is None:
+        for document in api.watch_run(name, "ended", redraw_s=_REDRAW_S):
+            yield partial(_show_run, document)
+        return
+    for _ in api.watch_run(experiment_of[0], "ended", redraw_s=_REDRAW_S):
+        experiment = api.experiment(name)
+        yield partial(_show_experiment, experiment)
+        if experiment["ended_at"] is not None:
+            return
+
+
+def _show_active(document: RunsDocument, *, everybody: bool) -> None:
+    if settings().is_json:
+        print_json({"runs": document["runs"]})
+        return
+    counts = ("experiments", "running", "queued", "completed", "failed", "stopped")
+    columns = [
+        Column(title="Run", may_wrap=True),
+        Column(title="Status"),
+        Column(title="Duration"),
+        Column(title="Experiments", short="Exps", is_number=True),
+        Column(title="Running", short="Run", is_number=True),
+        Column(title="Queued", short="Queue", is_number=True),
+        Column(title="Completed", short="Compl", is_number=True),
+        Column(title="Failed", short="Fail", is_number=True),
+        Column(title="Stopped", short="Stop", is_number=True),
+        *([Column(title="Created By")] if everybody else []),
+    ]
+    rows = [
+        [
+            row["run"],
+            _run_state(row),
+            duration_text(seconds_between(row["created_at"], None)),
+            *(str(row[key]) for key in counts),
+            *([row["user"]] if everybody else []),
+        ]
+        for row in document["runs"]
+    ]
+    if rows:
+        print_table(columns, rows)
+    else:
+        click.echo("no active runs")
+    if document["not_active"]:
+        click.echo(f"\n{plural(document['not_active'], 'run')} not active: `grid history`")
+
+
+def _run_state(row: RunRow) -> str:
+    return "running" if row["running"] else "queued"
+
+
+def _show_run(document: RunDocument) -> None:
+    experiments = document["experiments"]
+    if settings().is_json:
+        print_json({"run": document["run"], "experiments": experiments})
+        return
+    names = list(dict.fromkeys(name for experiment in experiments for name in experiment["params"]))
+    columns = [
+        Column(title="Experiment", may_wrap=True),
+        Column(title="Command", may_wrap=True),
+        Column(title="Status"),
+        Column(title="Queued Duration", short="Queued"),
+        Column(title="Run Duration", short="Run"),
+        *(Column(title=name, may_wrap=True) for name in names),
+    ]
+    print_table(columns, [_experiment_row(experiment, names) for experiment in experiments])
+    for experiment in experiments:
+        if experiment["reason"] and experiment["state"] in (*_WAITING, "failed"):
+            click.echo(f"\n{experiment['experiment']} {experiment['state']}: {experiment['reason']}")
+
+
+def _experiment_row(experiment: ExperimentDocument, names: list[str]) -> list[str]:
+    started, ended = experiment["started_at"], experiment["ended_at"]
+    params = experiment["params"]
+    return [
+        experiment["experiment"],
+        experiment["command"],
+        experiment["state"],
+        duration_text(seconds_between(experiment["created_at"], started or ended)),
+        duration_text(seconds_between(started, ended)),
+        *(_value_text(params[name]) if name in params else "-" for name in names),
+    ]
+
+
+def _value_text(value: object) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _show_experiment(experiment: ExperimentDocument) -> None:
+    if settings().is_json:
+        print_json(experiment)
+    else:
+        print_experiment(experiment)

@@ -1,0 +1,196 @@
+"""The user API, call by call."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
+
+from opengrid.client.documents import (
+    CreatedDocument,
+    DatastoreRow,
+    ExperimentDocument,
+    InstanceTypeRow,
+    PlanDocument,
+    RunDocument,
+    RunRow,
+    RunsDocument,
+    ServerDocument,
+    StagingDocument,
+    StoppedDocument,
+)
+from opengrid.client.http import Response
+
+if TYPE_CHECKING:  # most commands have nothing to ask for, and need not load what a request is made of
+    from opengrid.core.spec import RunSpec
+
+#: How long one held request lasts at most, as the server allows.
+HOLD_S = 25.0
+
+#: More runs than this come in pages.
+_PAGE = 1000
+
+#: A large datastore is read once more by the server before it answers.
+_HASHING_TIMEOUT_S = 6 * 3600.0
+
+Kind = Literal["run", "experiment"]
+
+
+class Transport(Protocol):
+    """What carries requests: an Http, or something that finds the server first."""
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, str | int | None] | None = None,
+        body: bytes | BinaryIO | None = None,
+        json: object = None,
+        timeout_s: float | None = None,
+        accept: Collection[int] = (),
+    ) -> Response:
+        """Send a request and return the whole answer; raise the server's own error for one that is none."""
+        ...
+
+    def stream(
+        self, method: str, path: str, *, query: Mapping[str, str | int | None] | None = None
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Send a request; give the answer's blocks as they arrive."""
+        ...
+
+
+class Api:
+    """The calls of the user API. All block; all raise GridError."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+
+    def server(self) -> ServerDocument:
+        """Return what the server says about itself."""
+        return cast("ServerDocument", self._get("/api/v1/server"))
+
+    def plan(self, spec: RunSpec) -> PlanDocument:
+        """Return what a request would start; nothing is stored."""
+        return cast("PlanDocument", self._post("/api/v1/plan", _wire(spec))["plan"])
+
+    def create_run(self, spec: RunSpec) -> CreatedDocument:
+        """Start a run whose bundle has been sent."""
+        return cast("CreatedDocument", self._post("/api/v1/runs", _wire(spec)))
+
+    def send_blob(self, digest: str, content: BinaryIO | bytes) -> bool:
+        """Send a blob that the server has not yet; return whether it had to be sent."""
+        path = f"/api/v1/blobs/{digest}"
+        if self._transport.request("HEAD", path, accept=(404,)).status != 404:
+            return False
+        self._transport.request("PUT", path, body=content, timeout_s=600)
+        return True
+
+    def runs(self, *, active: bool | None = None, limit: int = _PAGE, offset: int = 0) -> RunsDocument:
+        """Return one page of runs, newest first."""
+        query = {"active": None if active is None else str(active).lower(), "limit": limit, "offset": offset}
+        return cast("RunsDocument", self._get("/api/v1/runs", query))
+
+    def all_runs(self, *, active: bool | None = None) -> RunsDocument:
+        """Return all runs, newest first, however many pages that takes."""
+        document = self.runs(active=active)
+        rows: dict[str, RunRow] = {row["run"]: row for row in document["runs"]}
+        offset = len(document["runs"])
+        while offset < document["total"]:
+            page = self.runs(active=active, offset=offset)["runs"]
+            if not page:
+                break
+            rows.update({row["run"]: row for row in page})  # a run that was made meanwhile shifts the pages
+            offset += len(page)
+        document["runs"] = list(rows.values())
+        return document
+
+    def run(self, name: str) -> RunDocument:
+        """Return a run and its experiments."""
+        return cast("RunDocument", self._get(f"/api/v1/runs/{name}"))
+
+    def watch_run(
+        self, name: str, until: Literal["started", "ended"], *, redraw_s: int | None = None
+    ) -> Iterator[RunDocument]:
+        """Yield a run now and whenever it changes; end when all its experiments have started or ended.
+
+        The server holds each request until there is something to say. With `redraw_s` a run is yielded that often
+        though nothing has changed, for screens that show durations.
+        """
+        known: str | None = None
+        while True:
+            query = {"until": until, "known": known, "timeout_s": redraw_s or int(HOLD_S)}
+            document = cast("RunDocument", self._get(f"/api/v1/runs/{name}", query, timeout_s=2 * HOLD_S))
+            if document["etag"] != known or redraw_s is not None:
+                yield document
+            known = document["etag"]
+            if all(_is_past(until, experiment["state"]) for experiment in document["experiments"]):
+                return
+
+    def experiment(self, name: str) -> ExperimentDocument:
+        """Return one experiment with its events."""
+        return cast("ExperimentDocument", self._get(f"/api/v1/experiments/{name}"))
+
+    def log(self, name: str, query: Mapping[str, str | int | None]) -> AbstractContextManager[Iterator[bytes]]:
+        """Give the blocks of an experiment's log; with follow=true until the experiment has ended."""
+        return self._transport.stream("GET", f"/api/v1/experiments/{name}/logs", query=query)
+
+    def log_lines(self, name: str, query: Mapping[str, str | int | None]) -> dict[str, object]:
+        """Return an experiment's log as a document of lines."""
+        return self._get(f"/api/v1/experiments/{name}/logs", {**query, "format": "json"})
+
+    def stop(self, kind: Kind, names: list[str]) -> StoppedDocument:
+        """Ask runs or experiments to stop."""
+        return cast("StoppedDocument", self._post("/api/v1/stop", {"kind": kind, "names": names}))
+
+    def delete(self, kind: Kind, names: list[str]) -> list[str]:
+        """Delete runs or experiments that have ended, for good; return the experiments that are gone."""
+        return cast("list[str]", self._post("/api/v1/delete", {"kind": kind, "names": names})["deleted"])
+
+    def instance_types(self) -> list[InstanceTypeRow]:
+        """Return the types of machines."""
+        return cast("list[InstanceTypeRow]", self._get("/api/v1/instance-types")["instance_types"])
+
+    def datastores(self) -> list[DatastoreRow]:
+        """Return all versions of all datastores, newest first."""
+        return cast("list[DatastoreRow]", self._get("/api/v1/datastores")["datastores"])
+
+    def create_datastore(self, name: str, source: str) -> StagingDocument:
+        """Open the next version of a datastore."""
+        return cast("StagingDocument", self._post("/api/v1/datastores", {"name": name, "source": source}))
+
+    def finish_datastore(self, name: str, version: int, *, digest: str, files: int, size: int) -> DatastoreRow:
+        """Say that all files are there; the server verifies it."""
+        return cast(
+            "DatastoreRow",
+            self._post(
+                f"/api/v1/datastores/{name}/{version}/finish",
+                {"digest": digest, "files": files, "size": size},
+                timeout_s=_HASHING_TIMEOUT_S,
+            ),
+        )
+
+    def fail_datastore(self, name: str, version: int, reason: str) -> None:
+        """Give up a datastore version."""
+        self._post(f"/api/v1/datastores/{name}/{version}/fail", {"reason": reason})
+
+    def _get(
+        self, path: str, query: Mapping[str, str | int | None] | None = None, timeout_s: float | None = None
+    ) -> dict[str, object]:
+        answer = self._transport.request("GET", path, query=query, timeout_s=timeout_s)
+        return cast("dict[str, object]", answer.json())
+
+    def _post(self, path: str, document: object, timeout_s: float | None = None) -> dict[str, object]:
+        answer = self._transport.request("POST", path, json=document, timeout_s=timeout_s)
+        return cast("dict[str, object]", answer.json())
+
+
+def _is_past(until: str, state: str) -> bool:
+    ended = ("succeeded", "failed", "stopped")
+    return state in (("running", *ended) if until == "started" else ended)
+
+
+def _wire(spec: RunSpec) -> object:
+    from opengrid.core.codec import to_json  # beside its only use: other commands have nothing to encode
+
+    return to_json(spec)

@@ -1,0 +1,183 @@
+"""The documents that the user API answers, as JSON has them: what `-o json` prints is what the server said."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+
+class ServerDocument(TypedDict):
+    """What a server says about itself."""
+
+    pid: int
+    url: str
+    version: str
+    started_at: str
+    home: str
+
+
+class PlanDocument(TypedDict):
+    """What will run where; core.gang.Plan as JSON."""
+
+    machines: int
+    instance_type: str
+    nodes: int
+    gpus: int
+    gpus_per_node: int
+    cpus_per_node: int
+    ranks_per_node: int
+    world_size: int
+    experiments: int
+    price_per_hour: float
+    simulated: bool
+    devices: str
+    python: str | None
+    source: str
+    reason: str
+    layout: list[list[int]]
+
+
+class CreatedDocument(TypedDict):
+    """Answer to a new run; of a dry run, `run` is None and `experiments` empty."""
+
+    run: str | None
+    experiments: list[str]
+    plan: PlanDocument
+
+
+class RunRow(TypedDict):
+    """One run in a list; `queued` counts building and pending too, so that the five counts add up."""
+
+    run: str
+    created_at: str
+    user: str
+    experiments: int
+    queued: int
+    running: int
+    completed: int
+    stopped: int
+    failed: int
+
+
+class RunsDocument(TypedDict):
+    """A page of runs, newest first."""
+
+    runs: list[RunRow]
+    total: int
+    not_active: int
+
+
+class RootCauseDocument(TypedDict):
+    """Why an experiment failed."""
+
+    cause: str
+    rank: int | None
+    node: int | None
+    machine: int | None
+    exit_code: int | None
+    signal: str | None
+    exception: str | None
+    frame: str | None
+    hint: str | None
+    log_tail: str
+    victims: list[int]
+
+
+EventDocument = TypedDict(  # by call: `from` could not be a name
+    "EventDocument",
+    {
+        "at": str,
+        "kind": str,
+        "attempt": int | None,
+        "generation": int | None,
+        "from": str | None,
+        "to": str | None,
+        "reason": str,
+    },
+)
+"""One thing that happened; `from` and `to` are None for what is no change of state."""
+
+
+class _Experiment(TypedDict):
+    experiment: str
+    run: str
+    state: str
+    reason: str
+    exit_code: int | None
+    command: str
+    gpus: int
+    machines: int
+    nodes: int
+    world_size: int
+    params: dict[str, object]
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    instance_type: str
+    simulated: bool
+    hourly_cost: float
+    cost: float
+    attempts: int
+    generations: int
+
+
+class ExperimentDocument(_Experiment, total=False):
+    """One experiment; `root_cause` once diagnosed, `plan`, `work_dir` and `events` when it was asked for alone."""
+
+    stopping: bool
+    gpus_per_node: int
+    devices: str
+    root_cause: RootCauseDocument
+    plan: PlanDocument
+    work_dir: str | None
+    events: list[EventDocument]
+
+
+class RunDocument(TypedDict):
+    """One run with all its experiments; `etag` changes when anything in it does."""
+
+    run: str
+    etag: str
+    experiments: list[ExperimentDocument]
+
+
+class StoppedDocument(TypedDict):
+    """Experiments that were asked to stop, and those that had ended before."""
+
+    stopped: list[str]
+    already: list[str]
+
+
+class InstanceTypeRow(TypedDict):
+    """One type of machine; prices in US dollars per hour, None where there is none."""
+
+    name: str
+    cloud: str
+    on_demand: float | None
+    spot: float | None
+    cpus: int
+    gpus: int
+    memory_gb: float
+    accelerator: str
+
+
+class StagingDocument(TypedDict):
+    """A datastore version that takes its files, and the folder to put them in."""
+
+    name: str
+    version: int
+    staging: str
+
+
+class DatastoreRow(TypedDict):
+    """One version of a datastore."""
+
+    name: str
+    version: int
+    state: str
+    reason: str
+    files: int
+    size: int
+    source: str
+    digest: str | None
+    user: str
+    created_at: str

@@ -1,0 +1,153 @@
+"""What git says about a checkout. Reads only: no lock is taken, no hook, pager or diff program of the user runs."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from opengrid.core.errors import GridError, Unusable
+
+_TIMEOUT_S = 60.0
+
+#: Variables that would make git look at another repository than the one of the folder.
+_MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checkout:
+    """Files of a checkout: what is on disk now, and how that differs from the commit."""
+
+    commit: str | None  #: None before the first commit
+    tracked: tuple[str, ...]  #: paths in the index, submodules included
+    untracked: tuple[str, ...]  #: new ones that are not ignored; with a last `/` a repository inside this one
+    changed: tuple[str, ...]  #: tracked paths that differ from the commit
+    patch: bytes  #: `git diff` to the commit, binary files included
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CommittedFile:
+    """One path of a commit."""
+
+    path: str
+    mode: int  #: as git has it: 0o100644, 0o100755, 0o120000 a link, 0o160000 a submodule
+    size: int
+
+
+def find_top(folder: Path) -> Path | None:
+    """Return the top of the checkout that holds `folder`, None when none does.
+
+    Unusable when there is one that git refuses to read.
+    """
+    if not any(os.path.exists(above / ".git") for above in (folder, *folder.parents)):
+        return None
+    done = _finish(_start(folder, "rev-parse", "--show-toplevel"), folder)
+    if done.code == 0:
+        return Path(os.fsdecode(done.out.removesuffix(b"\n")))
+    said = done.err.decode(errors="replace").strip()
+    if "dubious ownership" in said:
+        raise Unusable(
+            f"git refuses to read the repository of {folder}, because it belongs to another user",
+            hint="`git config --global --add safe.directory FOLDER` trusts it; --localdir does without git",
+        )
+    if "not a git repository" in said or "must be run in a work tree" in said:
+        return None
+    raise Unusable(
+        f"git cannot read the repository of {folder}: {said}", hint="--localdir takes the folder without git"
+    )
+
+
+def read_checkout(top: Path) -> Checkout:
+    """Return the state of the checkout whose top folder is given."""
+    # All at once: each is a process that mostly waits for the disk.
+    head = _start(top, "rev-parse", "--quiet", "--verify", "HEAD^{commit}")
+    tracked = _start(top, "ls-files", "-z", "--cached")
+    untracked = _start(top, "ls-files", "-z", "--others", "--exclude-standard")
+    names = _start(top, *_DIFF, "--name-only", "-z", "HEAD")
+    patch = _start(top, *_DIFF, "--binary", "HEAD")
+    commit = _finish(head, top)
+    has_commit = commit.code == 0
+    read = [_finish(process, top) for process in (tracked, untracked)]
+    diffs = [_finish(process, top) for process in (names, patch)]
+    for done in [*read, *(diffs if has_commit else [])]:
+        done.check()
+    return Checkout(
+        commit=commit.out.decode().strip() if has_commit else None,
+        tracked=_paths(read[0].out),
+        untracked=_paths(read[1].out),
+        changed=_paths(diffs[0].out) if has_commit else _paths(read[0].out),
+        patch=diffs[1].out if has_commit else b"",
+    )
+
+
+def read_commit(top: Path) -> tuple[str, tuple[CommittedFile, ...]]:
+    """Return the checked-out commit and what is in it; Unusable when there is none yet."""
+    head = _finish(_start(top, "rev-parse", "--quiet", "--verify", "HEAD^{commit}"), top)
+    if head.code != 0:
+        raise Unusable(f"{top} has no commit yet", hint="commit first, or leave --committed out")
+    listed = _finish(_start(top, "ls-tree", "-r", "-z", "-l", "--full-tree", "HEAD"), top).check()
+    return head.out.decode().strip(), tuple(_committed(line) for line in listed.out.split(b"\0") if line)
+
+
+def open_archive(top: Path) -> subprocess.Popen[bytes]:
+    """Start writing the checked-out commit as a tar file to the process's stdout, by the rules of `git archive`."""
+    return _start(top, "archive", "--format=tar", "HEAD")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Done:
+    code: int
+    out: bytes
+    err: bytes
+
+    def check(self) -> _Done:
+        if self.code != 0:
+            said = self.err.decode(errors="replace").strip()
+            raise GridError(f"git failed: {said}", hint="--localdir takes the folder without git")
+        return self
+
+
+#: Nothing that the user's settings change in how a difference looks.
+_DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--ignore-submodules=dirty")
+
+
+def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+    kept = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    try:
+        return subprocess.Popen(
+            ["git", "-c", "core.quotePath=false", *arguments],
+            cwd=folder,
+            env={**kept, "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    except FileNotFoundError:
+        raise Unusable(
+            f"{folder} lies in a git repository, but there is no git here",
+            hint="install git, or --localdir takes the folder without it",
+        ) from None
+
+
+def _finish(process: subprocess.Popen[bytes], folder: Path) -> _Done:
+    try:
+        out, err = process.communicate(timeout=_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.communicate()
+        raise GridError(
+            f"git took over {_TIMEOUT_S:.0f} s in {folder}",
+            hint="--localdir takes the folder without git; does a large folder lack its line in .gitignore?",
+        ) from None
+    return _Done(code=process.returncode, out=out, err=err)
+
+
+def _paths(listed: bytes) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(os.fsdecode(path) for path in listed.split(b"\0") if path))
+
+
+def _committed(line: bytes) -> CommittedFile:
+    about, _, path = line.partition(b"\t")
+    mode, _, _, size = about.split()
+    return CommittedFile(path=os.fsdecode(path), mode=int(mode, 8), size=0 if size == b"-" else int(size))
