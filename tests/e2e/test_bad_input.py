@@ -35,6 +35,7 @@ def refused(grid: Grid, folder: Path, *arguments: str, **environment: str) -> Do
     ("arguments", "words"),
     [
         (["missing.py"], ["missing.py"]),
+        (["no-such-program-here"], ["no-such-program-here"]),
         (["tain.py"], ["tain.py", "train.py"]),
         (["--instance_type", "4_v100_16g", "train.py"], ["4_v100_16g", "4_v100_16gb"]),
         (["--gpus", "-1", "train.py"], ["-1"]),

@@ -59,6 +59,8 @@ def test_a_script_with_a_syntax_error_names_the_line(grid: Grid, folder: Path) -
     assert b"wrong.py" in grid.log(experiment["experiment"])
 
 
-def test_an_executable_that_does_not_exist_fails_with_the_shells_code(grid: Grid, folder: Path) -> None:
-    experiment = grid.finish("--instance_type", "2_cpu_4gb", "no-such-program-here", cwd=folder)
+def test_a_shell_script_fails_with_its_own_code(grid: Grid, folder: Path) -> None:
+    (folder / "train.sh").write_text("echo before\nno-such-program-here\n")
+    experiment = grid.finish("--instance_type", "2_cpu_4gb", "train.sh", cwd=folder)
     assert (experiment["state"], experiment["exit_code"]) == ("failed", 127)
+    assert b"before" in grid.log(experiment["experiment"])

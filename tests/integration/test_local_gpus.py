@@ -23,7 +23,7 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The file that says which GPUs there are."""
     path = tmp_path / "gpus"
-    monkeypatch.setenv("FAKE_NVML", str(path))
+    monkeypatch.setenv("GRID_FAKE_NVML", str(path))
     return path
 
 

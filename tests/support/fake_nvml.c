@@ -1,4 +1,4 @@
-/* A stand-in for libnvidia-ml.so.1 whose GPUs are lines of the file FAKE_NVML: name, memory in MiB, pid or 0. */
+/* A stand-in for libnvidia-ml.so.1 whose GPUs are lines of the file GRID_FAKE_NVML: name, memory in MiB, pid or 0. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@ static Gpu gpus[16];
 static unsigned count;
 
 int nvmlInit_v2(void) {
-    const char *path = getenv("FAKE_NVML");
+    const char *path = getenv("GRID_FAKE_NVML");
     FILE *file = path ? fopen(path, "r") : NULL;
     if (!file) return 9; /* NVML_ERROR_DRIVER_NOT_LOADED */
     for (count = 0; count < 16 && fscanf(file, " %63[^,],%llu,%u", gpus[count].name, &gpus[count].mib, &gpus[count].pid) == 3; count++);

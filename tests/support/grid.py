@@ -141,6 +141,10 @@ def processes_of(needle: str) -> list[int]:
             cwd = os.readlink(folder / "cwd")
         except OSError:
             continue
-        if (needle.encode() in text or needle in cwd) and is_alive(int(folder.name)) and int(folder.name) != os.getpid():
+        if (
+            (needle.encode() in text or needle in cwd)
+            and is_alive(int(folder.name))
+            and int(folder.name) != os.getpid()
+        ):
             found.append(int(folder.name))
     return found

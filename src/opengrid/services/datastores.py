@@ -81,6 +81,8 @@ class Datastores:
         with self._database.read() as tx:
             for reference in references:
                 found = tx.data.find(reference.name, reference.version)
+                if reference.user not in (None, found.user):
+                    raise NotFound(f"{reference.text}: {reference.user} has no datastore {found.name}")
                 if found.state is not DatastoreState.SUCCEEDED:
                     raise Conflict(f"datastore {found.name}:{found.version} is {found.state.value}: {found.reason}")
                 paths[reference.text] = str(self.path(found.name, found.version))

@@ -1,0 +1,73 @@
+"""A host with GPUs, as a fake NVML library shows them: its own stand in, in the same topology, and never its CPUs unasked."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.grid import Grid, eventually
+from tests.support.nvml import build_fake_nvml, write_gpus
+
+SHOW = "import os, time\nprint(os.environ['RANK'], os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
+
+
+@pytest.fixture
+def gpu_box(new_grid: Callable[[], Grid], tmp_path: Path) -> Grid:
+    """A home whose server sees four GPUs."""
+    library = build_fake_nvml(tmp_path)
+    write_gpus(tmp_path / "gpus", [("NVIDIA H100 80GB HBM3", 81_559, 0)] * 4)
+    grid = new_grid()
+    grid.environment |= {"GRID_NVML_LIBRARY": str(library), "GRID_FAKE_NVML": str(tmp_path / "gpus")}
+    grid.environment.pop("CUDA_VISIBLE_DEVICES", None)
+    return grid
+
+
+def test_own_gpus_stand_in_with_the_topology_of_the_type(gpu_box: Grid, folder: Path) -> None:
+    (folder / "show.py").write_text(SHOW)
+    arguments = ["--instance_type", "2_m60_8gb", "--gpus", "4", "--framework", "torch", "show.py"]
+    plan = gpu_box.json("run", "--dry_run", *arguments, cwd=folder)["plan"]
+    assert plan["simulated"] is False
+    assert "H100" in plan["devices"]
+    experiment = gpu_box.finish(*arguments, cwd=folder)
+    assert experiment["state"] == "succeeded", experiment
+    assert (experiment["nodes"], experiment["simulated"]) == (2, False)
+    first, second = "GPU-fake-0,GPU-fake-1", "GPU-fake-2,GPU-fake-3"
+    lines = sorted(gpu_box.log(experiment["experiment"]).decode().splitlines())
+    assert lines == [f"[rank {r}] {r} {first if r < 2 else second}" for r in range(4)]
+
+
+def test_too_few_gpus_are_refused_with_what_would_fit_and_never_trained_on_cpus(gpu_box: Grid, folder: Path) -> None:
+    (folder / "show.py").write_text(SHOW)
+    arguments = ["--instance_type", "4_v100_16gb", "--gpus", "8", "show.py"]
+    done = gpu_box.call("run", *arguments, cwd=folder)
+    assert done.code == 2, done
+    assert "--simulate" in done.err
+    assert "4" in done.err
+    assert gpu_box.json("history")["runs"] == []
+    simulated = gpu_box.finish("--simulate", *arguments, cwd=folder)
+    assert (simulated["state"], simulated["simulated"], simulated["world_size"]) == ("succeeded", True, 8)
+
+
+def test_cuda_visible_devices_of_the_calling_shell_is_respected(gpu_box: Grid, folder: Path) -> None:
+    (folder / "show.py").write_text(SHOW)
+    arguments = ["--gpus", "1", "--instance_type", "1_t4_16gb", "--framework", "torch", "show.py"]
+    experiment = gpu_box.finish(*arguments, cwd=folder, CUDA_VISIBLE_DEVICES="3")
+    assert gpu_box.log(experiment["experiment"]) == b"[rank 0] 0 GPU-fake-3\n"
+
+
+def test_an_experiment_waits_for_gpus_with_its_reason_and_starts_when_they_are_free(gpu_box: Grid, folder: Path) -> None:
+    (folder / "hold.py").write_text(SHOW + "while not os.path.exists(os.environ['GO']): time.sleep(0.05)\n")
+    go = folder / "go"
+    arguments = ["--gpus", "3", "--instance_type", "4_v100_16gb", "--framework", "torch", "--env", f"GO={go}", "hold.py"]
+    first = gpu_box.submit(*arguments, cwd=folder)
+    gpu_box.running(first)
+    second = gpu_box.submit(*arguments, cwd=folder)
+    waiting = eventually(lambda: (e := gpu_box.experiment(second))["reason"] and e)
+    assert waiting["state"] == "queued"
+    assert first in waiting["reason"]
+    assert waiting["reason"] in gpu_box.ok("status", waiting["run"]).replace("\n", " ") or "waits" in gpu_box.ok("status", waiting["run"])
+    go.touch()
+    assert gpu_box.ended(first)["state"] == "succeeded"
+    assert gpu_box.ended(second)["state"] == "succeeded"
