@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import os
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -68,7 +67,7 @@ class _Commands(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        import difflib
+        import difflib  # for a mistyped command only
 
         if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
             near = difflib.get_close_matches(args[0], [*_COMMANDS, *_ALIASES], n=1)
@@ -130,6 +129,8 @@ def _run(arguments: list[str], settings: Settings) -> int:
 
 def _fail(error: GridError, settings: Settings, usage: str | None = None) -> int:
     if settings.debug:
+        import traceback  # loads half as much again as all the rest of a command
+
         traceback.print_exc()
     if settings.is_json:
         print_json(error.to_wire())

@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
 from opengrid.cli.output import Settings, note, tell
-from opengrid.client.api import Api
+
+if TYPE_CHECKING:
+    from opengrid.client.api import Api
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -50,7 +52,9 @@ def same_option(name: str) -> str:
 @contextmanager
 def connected() -> Generator[Api]:
     """Give the API of this user's server, which is started when it is needed."""
-    from opengrid.client.embedded import Embedded  # commands that need no server need not load it
+    # Commands that need no server need not load the way to it.
+    from opengrid.client.api import Api
+    from opengrid.client.embedded import Embedded
     from opengrid.client.home import find_home
 
     debug = click.get_current_context().find_root().ensure_object(Settings).debug

@@ -43,7 +43,8 @@ class Typed:
 def find_program(target: str, arguments: tuple[str, ...], *, cwd: Path, is_module: bool, path: str) -> Typed:
     """Return what `target` means when typed in `cwd`; NotFound, with the nearest names, when it means nothing.
 
-    A file of that name comes first: *.py is a script, any other an executable. Then a command that `path` finds.
+    A file of that name comes first: *.py is a script, any other an executable. Then a command that `path` finds, and a
+    word that is like no file: the machines may have such a command though this one has not.
     """
     if is_module:
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", target):
@@ -58,30 +59,41 @@ def find_program(target: str, arguments: tuple[str, ...], *, cwd: Path, is_modul
         return Typed(kind=kind, target=target, arguments=arguments, file=None if outside else real)
     if file.is_dir():
         raise InvalidValue(f"{target} is a folder", hint="name the script in it, or -m for a package", field="script")
-    if not is_script and "/" not in target and shutil.which(target, path=path):
+    if not is_script and "/" not in target and (shutil.which(target, path=path) or not _reads_as_file(target, cwd)):
         return Typed(kind=ProgramKind.EXECUTABLE, target=target, arguments=arguments, file=None)
-    near = nearest_files(target, cwd)
     what = "file" if is_script or "/" in target else "file or command"
-    raise NotFound(
-        f"there is no {what} {target} in {cwd}",
-        hint=f"did you mean {', '.join(near)}?" if near else "name the script as seen from this folder",
-        field="script",
-    )
+    raise NotFound(f"there is no {what} {target} in {cwd}", hint=_offer(target, cwd), field="script")
+
+
+def _reads_as_file(target: str, cwd: Path) -> bool:
+    return "." in target or bool(nearest_files(target, cwd))
+
+
+def _offer(target: str, cwd: Path) -> str:
+    near = nearest_files(target, cwd)
+    if near:
+        return f"did you mean {', '.join(near)}?"
+    here = sorted(name for name in os.listdir(cwd) if name.endswith(".py"))[:3]
+    return f"Python files here: {', '.join(here)}" if here else "name the script as seen from this folder"
 
 
 def nearest_files(target: str, cwd: Path) -> list[str]:
-    """Return up to three files below `cwd` whose names are like the one asked for, the same name elsewhere first."""
-    wanted = os.path.basename(target)
-    by_name: dict[str, list[str]] = {}
+    """Return up to three scripts below `cwd` whose names are like the one asked for, the likest first."""
+    wanted = _stem(target)
+    by_stem: dict[str, list[str]] = {}
     for number, (folder, folders, names) in enumerate(os.walk(cwd)):
         if number > _FOLDERS_SEARCHED:
             break
         folders[:] = sorted(f for f in folders if not f.startswith(".") and f not in ("__pycache__", "node_modules"))
-        for name in names:
-            if name.endswith((".py", ".sh")) or name == wanted:
-                by_name.setdefault(name, []).append(os.path.relpath(os.path.join(folder, name), cwd))
-    close = difflib.get_close_matches(wanted, by_name, n=3, cutoff=0.5)
-    return [path for name in close for path in by_name[name]][:3]
+        for name in sorted(names):
+            if name.endswith((".py", ".sh")):
+                by_stem.setdefault(_stem(name), []).append(os.path.relpath(os.path.join(folder, name), cwd))
+    close = difflib.get_close_matches(wanted, by_stem, n=3, cutoff=0.6)
+    return [path for stem in close for path in by_stem[stem]][:3]
+
+
+def _stem(path: str) -> str:
+    return os.path.splitext(os.path.basename(path))[0].lower()
 
 
 def find_python(given: str | None, environment: Mapping[str, str], cwd: Path) -> str:
