@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opengrid.engines.engine import AgentProcess, GangRequest, NoCapacity, Submission
 from opengrid.core.protocol import Ticket
+from opengrid.engines.engine import AgentProcess, GangRequest, NoCapacity, Submission
 from opengrid.planning.inventory import Interpreter, Inventory
 
 

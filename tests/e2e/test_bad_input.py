@@ -80,7 +80,8 @@ def test_an_interpreter_without_torch_is_refused_with_the_pip_line(grid: Grid, s
     python = bare / "bin" / "python"
     done = refused(grid, script, "--python", str(python), "train.py")
     assert f"{python} -m pip install torch" in done.err
-    fine = grid.finish("--python", str(python), "--framework", "tensorflow", "--instance_type", "2_cpu_4gb", "train.py", cwd=script)
+    other = ["--python", str(python), "--framework", "tensorflow"]
+    fine = grid.finish(*other, "--instance_type", "2_cpu_4gb", "train.py", cwd=script)
     assert fine["state"] == "succeeded", fine
 
 

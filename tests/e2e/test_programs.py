@@ -79,8 +79,8 @@ def test_a_shell_script_that_calls_torchrun_itself_gets_one_process_per_node(gri
     script = folder / "train.sh"
     script.write_text(
         "#!/bin/bash\nset -e\n"
-        f"exec {sys.executable} -m torch.distributed.run --nnodes $GRID_NODES --node_rank $GROUP_RANK --nproc_per_node 2 "
-        "--master_addr $MASTER_ADDR --master_port $MASTER_PORT train.py\n"
+        f"exec {sys.executable} -m torch.distributed.run --nnodes $GRID_NODES --node_rank $GROUP_RANK "
+        "--nproc_per_node 2 --master_addr $MASTER_ADDR --master_port $MASTER_PORT train.py\n"
     )
     script.chmod(script.stat().st_mode | stat.S_IXUSR)
     experiment = grid.finish("--gpus", "4", "--instance_type", "2_m60_8gb", "./train.sh", cwd=folder)

@@ -17,10 +17,10 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 PATIENCE_S = 400.0
 
 LINES = {
-    4: "run --instance_type 4_v100_16gb --framework lightning --gpus 4  torch_elastic_vae.py --gpus 4  --data_path grid:stl10:1 --num_nodes 1",
-    8: "run --instance_type 4_v100_16gb --framework lightning --gpus 8  torch_elastic_vae.py --gpus 8  --data_path grid:stl10:1 --num_nodes 2",
-    16: "run --instance_type 4_v100_16gb --framework lightning --gpus 16 torch_elastic_vae.py --gpus 16 --data_path grid:stl10:1 --num_nodes 4",
-    32: "run --instance_type 4_v100_16gb --framework lightning --gpus 32 torch_elastic_vae.py --gpus 32 --data_path grid:stl10:1 --num_nodes 8",
+    4: "run --instance_type 4_v100_16gb --framework lightning --gpus 4  torch_elastic_vae.py --gpus 4  --data_path grid:stl10:1 --num_nodes 1",  # noqa: E501
+    8: "run --instance_type 4_v100_16gb --framework lightning --gpus 8  torch_elastic_vae.py --gpus 8  --data_path grid:stl10:1 --num_nodes 2",  # noqa: E501
+    16: "run --instance_type 4_v100_16gb --framework lightning --gpus 16 torch_elastic_vae.py --gpus 16 --data_path grid:stl10:1 --num_nodes 4",  # noqa: E501
+    32: "run --instance_type 4_v100_16gb --framework lightning --gpus 32 torch_elastic_vae.py --gpus 32 --data_path grid:stl10:1 --num_nodes 8",  # noqa: E501
 }
 
 

@@ -15,7 +15,8 @@ from tests.support.grid import Grid, eventually, is_alive
 STUBBORN = """
 import os, signal, subprocess, sys, time
 signal.signal(signal.SIGTERM, lambda *a: print("got SIGTERM", flush=True))
-child = subprocess.Popen([sys.executable, "-c", "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.setsid(); time.sleep(600)"])
+hide = "import os, signal, time; signal.signal(15, signal.SIG_IGN); os.setsid(); time.sleep(600)"
+child = subprocess.Popen([sys.executable, "-c", hide])
 open(f"pids.{os.environ['RANK']}", "w").write(f"{os.getpid()} {child.pid}")
 print("ready", flush=True)
 while True: time.sleep(0.1)

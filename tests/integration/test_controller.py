@@ -61,7 +61,8 @@ class World:
         """Let the controller do everything that it can do now."""
         stages = [self.admission.end_stopped, self.admission.admit, self.gangs.submit, self.gangs.drive]
         for _ in range(50):
-            if not any([stage() for stage in stages]):
+            changed = [stage() for stage in stages]
+            if not any(changed):
                 return
         raise AssertionError("the controller does not come to rest")
 

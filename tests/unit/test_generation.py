@@ -40,7 +40,9 @@ def rank_exit(rank: int, exit_code: int, at_ns: int = 0) -> RankExit:
     return RankExit(attempt_id="x-1", generation=1, rank=rank, exit_code=exit_code, at_ns=at_ns)
 
 
-def move(a: Attempt, machines: list[AttemptMachine], exits: list[RankExit] | None = None, **facts: object) -> Move | None:
+def move(
+    a: Attempt, machines: list[AttemptMachine], exits: list[RankExit] | None = None, **facts: object
+) -> Move | None:
     arguments = {"lost": frozenset[int](), "stop_reason": None, **facts}
     return decide(a, machines, exits or [], **arguments)  # type: ignore[arg-type]
 

@@ -142,7 +142,9 @@ def _end(outcome: str, reason: str, phase: GenerationPhase | None = None) -> Mov
 def _gone(machines: Sequence[AttemptMachine], alive: Sequence[AttemptMachine]) -> str:
     here = {m.index for m in alive}
     gone = [str(m.index) for m in machines if m.index not in here]
-    return f"the agent of machine {gone[0]} died" if len(gone) == 1 else f"the agents of machines {', '.join(gone)} died"
+    return (
+        f"the agent of machine {gone[0]} died" if len(gone) == 1 else f"the agents of machines {', '.join(gone)} died"
+    )
 
 
 def desired_state(attempt: Attempt, *, grace_s: float, flush_interval_s: float, now_ns: int) -> Desired:
