@@ -64,8 +64,14 @@ def serving(home: Path) -> Iterator[FakeApi]:
     """Serve, with a home that names the server; the process that stands for it does nothing."""
     api = FakeApi(home=home)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    process = subprocess.Popen([sys.executable, "-c", "input()", "opengrid.server"], stdin=subprocess.PIPE)
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+    process = subprocess.Popen(
+        [sys.executable, "-c", "print(flush=True); input()", "opengrid.server"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert process.stdout is not None
+    process.stdout.readline()  # from now on /proc shows its command line
     home.mkdir(parents=True, exist_ok=True)
     about = {
         "pid": process.pid,

@@ -116,8 +116,11 @@ def read_token(home: Home) -> str:
         ) from error
 
 
-def make_usable(home: Home) -> None:
-    """Make the home's folders, mode 0700; Unusable when a server could not live there."""
+def make_usable(home: Home, mounts: str | None = None) -> None:
+    """Make the home's folders, mode 0700; Unusable when a server could not live there.
+
+    `mounts` is a table as in /proc/mounts, this host's own unless given.
+    """
     for folder, variable in ((home.root, "GRID_HOME"), (home.state, "GRID_STATE")):
         try:
             folder.mkdir(parents=True, exist_ok=True, mode=0o700)
@@ -125,7 +128,7 @@ def make_usable(home: Home) -> None:
             raise _not_writable(folder, variable, error) from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise _not_writable(folder, variable, PermissionError(13, "Permission denied"))
-    kind = file_system_of(home.state, _mounts())
+    kind = file_system_of(home.state, _mounts() if mounts is None else mounts)
     if kind in _NETWORK:
         raise Unusable(
             f"{home.state} lies on a network file system ({kind}), where a database loses data",
