@@ -80,9 +80,9 @@ def rank_environment(
 
     `user` is the request's environment; its OMP_NUM_THREADS, TORCH_NCCL_ASYNC_ERROR_HANDLING, PL_TRAINER_* and
     *_SOCKET_IFNAME win over ours. `meeting` is None for programs that do not meet through torch.
-    `devices` are the node's GPUs, all of them visible to each of its ranks. `threads` is each rank's share of the node's
-    CPUs, for OMP_NUM_THREADS; None: torchrun's rule (1 when a node has several ranks, else not set). `folders` go before
-    the user's PYTHONPATH: the overlay, say. `trainer` is given for the framework lightning.
+    `devices` are the node's GPUs, all of them visible to each of its ranks. `threads` is each rank's share of the
+    node's CPUs, for OMP_NUM_THREADS; None: torchrun's rule (1 when a node has several ranks, else not set). `folders`
+    go before the user's PYTHONPATH: the overlay, say. `trainer` is given for the framework lightning.
     """
     defaults = {
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
