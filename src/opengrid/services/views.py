@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from datetime import datetime, timezone
 
@@ -45,7 +46,7 @@ def experiment_view(run: Run, experiment: Experiment) -> dict[str, object]:
         "reason": experiment.reason,
         "stopping": experiment.stop_requested is not None and not experiment.state.is_terminal,
         "exit_code": experiment.exit_code,
-        "command": " ".join([run.spec.program.target, *experiment.arguments]),
+        "command": shlex.join([run.spec.program.target, *experiment.arguments]),
         "gpus": run.plan.gpus,
         "machines": gang.machines,
         "nodes": len(gang.nodes),
