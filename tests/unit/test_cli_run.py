@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from tests.support.fake_api import Asked, FakeApi, serving
 from tests.support.typed import Done, Typist, make_typist
 
@@ -202,9 +201,7 @@ def test_wait_tells_every_change_and_succeeds_with_the_run(api: FakeApi, grid: T
     api.on(
         "GET",
         "/api/v1/runs/calm-fox-7",
-        states(
-            {"state": "queued", "reason": "needs 8 GPUs, 4 are free"}, {"state": "running"}, {"state": "succeeded"}
-        ),
+        states({"state": "queued", "reason": "needs 8 GPUs, 4 are free"}, {"state": "running"}, {"state": "succeeded"}),
     )
     done = grid("run", "--wait", "train.py")
     assert done.code == 0

@@ -11,7 +11,7 @@ from opengrid import __version__
 from opengrid.client.home import About, Home, read_about, read_token
 from opengrid.client.http import Http, Response
 from opengrid.client.starting import check_here, start_server, stop_server
-from opengrid.core.errors import ServerUnreachable, Unusable
+from opengrid.core.errors import GridError, ServerUnreachable, Unusable
 
 T = TypeVar("T")
 
@@ -89,6 +89,9 @@ class Embedded:
                 if not tries_left or not _may_repeat(method, error):
                     raise
                 continue
+            except GridError as error:
+                self._say(method, path, f"{error.status} {error.code}", began)
+                raise
             status = answer.status if isinstance(answer, Response) else "…"
             self._say(method, path, str(status), began)
             return answer

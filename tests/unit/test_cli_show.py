@@ -1,0 +1,469 @@
+"""What `grid` shows: tables at 80 columns and in pipes, JSON, logs, questions, errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.fake_api import Asked, FakeApi, serving
+from tests.support.typed import Typist, make_typist
+
+from opengrid.cli import output
+from opengrid.cli.main import _COMMANDS
+from opengrid.cli.main import grid as group
+from opengrid.cli.output import Column
+
+NAME = "calm-fox-7-exp0"
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[FakeApi]:
+    with serving(tmp_path / "home") as api:
+        yield api
+
+
+@pytest.fixture
+def grid(
+    api: FakeApi, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Typist:
+    monkeypatch.setenv("TZ", "UTC")
+    return make_typist(capsysbinary, monkeypatch, api.home, tmp_path)
+
+
+def run_row(**changes: Any) -> dict[str, Any]:
+    return {
+        "run": "calm-fox-7",
+        "created_at": "2026-11-23T10:00:00.000Z",
+        "user": "ada",
+        "experiments": 3,
+        "queued": 1,
+        "running": 1,
+        "completed": 1,
+        "stopped": 0,
+        "failed": 0,
+        **changes,
+    }
+
+
+def experiment(**changes: Any) -> dict[str, Any]:
+    return {
+        "experiment": NAME,
+        "run": "calm-fox-7",
+        "state": "succeeded",
+        "reason": "all ranks exited with 0",
+        "stopping": False,
+        "exit_code": 0,
+        "command": "train.py --lr 0.1 --layers [1, 2]",
+        "gpus": 8,
+        "machines": 2,
+        "nodes": 2,
+        "gpus_per_node": 4,
+        "world_size": 8,
+        "params": {"lr": 0.1, "layers": [1, 2], "model": "bert"},
+        "created_at": "2026-11-23T10:00:00.000Z",
+        "started_at": "2026-11-23T10:00:02.500Z",
+        "ended_at": "2026-11-24T11:02:23.500Z",
+        "instance_type": "4_v100_16gb",
+        "simulated": True,
+        "devices": "",
+        "hourly_cost": 0.0,
+        "cost": 0.0,
+        "attempts": 1,
+        "generations": 1,
+        **changes,
+    }
+
+
+def test_status_lists_active_runs_and_counts_the_others(api: FakeApi, grid: Typist) -> None:
+    document = {"runs": [run_row(), run_row(run="b", running=0)], "total": 2, "not_active": 4}
+    api.on("GET", "/api/v1/runs", document)
+    header, first, second, *rest = grid("status").out.splitlines()
+    assert header.split() == [
+        *("Run", "Status", "Duration", "Experiments", "Running", "Queued", "Completed", "Failed", "Stopped")
+    ]
+    assert first.split()[:2] == ["calm-fox-7", "running"]
+    assert first.split()[3:] == ["3", "1", "1", "1", "0", "0"]
+    assert second.split()[:2] == ["b", "queued"]
+    assert rest == ["", "4 runs not active: `grid history`"]
+    assert api.asked[0].query["active"] == "true"
+    assert grid("status", "-o", "json").json == {"runs": document["runs"]}
+    assert "Created By" in grid("status", "--global").out
+
+
+def test_history_takes_as_many_pages_as_there_are(api: FakeApi, grid: Typist) -> None:
+    rows = [run_row(run=f"run-{n}") for n in range(2500)]
+
+    def page(asked: Asked) -> Any:
+        start = int(asked.query["offset"])
+        return {"runs": rows[start : start + 1000], "total": 2500, "not_active": 2500}
+
+    api.on("GET", "/api/v1/runs", page)
+    assert [row["run"] for row in grid("history", "-o", "json").json["runs"]] == [row["run"] for row in rows]
+    shown = grid("history").out.splitlines()
+    assert shown[0].split() == ["Run", "Created", "At", "Experiments", "Failed", "Stopped", "Completed"]
+    assert shown[1].split() == ["run-0", "2026-11-23", "10:00:00", "3", "0", "0", "1"]
+
+
+def test_a_run_shows_its_experiments_with_a_column_for_every_parameter(api: FakeApi, grid: Typist) -> None:
+    waiting = experiment(
+        experiment="calm-fox-7-exp1", state="queued", reason="needs 8 GPUs", started_at=None, ended_at=None, params={}
+    )
+    document = {"run": "calm-fox-7", "etag": "x", "experiments": [experiment(), waiting]}
+    api.on("GET", "/api/v1/runs/calm-fox-7", document)
+    lines = grid("status", "calm-fox-7").out.splitlines()
+    more = ("lr   layers  model", "0.1  [1, 2]  bert")
+    assert lines[:2] == [
+        f"Experiment       Command                            Status     Queued Duration  Run Duration  {more[0]}",
+        f"calm-fox-7-exp0  train.py --lr 0.1 --layers [1, 2]  succeeded  0d-00:00:02      1d-01:02:21   {more[1]}",
+    ]
+    assert lines[2].split()[-4:] == ["-", "-", "-", "-"]
+    assert lines[-1] == "calm-fox-7-exp1 queued: needs 8 GPUs"
+    assert grid("-o", "json", "status", "calm-fox-7").json == {
+        "run": "calm-fox-7",
+        "experiments": document["experiments"],
+    }
+
+
+def test_an_experiment_shows_what_happened_and_when(api: FakeApi, grid: Typist) -> None:
+    event = {"at": "2026-11-23T10:00:02.500Z", "kind": "state", "attempt": 1, "generation": 1}
+    events = [
+        {**event, "from": None, "to": "queued", "reason": ""},
+        {**event, "from": "queued", "to": "running", "reason": "all 8 ranks started"},
+        {**event, "kind": "launch", "from": None, "to": None, "reason": "machine 0: 4 ranks started"},
+    ]
+    document = experiment(work_dir="/home/ada/work", events=events)
+    api.on("GET", f"/api/v1/experiments/{NAME}", document)
+    assert grid("status", NAME).out.splitlines() == [
+        "experiment  calm-fox-7-exp0",
+        "status      succeeded: all ranks exited with 0",
+        "command     train.py --lr 0.1 --layers [1, 2]",
+        "machines    2 × 4_v100_16gb (SIMULATED on CPUs)",
+        "nodes       2 × 4 GPUs, 8 ranks in all",
+        "created     2026-11-23 10:00:00",
+        "queued      0d-00:00:02",
+        "ran         1d-01:02:21",
+        "cost        $0.00",
+        "folder      /home/ada/work",
+        "",
+        "Time      Event             Reason",
+        "10:00:02  queued",
+        "10:00:02  queued → running  all 8 ranks started",
+        "10:00:02  launch            machine 0: 4 ranks started",
+    ]
+    assert grid("status", NAME, "-o", "json").json == document
+
+
+def test_watch_and_json_do_not_go_together(grid: Typist) -> None:
+    done = grid("status", "--watch", "-o", "json")
+    assert (done.code, done.json["error"]["code"]) == (2, "invalid_value")
+
+
+def test_watching_a_run_draws_it_until_it_has_ended(api: FakeApi, grid: Typist) -> None:
+    rows = [experiment(state="running", ended_at=None), experiment()]
+    api.on(
+        "GET",
+        "/api/v1/runs/calm-fox-7",
+        lambda _: {"run": "calm-fox-7", "etag": str(len(rows)), "experiments": [rows.pop(0)]},
+    )
+    shown = grid("status", "--watch", "calm-fox-7").out
+    assert shown.index("running") < shown.index("succeeded")
+
+
+def test_tables_fit_80_columns_with_short_titles_and_folded_cells() -> None:
+    columns = [
+        Column(title="Experiment", may_wrap=True),
+        Column(title="Command", may_wrap=True),
+        Column(title="Status"),
+        Column(title="Queued Duration", short="Queued"),
+        Column(title="Run Duration", short="Run"),
+        Column(title="lr", is_number=True),
+    ]
+    rows = [
+        ["calm-fox-7-exp0", "train.py --data /somewhere --lr 0.1", "succeeded", "0d-00:00:02", "1d-01:02:21", "0.1"],
+        ["calm-fox-7-exp1", "train.py", "queued", "0d-00:00:02", "-", "0.01"],
+    ]
+    fitted = output.fitted_table(columns, rows, 80, colours=False)
+    assert fitted.splitlines() == [
+        "Experiment      Command                   Status    Queued      Run           lr",
+        "calm-fox-7-exp0 train.py --data           succeeded 0d-00:00:02 1d-01:02:21  0.1",
+        "                /somewhere --lr 0.1",
+        "calm-fox-7-exp1 train.py                  queued    0d-00:00:02 -           0.01",
+    ]
+    assert "Queued Duration" in output.fitted_table(columns, rows, 200, colours=False)
+
+
+def test_states_have_colours_where_there_are_colours() -> None:
+    table = output.fitted_table([Column(title="Status")], [["failed"]], 80, colours=True)
+    assert "\x1b[31mfailed" in table
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(None, "-"), (0, "0d-00:00:00"), (141.9, "0d-00:02:21"), (90061, "1d-01:01:01"), (-5, "0d-00:00:00")],
+)
+def test_durations_are_days_and_a_clock(seconds: float | None, text: str) -> None:
+    assert output.duration_text(seconds) == text
+
+
+def log_query(api: FakeApi) -> dict[str, str]:
+    return api.only("GET", f"/api/v1/experiments/{NAME}/logs").query
+
+
+def test_logs_of_a_finished_experiment_are_its_last_100_lines(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", f"/api/v1/experiments/{NAME}", experiment())
+    api.on("GET", f"/api/v1/experiments/{NAME}/logs", b"[rank 0] \xff no end")
+    done = grid("logs", NAME)
+    assert (done.code, done.raw, done.err) == (0, b"[rank 0] \xff no end", "")
+    query = log_query(api)
+    assert (query["tail"], query["prefix"], query["times"]) == ("100", "true", "false")
+    assert "follow" not in query
+
+
+def test_a_runs_name_means_its_first_experiment_which_is_said(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", f"/api/v1/experiments/{NAME}", experiment())
+    api.on("GET", f"/api/v1/experiments/{NAME}/logs", b"")
+    assert NAME in grid("logs", "calm-fox-7").err
+
+
+def test_a_running_experiment_is_followed_to_its_end(api: FakeApi, grid: Typist) -> None:
+    left = [experiment(state="running"), experiment()]
+    api.on("GET", f"/api/v1/experiments/{NAME}", lambda _: left.pop(0) if len(left) > 1 else left[0])
+    api.on("GET", f"/api/v1/experiments/{NAME}/logs", b"line\n")
+    done = grid("logs", NAME)
+    assert (done.code, done.out) == (0, "line\n")
+    assert "succeeded" in done.err
+    assert log_query(api)["follow"] == "true"
+
+
+def test_options_of_logs_reach_the_server(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", f"/api/v1/experiments/{NAME}", experiment(state="running"))
+    api.on("GET", f"/api/v1/experiments/{NAME}/logs", b"")
+    grid("logs", NAME, "--rank", "2", "-t", "--tail_lines", "5", "--attempt", "1", "--generation", "3")
+    query = {"rank": "2", "times": "true", "tail": "5", "attempt": "1", "generation": "3", "prefix": "false"}
+    assert log_query(api) == query
+
+
+def test_logs_as_json_are_the_servers_document(api: FakeApi, grid: Typist) -> None:
+    document = {"experiment": NAME, "lines": [{"rank": 0, "stream": "stdout", "at": "…", "text": "x"}]}
+    api.on("GET", f"/api/v1/experiments/{NAME}/logs", document)
+    assert grid("-o", "json", "logs", NAME).json == document
+    assert log_query(api)["format"] == "json"
+
+
+@pytest.mark.parametrize(
+    ("words", "kinds"),
+    [
+        (["run", "a", "b"], {"run": ["a", "b"]}),
+        (["experiment", "a-exp0"], {"experiment": ["a-exp0"]}),
+        (["a", "a-exp1", "b"], {"run": ["a", "b"], "experiment": ["a-exp1"]}),
+    ],
+)
+def test_stop_takes_kinds_or_reads_them_off_the_names(
+    api: FakeApi, grid: Typist, words: list[str], kinds: dict[str, list[str]]
+) -> None:
+    api.on("POST", "/api/v1/stop", {"stopped": ["x"], "already": ["y"]})
+    done = grid("cancel", *words)
+    assert done.out.splitlines()[:1] == ["stopping x"]
+    assert "y had ended before" in done.out
+    assert {asked.document["kind"]: asked.document["names"] for asked in api.asked} == kinds
+
+
+@pytest.mark.parametrize("words", [["run"], ["run", "a-exp0"], ["experiment", "a"], []])
+def test_stop_refuses_names_of_the_other_kind_and_none(api: FakeApi, grid: Typist, words: list[str]) -> None:
+    assert grid("stop", *words).code == 2
+    assert not api.asked
+
+
+def test_delete_needs_an_answer_or_yes(
+    api: FakeApi, grid: Typist, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    api.on("POST", "/api/v1/delete", {"deleted": [NAME]})
+    (tmp_path / "nothing").write_text("")
+    with (tmp_path / "nothing").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        refused = grid("delete", "run", "calm-fox-7")
+    assert refused.code == 2
+    assert "--yes" in refused.err
+    assert not api.asked
+    assert grid("delete", "run", "calm-fox-7", "--yes").out == f"deleted {NAME}\n"
+    assert grid("delete", "run", "calm-fox-7", "--yes", "-o", "json").json == {"deleted": [NAME]}
+
+
+def test_instance_types_as_table_and_json(api: FakeApi, grid: Typist) -> None:
+    row = {
+        "name": "4_v100_16gb",
+        "cloud": "p3.8xlarge",
+        "on_demand": 12.85,
+        "spot": None,
+        "cpus": 32,
+        "gpus": 4,
+        "memory_gb": 244,
+        "accelerator": "V100 (16 GB)",
+    }
+    api.on("GET", "/api/v1/instance-types", {"instance_types": [row]})
+    assert grid("instance-types").out.splitlines() == [
+        "Type         Cloud Name  On-Demand $/h  Spot $/h  CPU  GPU  Memory  Accelerator",
+        "4_v100_16gb  p3.8xlarge          12.85         -   32    4  244 GB  V100 (16 GB)",
+    ]
+    assert grid("instance_types", "-o", "json").json == {"instance_types": [row]}
+
+
+def datastore_api(api: FakeApi, staging: Path) -> None:
+    staging.mkdir()
+    api.on("POST", "/api/v1/datastores", (201, {"name": "stl10", "version": 2, "staging": str(staging)}))
+    row = {
+        "name": "stl10",
+        "version": 2,
+        "state": "succeeded",
+        "reason": "",
+        "files": 2,
+        "size": 3000,
+        "source": "/data",
+        "digest": "d",
+        "user": "ada",
+        "created_at": "2026-11-23T10:00:00.000Z",
+    }
+    api.on("POST", "/api/v1/datastores/stl10/2/finish", row)
+    api.on("POST", "/api/v1/datastores/stl10/2/fail", {})
+    api.on("GET", "/api/v1/datastores", {"datastores": [row]})
+
+
+def test_datastore_create_copies_the_folders_content_and_tells_its_digest(
+    api: FakeApi, grid: Typist, tmp_path: Path
+) -> None:
+    from opengrid.core.manifest import read_manifest
+
+    datastore_api(api, tmp_path / "staging")
+    (tmp_path / "STL10.v2" / "deep").mkdir(parents=True)
+    (tmp_path / "STL10.v2" / "a.txt").write_text("a")
+    (tmp_path / "STL10.v2" / "deep" / "b.bin").write_bytes(b"b" * 3_000_000)
+    done = grid("datastore", "create", "STL10.v2/")
+    assert done.code == 0, done
+    assert "grid:stl10:2" in done.out
+    manifest = read_manifest(tmp_path / "staging")
+    assert [file.path for file in manifest.files] == ["a.txt", "deep/b.bin"]
+    sent = api.only("POST", "/api/v1/datastores/stl10/2/finish").document
+    assert sent == {"digest": manifest.digest, "files": 2, "size": 3_000_001}
+    assert api.only("POST", "/api/v1/datastores").document == {"name": "stl10", "source": str(tmp_path / "STL10.v2")}
+
+
+def test_a_single_file_is_a_datastore_of_one_file(api: FakeApi, grid: Typist, tmp_path: Path) -> None:
+    datastore_api(api, tmp_path / "staging")
+    (tmp_path / "data.tar").write_text("x")
+    assert grid("datastore", "create", "data.tar", "-o", "json").json["version"] == 2
+    assert os.listdir(tmp_path / "staging") == ["data.tar"]
+
+
+def test_a_datastore_that_cannot_be_copied_is_given_up(api: FakeApi, grid: Typist, tmp_path: Path) -> None:
+    datastore_api(api, tmp_path / "staging")
+    (tmp_path / "staging").rmdir()
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "a.txt").write_text("a")
+    done = grid("datastore", "create", "data")
+    assert (done.code, "out of reach" in done.err) == (2, True)
+    assert "out of reach" in api.only("POST", "/api/v1/datastores/stl10/2/fail").document["reason"]
+
+
+@pytest.mark.parametrize("source", ["nowhere", "empty", "https://host/x.tar", "empty --name Bad_Name"])
+def test_bad_sources_of_datastores_are_refused_before_anything_is_made(
+    api: FakeApi, grid: Typist, tmp_path: Path, source: str
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert grid("datastore", "create", *source.split()).code == 2
+    assert not api.asked
+
+
+def test_datastore_alone_lists(api: FakeApi, grid: Typist, tmp_path: Path) -> None:
+    datastore_api(api, tmp_path / "staging")
+    lines = grid("datastore").out.splitlines()
+    assert lines == [
+        "Name   Version  Status     Files     Size  Created At",
+        "stl10        2  succeeded      2  2.9 KiB  2026-11-23 10:00:00",
+    ]
+    assert grid("datastore", "list").out.splitlines() == lines
+    assert grid("datastore", "-o", "json").json == grid("datastore", "list", "-o", "json").json
+
+
+def test_errors_of_the_server_keep_message_hint_and_exit_code(api: FakeApi, grid: Typist) -> None:
+    error = {"code": "not_found", "message": "there is no run nosuch", "hint": "did you mean calm-fox-7?"}
+    api.on("GET", "/api/v1/runs/nosuch", (404, {"error": error}))
+    done = grid("status", "nosuch")
+    assert (done.code, done.out) == (2, "")
+    assert done.err.splitlines() == ["error: there is no run nosuch", "hint: did you mean calm-fox-7?"]
+    assert grid("status", "nosuch", "-o", "json").json == {"error": error}
+    api.on("GET", "/api/v1/runs/nosuch", (500, {"error": {"code": "failed", "message": "oh", "hint": None}}))
+    assert grid("status", "nosuch").code == 1
+
+
+def test_debug_shows_requests_and_tracebacks(api: FakeApi, grid: Typist) -> None:
+    done = grid("status", "nosuch", "--debug")
+    assert "GET http://127.0.0.1" in done.err
+    assert "Traceback" in done.err
+    assert "Traceback" not in grid("status", "nosuch").err
+
+
+def test_an_unknown_command_names_the_nearest(grid: Typist) -> None:
+    done = grid("statsu")
+    assert (done.code, "grid status" in done.err) == (2, True)
+
+
+def test_version_needs_no_server(api: FakeApi, grid: Typist) -> None:
+    assert grid("version").out.startswith("opengrid ")
+    assert grid("version", "-o", "json").json.keys() == {"version"}
+    assert not api.asked
+
+
+def test_server_status_tells_where_it_is_and_starts_none(api: FakeApi, grid: Typist, tmp_path: Path) -> None:
+    document = json.loads((tmp_path / "home" / "server.json").read_text())
+    shown = grid("server", "status", "-o", "json").json
+    assert shown == {key: document[key] for key in ("pid", "url", "version", "started_at", "home")}
+    (tmp_path / "home" / "server.json").unlink()
+    done = grid("server", "status")
+    assert done.code == 1
+    assert not (tmp_path / "home" / "server.json").exists()
+    assert grid("server", "stop", "-o", "json").json == {"stopped": False, "pid": None}
+
+
+def test_the_help_lists_every_command_with_its_own_line() -> None:
+    import click
+
+    context = click.Context(group)
+    for name, (_, _, line) in _COMMANDS.items():
+        command = group.get_command(context, name)
+        assert command is not None
+        assert command.get_short_help_str(200) == line
+
+
+@pytest.mark.parametrize("command", ["--help", "status", "version"])
+def test_commands_load_nothing_heavy(api: FakeApi, grid: Typist, command: str) -> None:
+    api.on("GET", "/api/v1/runs", {"runs": [run_row()], "total": 1, "not_active": 0})
+    code = (
+        "import sys\nfrom opengrid.cli.main import main\n"
+        f"try: main([{command!r}])\n"
+        "except SystemExit as left: assert left.code == 0\n"
+        "heavy = 'rich pydantic fastapi sqlalchemy numpy asyncio http.client opengrid.core.spec'.split()\n"
+        "print(sorted(set(heavy) & sys.modules.keys()), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1] == "[]", done
+
+
+def test_a_reader_that_leaves_ends_the_command_quietly(api: FakeApi, grid: Typist) -> None:
+    rows = [run_row(run=f"run-{n}") for n in range(999)]
+    api.on("GET", "/api/v1/runs", {"runs": rows, "total": 999, "not_active": 999})
+    command = subprocess.Popen(
+        [sys.executable, "-m", "opengrid.cli", "history"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    assert command.stdout is not None
+    assert command.stderr is not None
+    command.stdout.read(10)
+    command.stdout.close()
+    assert command.stderr.read() == b""
+    command.stderr.close()
+    assert command.wait(60) in (0, 141)  # 0 when all of it fitted into the pipe
