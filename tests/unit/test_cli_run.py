@@ -294,6 +294,7 @@ def test_a_script_in_a_subfolder_and_one_by_its_absolute_path_are_seen_from_the_
         ("missing.py", ["missing.py", "train.py"]),
         ("trian.py", ["trian.py", "did you mean train.py"]),
         ("trian", ["trian", "train.py"]),
+        ("no-such-command", ["no-such-command"]),
         (".", ["folder"]),
         ("-m not-a-module", ["not-a-module"]),
         ("--gpus -1 train.py", ["-1"]),

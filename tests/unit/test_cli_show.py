@@ -467,3 +467,26 @@ def test_a_reader_that_leaves_ends_the_command_quietly(api: FakeApi, grid: Typis
     assert command.stderr.read() == b""
     command.stderr.close()
     assert command.wait(60) in (0, 141)  # 0 when all of it fitted into the pipe
+
+
+def test_names_that_cannot_be_shown_are_no_error(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", "/api/v1/runs", {"runs": [run_row(run="\udce4→")], "total": 1, "not_active": 1})
+    done = subprocess.run(
+        [sys.executable, "-m", "opengrid.cli", "history"],
+        capture_output=True,
+        timeout=60,
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
+    )
+    assert done.returncode == 0
+    assert b"\\udce4" in done.stdout
+
+
+def test_a_table_of_wide_signs_stays_aligned_and_one_too_narrow_for_anything_stays_readable() -> None:
+    columns = [Column(title="Name", may_wrap=True), Column(title="N", is_number=True)]
+    assert output.plain_table(columns, [["実験", "1"], ["plain", "22"]]).splitlines() == [
+        "Name    N",
+        "実験    1",
+        "plain  22",
+    ]
+    narrow = output.fitted_table(columns, [["a-name-without-any-space", "1"]], 5, colours=False)
+    assert "".join(line.split()[0] for line in narrow.splitlines()[1:]) == "a-name-without-any-space"

@@ -50,9 +50,7 @@ def content(tree: Tree) -> dict[str, bytes]:
         found: dict[str, bytes] = {}
         for member in archive:
             file = archive.extractfile(member) if member.isreg() else None
-            found[member.name] = (
-                file.read() if file else b"/" if member.isdir() else f"-> {member.linkname}".encode()
-            )
+            found[member.name] = file.read() if file else b"/" if member.isdir() else f"-> {member.linkname}".encode()
         return found
 
 

@@ -86,6 +86,6 @@ def _kind_of(name: str) -> Kind:
 
 def _agrees(names: list[str]) -> bool:
     what = ", ".join(names) if len(names) <= 3 else plural(len(names), "thing")
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():  # None: the shell closed it
         raise UserError(f"deleting {what} is final, and nobody is here to ask", hint="--yes deletes without asking")
     return click.confirm(f"Delete {what}, with logs and everything written, for good?", err=True)

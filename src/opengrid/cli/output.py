@@ -25,6 +25,10 @@ _COLOURS = {
 }
 
 
+#: A column that gives way keeps this many signs.
+_NARROWEST = 8
+
+
 @dataclass
 class Settings:
     """The global options of one command."""
@@ -84,7 +88,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
     """Print a table: fitted to the terminal, or with every cell whole and aligned when it goes elsewhere."""
     whole = [tuple(row) for row in rows]
     if sys.stdout.isatty():
-        click.echo(fitted_table(columns, whole, shutil.get_terminal_size().columns, colours=_has_colours()), color=True)
+        table = fitted_table(columns, whole, shutil.get_terminal_size().columns, colours=_has_colours())
+        click.echo(table, color=_has_colours())
     else:
         click.echo(plain_table(columns, whole))
 
@@ -92,46 +97,78 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     """Return a table of aligned columns, two spaces apart, no cell cut."""
     cells = [[column.title for column in columns], *rows]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(columns))]
-
-    def line(row: Sequence[str]) -> str:
-        aligned = (
-            cell.rjust(widths[i]) if columns[i].is_number else cell.ljust(widths[i]) for i, cell in enumerate(row)
-        )
-        return "  ".join(aligned).rstrip()
-
-    return "\n".join(line(row) for row in cells)
+    return "\n".join(_line(columns, row, _widths(cells), gap=2) for row in cells)
 
 
 def fitted_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *, colours: bool) -> str:
     """Return a table for a terminal; where that is too narrow, titles are shortened and long cells folded."""
-    # Loaded only for people: it takes as long as all the rest of a command.
-    import io
-
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    is_narrow = _width(columns, rows) > width
-    gap = 1 if is_narrow else 2
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold" if colours else "")
-    for column in columns:
-        table.add_column(
-            column.short if is_narrow and column.short else column.title,
-            justify="right" if column.is_number else "left",
-            no_wrap=not column.may_wrap,
-            overflow="fold",
-        )
-    for row in rows:
-        table.add_row(*(Text(cell, style=_COLOURS.get(cell, "") if colours else "") for cell in row))
-    out = io.StringIO()
-    console = Console(file=out, width=width, force_terminal=colours, no_color=not colours, highlight=False)
-    console.print(table)
-    return "\n".join(line.rstrip() for line in out.getvalue().splitlines())
+    cells = [[column.title for column in columns], *rows]
+    widths, gap = _widths(cells), 2
+    if _total(widths, gap) > width:
+        cells[0] = [column.short or column.title for column in columns]
+        gap = 1
+        widths = _shrunk(columns, _widths(cells), width, gap)
+    lines: list[str] = []
+    for number, row in enumerate(cells):
+        folded = [_folded(cell, widths[i]) for i, cell in enumerate(row)]
+        for part in range(max(len(pieces) for pieces in folded)):
+            pieces = [pieces[part] if part < len(pieces) else "" for pieces in folded]
+            line = _line(columns, pieces, widths, gap)
+            lines.append(_coloured(line, row, is_title=number == 0) if colours else line)
+    return "\n".join(lines)
 
 
-def _width(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> int:
-    return len(max(plain_table(columns, rows).splitlines(), key=len))
+def _widths(cells: Sequence[Sequence[str]]) -> list[int]:
+    return [max(_cell_width(row[i]) for row in cells) for i in range(len(cells[0]))]
+
+
+def _total(widths: Sequence[int], gap: int) -> int:
+    return sum(widths) + gap * (len(widths) - 1)
+
+
+def _shrunk(columns: Sequence[Column], widths: list[int], width: int, gap: int) -> list[int]:
+    """Take what is too much from the widest of the columns that may give way."""
+    widths = list(widths)
+    while (excess := _total(widths, gap) - width) > 0:
+        able = [i for i, column in enumerate(columns) if column.may_wrap and widths[i] > _NARROWEST]
+        if not able:
+            break
+        widest = max(able, key=lambda i: widths[i])
+        second = max((widths[i] for i in able if i != widest), default=_NARROWEST)
+        widths[widest] -= min(excess, max(1, widths[widest] - second), widths[widest] - _NARROWEST)
+    return widths
+
+
+def _folded(cell: str, width: int) -> list[str]:
+    if _cell_width(cell) <= width:
+        return [cell]
+    import textwrap  # for narrow terminals only
+
+    return textwrap.wrap(cell, width, break_on_hyphens=False)
+
+
+def _line(columns: Sequence[Column], cells: Sequence[str], widths: Sequence[int], gap: int) -> str:
+    padded: list[str] = []
+    for column, cell, width in zip(columns, cells, widths):  # noqa: B905 - of one length
+        space = " " * (width - _cell_width(cell))
+        padded.append(space + cell if column.is_number else cell + space)
+    return (" " * gap).join(padded).rstrip()
+
+
+def _coloured(line: str, row: Sequence[str], *, is_title: bool) -> str:
+    if is_title:
+        return click.style(line, bold=True)
+    state = next((cell for cell in row if cell in _COLOURS), None)
+    return line if state is None else line.replace(state, click.style(state, fg=_COLOURS[state]), 1)
+
+
+def _cell_width(text: str) -> int:
+    """Return the columns that a text takes on a terminal: wide characters of East Asia take two."""
+    if text.isascii():
+        return len(text)
+    import unicodedata
+
+    return sum(2 if unicodedata.east_asian_width(sign) in "WF" else not unicodedata.combining(sign) for sign in text)
 
 
 def duration_text(seconds: float | None) -> str:

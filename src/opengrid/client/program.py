@@ -43,8 +43,7 @@ class Typed:
 def find_program(target: str, arguments: tuple[str, ...], *, cwd: Path, is_module: bool, path: str) -> Typed:
     """Return what `target` means when typed in `cwd`; NotFound, with the nearest names, when it means nothing.
 
-    A file of that name comes first: *.py is a script, any other an executable. Then a command that `path` finds, and a
-    word that is like no file: the machines may have such a command though this one has not.
+    A file of that name comes first: *.py is a script, any other an executable. Then a command that `path` finds.
     """
     if is_module:
         if not re.fullmatch(r"[^\W\d]\w*(\.[^\W\d]\w*)*", target):
@@ -59,14 +58,10 @@ def find_program(target: str, arguments: tuple[str, ...], *, cwd: Path, is_modul
         return Typed(kind=kind, target=target, arguments=arguments, file=None if outside else real)
     if file.is_dir():
         raise InvalidValue(f"{target} is a folder", hint="name the script in it, or -m for a package", field="script")
-    if not is_script and "/" not in target and (shutil.which(target, path=path) or not _reads_as_file(target, cwd)):
+    if not is_script and "/" not in target and shutil.which(target, path=path):
         return Typed(kind=ProgramKind.EXECUTABLE, target=target, arguments=arguments, file=None)
     what = "file" if is_script or "/" in target else "file or command"
     raise NotFound(f"there is no {what} {target} in {cwd}", hint=_offer(target, cwd), field="script")
-
-
-def _reads_as_file(target: str, cwd: Path) -> bool:
-    return "." in target or bool(nearest_files(target, cwd))
 
 
 def _offer(target: str, cwd: Path) -> str:
