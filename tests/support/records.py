@@ -7,6 +7,7 @@ import dataclasses
 from opengrid.core.gang import Gang, Node, Plan
 from opengrid.core.names import experiment_name
 from opengrid.core.records import (
+    Artifact,
     Attempt,
     AttemptMachine,
     AttemptState,
@@ -125,3 +126,19 @@ def make_exit(attempt: Attempt, rank: int = 0, exit_code: int = 0, generation: i
     return RankExit(
         attempt_id=attempt.id, generation=generation, rank=rank, exit_code=exit_code, at_ns=T0 * 1000 + rank
     )
+
+
+def make_artifact(experiment_id: str, path: str, **changes: object) -> Artifact:
+    """Return a file that node 0 wrote."""
+    one = Artifact(
+        experiment_id=experiment_id,
+        node=0,
+        path=path,
+        version=1,
+        attempt=1,
+        digest="ab" * 32,
+        size=3,
+        modified_us=T0,
+        collected_us=T0,
+    )
+    return dataclasses.replace(one, **changes)

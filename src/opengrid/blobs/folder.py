@@ -6,6 +6,7 @@ import errno
 import hashlib
 import os
 import re
+import stat
 import uuid
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import BinaryIO
 from opengrid.core.errors import InvalidValue, NotFound, Unusable
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
+_BLOCK = 1 << 20
 
 
 class FolderBlobs:
@@ -53,6 +55,43 @@ class FolderBlobs:
                 os.replace(partial, place)
             finally:
                 partial.unlink(missing_ok=True)
+
+    def adopt(self, staged: Path, digest: str) -> int:
+        """Take over a file of the same disk: verified, then renamed; return its size. It is gone there in any case.
+
+        InvalidValue when its content is another, NotFound when there is no such file.
+        """
+        place = self._place(digest)
+        found, size = hashlib.sha256(), 0
+        with _disk_errors(self._root):
+            try:
+                with open(os.open(staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+                    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                        raise InvalidValue(f"{staged.name} is no file")
+                    while block := file.read(_BLOCK):
+                        found.update(block)
+                        size += len(block)
+                    os.fchmod(file.fileno(), 0o444)
+                if found.hexdigest() != digest:
+                    raise InvalidValue(f"the file staged as {digest[:12]}… has SHA-256 {found.hexdigest()[:12]}…")
+                place.parent.mkdir(exist_ok=True)
+                os.replace(staged, place)
+            except FileNotFoundError as error:
+                raise NotFound(f"nothing is staged as {digest[:12]}…", hint="put it there first") from error
+            finally:
+                staged.unlink(missing_ok=True)
+        return size
+
+    def size(self, digest: str) -> int | None:
+        """Return a blob's bytes; None when it is not here."""
+        try:
+            return self._place(digest).stat().st_size
+        except FileNotFoundError:
+            return None
+
+    def remove(self, digest: str) -> None:
+        """Remove a blob; harmless when there is none."""
+        self._place(digest).unlink(missing_ok=True)
 
     def _place(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):

@@ -19,6 +19,9 @@ PROTOCOL = 1
 #: How long the server holds a poll for which nothing changes, in seconds.
 POLL_S = 25.0
 
+#: Most files in one offer of artifacts.
+MOST_ARTIFACTS = 500
+
 #: Header of a log upload: `offset:ns,offset:ns …`, see PUT logs in docs/architecture.md.
 LOG_INDEX_HEADER = "Grid-Log-Index"
 
@@ -76,6 +79,8 @@ class Assignment:
     work_dir: str  #: same absolute path on every machine; simulated machines put their nodes' folders below it
     preload: tuple[str, ...]  #: modules of the template
     now_ns: int
+    collects: bool = False  #: whether new files of the work folders are sent to the server
+    staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
 
 
 class Phase(str, Enum):
@@ -166,13 +171,30 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UnsavedFile:
+    """A file that should have become an artifact and could not."""
+
+    path: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Unsaved:
+    """What this machine could not save of the experiment's files; said at the end, when there is any."""
+
+    kind: Literal["unsaved"] = "unsaved"
+    files: tuple[UnsavedFile, ...]  #: the first few
+    total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Released:
     """Everything is uploaded; the agent ends now."""
 
     kind: Literal["released"] = "released"
 
 
-Fact = Prepared | Started | Exited | Ended | Broken | Released
+Fact = Prepared | Started | Exited | Ended | Broken | Unsaved | Released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -189,3 +211,37 @@ class Acknowledged:
     """Highest fact number that the server has stored."""
 
     number: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactFile:
+    """One version of a file that a node has written."""
+
+    node: int
+    path: str  #: relative to the node's work folder, with `/`
+    size: int
+    sha256: str
+    modified_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifacts:
+    """POST /agent/v1/artifacts: record these files, as far as the server has their content. Repeating is harmless."""
+
+    files: tuple[ArtifactFile, ...]  #: at most MOST_ARTIFACTS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wanted:
+    """Answer to Artifacts: files with these contents were not recorded. Send the contents, then offer them again.
+
+    PUT /agent/v1/artifacts/contents/{sha256} with the content, or, when it lies in the staging folder under its
+    SHA-256, POST to the same address.
+    """
+
+    contents: tuple[str, ...]
+
+
+def reserved_bytes(disk: int) -> int:
+    """Return how much of a disk of so many bytes artifacts leave free: the training may write to the same."""
+    return min(1 << 30, disk // 20)

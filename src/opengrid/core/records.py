@@ -5,6 +5,7 @@ Times are integers: microseconds since the epoch, UTC (`_us`); ranks' exit times
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -214,7 +215,7 @@ class Event:
     experiment_id: str
     attempt: int | None
     generation: int | None
-    kind: str  #: state | attempt | generation | launch | note
+    kind: str  #: state | attempt | generation | launch | artifacts | note
     before: str | None  #: state left, for a change of state
     after: str | None  #: state entered
     reason: str
@@ -242,3 +243,23 @@ class DatastoreVersion:
     size: int  #: bytes
     created_us: int
     reason: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Artifact:
+    """A file that an experiment made: the newest version of what one node has under one path."""
+
+    experiment_id: str
+    node: int  #: index of the node that wrote it
+    path: str  #: relative to the node's work folder, with `/`
+    version: int  #: from 1; how often it was collected
+    attempt: int  #: number of the attempt that wrote this version
+    digest: str  #: SHA-256 of the content
+    size: int  #: bytes
+    modified_us: int  #: as the writer's file system says
+    collected_us: int
+
+    @property
+    def id(self) -> str:
+        """What names it in addresses and in the database, however long its path is and whatever it holds."""
+        return hashlib.sha256(f"{self.node}\0{self.path}".encode("utf-8", "replace")).hexdigest()

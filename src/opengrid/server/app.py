@@ -29,6 +29,8 @@ from opengrid.planning.catalogue import load_catalogue
 from opengrid.server import problems
 from opengrid.server.admin_api import admin_api
 from opengrid.server.agent_api import agent_api
+from opengrid.server.agent_artifacts_api import agent_artifacts_api
+from opengrid.server.artifacts_api import artifacts_api
 from opengrid.server.auth import Users
 from opengrid.server.data_api import data_api
 from opengrid.server.logs_api import logs_api
@@ -37,6 +39,7 @@ from opengrid.server.settings import Settings
 from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
 from opengrid.services.agents import Agents
+from opengrid.services.artifacts import Artifacts
 from opengrid.services.datastores import Datastores
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.log_files import LogFiles
@@ -76,6 +79,7 @@ class Server:
         sources = Sources(database, blobs)
         datastores = Datastores(database, state / "datastores", now_us=now_us)
         logs = Logs(database, log_files)
+        artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
         agents = Agents(
             database,
             blobs,
@@ -83,6 +87,7 @@ class Server:
             changed=self._wake,
             is_followed=logs.is_followed,
             now_us=now_us,
+            staging=artifacts.staging_folder,
         )
         runs = Runs(
             database,
@@ -91,6 +96,7 @@ class Server:
             sources=sources,
             datastores=datastores,
             logs=log_files,
+            artifacts=artifacts,
             work=state / "work",
             changed=self._wake,
             now_us=now_us,
@@ -115,6 +121,8 @@ class Server:
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
+        self.app.include_router(agent_artifacts_api(agents, artifacts))
+        self.app.include_router(artifacts_api(artifacts, users))
         self.app.include_router(runs_api(runs, users, self.wakeups))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(data_api(blobs, datastores, users))

@@ -23,6 +23,7 @@ from opengrid.core.protocol import (
     Prepared,
     Released,
     Started,
+    Unsaved,
 )
 from opengrid.core.records import Attempt, AttemptMachine, Event, Experiment, MachineState, RankExit, Run
 from opengrid.core.tokens import matches, token_hash
@@ -53,8 +54,9 @@ class Agents:
         changed: Callable[[], None],
         is_followed: Callable[[str], bool],
         now_us: Callable[[], int],
+        staging: Callable[[str, int], Path] | None = None,
     ) -> None:
-        self._database, self._blobs, self._work = database, blobs, work
+        self._database, self._blobs, self._work, self._staging = database, blobs, work, staging
         self._changed, self._is_followed, self._now_us = changed, is_followed, now_us
         self._sessions: dict[str, AgentIdentity] = {}
 
@@ -147,17 +149,28 @@ class Agents:
         elif isinstance(fact, Broken):
             update(broken=fact.message, ended=fact.generation)
             self._note(tx, attempt, machine, fact.generation, fact.message)
+        elif isinstance(fact, Unsaved):
+            self._note(tx, attempt, machine, attempt.generation, _unsaved_text(fact), kind="artifacts")
         elif isinstance(fact, Released):  # pyright: ignore[reportUnnecessaryIsInstance] - the wire may bring newer kinds
             update(state=MachineState.RELEASED)
 
-    def _note(self, tx: Transaction, attempt: Attempt, machine: AttemptMachine, generation: int, text: str) -> None:
+    def _note(
+        self,
+        tx: Transaction,
+        attempt: Attempt,
+        machine: AttemptMachine,
+        generation: int,
+        text: str,
+        *,
+        kind: str = "launch",
+    ) -> None:
         tx.runs.note(
             Event(
                 at_us=self._now_us(),
                 experiment_id=attempt.experiment_id,
                 attempt=attempt.number,
                 generation=generation,
-                kind="launch",
+                kind=kind,
                 before=None,
                 after=None,
                 reason=f"machine {machine.index}: {text}",
@@ -198,12 +211,20 @@ class Agents:
             work_dir=str(work_folder(self._work, experiment, attempt.number)),
             preload=plan.preload,
             now_ns=time.time_ns(),
+            collects=self._staging is not None,
+            staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,
         )
 
 
 def work_folder(work: Path, experiment: Experiment, attempt: int) -> Path:
     """Return the folder in which an attempt works, the same absolute path on every machine of its gang."""
     return work / experiment.name / str(attempt)
+
+
+def _unsaved_text(fact: Unsaved) -> str:
+    files = "1 file was not saved" if fact.total == 1 else f"{fact.total} files were not saved"
+    more = f" and {fact.total - len(fact.files)} more" if fact.total > len(fact.files) else ""
+    return f"{files}: {', '.join(f'{file.path!r} ({file.reason})' for file in fact.files)}{more}"
 
 
 def _exit(attempt: Attempt, fact: Exited, skew_ns: int) -> RankExit:

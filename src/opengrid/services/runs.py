@@ -22,6 +22,7 @@ from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.plan import make_plan
 from opengrid.planning.preload import preload_modules
 from opengrid.services.agents import work_folder
+from opengrid.services.artifacts import Artifacts
 from opengrid.services.datastores import Datastores
 from opengrid.services.log_files import LogFiles
 from opengrid.services.sources import Sources
@@ -40,13 +41,14 @@ class Runs:
         sources: Sources,
         datastores: Datastores,
         logs: LogFiles,
+        artifacts: Artifacts,
         work: Path,
         changed: Callable[[], None],
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engine, self._catalogue = database, engine, catalogue
         self._sources, self._datastores, self._logs, self._work = sources, datastores, logs, work
-        self._changed, self._now_us = changed, now_us
+        self._artifacts, self._changed, self._now_us = artifacts, changed, now_us
 
     def plan(self, spec: RunSpec) -> Plan:
         """Return what a request would start, or raise with the nearest thing that can. Starts and stores nothing."""
@@ -139,6 +141,7 @@ class Runs:
                     f"{', '.join(busy)} has not ended", hint=f"`grid stop experiment {' '.join(busy)}` first"
                 )
             attempts = [a for e in experiments for a in tx.attempts.of_experiment(e.id)]
+            contents = tx.artifacts.digests([e.id for e in experiments])
             for experiment in experiments:
                 tx.runs.delete_experiment(experiment.id)
             for name in names:
@@ -146,6 +149,8 @@ class Runs:
                     tx.runs.delete_run(tx.runs.find(name).id)
         for attempt in attempts:
             self._logs.delete(attempt.id)
+        self._artifacts.remove_staging([attempt.id for attempt in attempts])
+        self._artifacts.remove_unused(contents)
         for experiment in experiments:
             shutil.rmtree(work_folder(self._work, experiment, 0).parent, ignore_errors=True)
         return [e.name for e in experiments]

@@ -12,6 +12,7 @@ from sqlalchemy.exc import ArgumentError
 
 from opengrid.core.errors import InvalidValue
 from opengrid.store.accounts import Accounts
+from opengrid.store.artifacts import Artifacts
 from opengrid.store.attempts import Attempts
 from opengrid.store.data import Data
 from opengrid.store.postgres import PostgresDatabase
@@ -30,6 +31,7 @@ class Transaction:
         self.runs = Runs(connection)
         self.attempts = Attempts(connection)
         self.data = Data(connection)
+        self.artifacts = Artifacts(connection)
         self.accounts = Accounts(connection)
 
 

@@ -146,6 +146,21 @@ events = Table(
     Index(None, "experiment_id", "sequence"),
 )
 
+artifacts = Table(
+    "artifacts",
+    metadata,
+    Column("experiment_id", Text, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("id", Text, primary_key=True),  # of node and path, which may be longer than what can be indexed
+    Column("node", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("version", Integer, nullable=False),
+    Column("attempt", Integer, nullable=False),
+    Column("digest", Text, nullable=False, index=True),
+    Column("size", BigInteger, nullable=False),
+    Column("modified_us", BigInteger, nullable=False),
+    Column("collected_us", BigInteger, nullable=False),
+)
+
 datastores = Table(
     "datastores",
     metadata,

@@ -20,7 +20,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import create_engine
 from tests.support.postgres import PostgresServer
-from tests.support.records import T0, make_experiments, make_run
+from tests.support.records import T0, make_artifact, make_experiments, make_run
 
 from opengrid.core.errors import Conflict, InvalidValue, Unusable
 from opengrid.store.database import Database
@@ -30,7 +30,7 @@ from opengrid.store.tables import metadata
 _SECOND = """
 from alembic import op
 import sqlalchemy as sa
-revision, down_revision = "0002", "{before}"
+revision, down_revision = "9002", "{before}"
 
 def upgrade():
     op.add_column("runs", sa.Column("colour", sa.Text()))
@@ -45,9 +45,7 @@ def newer(tmp_path: Path) -> Callable[..., Schema]:
     def make(then: str = "pass") -> Schema:
         folder = tmp_path / f"migrations-{len(list(tmp_path.glob('migrations-*')))}"
         shutil.copytree(CURRENT.folder, folder)
-        (folder / "versions" / "v9002_colour.py").write_text(
-            _SECOND.format(before=CURRENT.head, then=then).replace('"0002"', '"9002"')
-        )
+        (folder / "versions" / "v9002_colour.py").write_text(_SECOND.format(before=CURRENT.head, then=then))
         return Schema(folder)
 
     return make
@@ -152,6 +150,30 @@ def test_the_migrations_lead_to_the_tables(tmp_path: Path, postgres: PostgresSer
             options = {"compare_type": True, "compare_server_default": True}
             assert compare_metadata(MigrationContext.configure(connection, opts=options), metadata) == []
         engine.dispose()
+
+
+def test_a_database_of_the_first_schema_is_migrated_with_what_it_holds(tmp_path: Path) -> None:
+    path, run = tmp_path / "grid.db", make_run()
+    first = tmp_path / "migrations"
+    shutil.copytree(CURRENT.folder, first)
+    for later in list((first / "versions").glob("v*.py")):
+        if later.name != "v0001_first.py":
+            later.unlink()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        Schema(first).upgrade(connection)
+    engine.dispose()
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO users VALUES ('ada', 'aa', 1)")
+        connection.commit()
+    database = Database.open(f"sqlite:///{path}")
+    with database.transaction() as tx:
+        assert tx.accounts.user_of_token("aa") == "ada"
+        tx.runs.create(run, make_experiments(run), T0)
+        tx.artifacts.save([make_artifact(make_experiments(run)[0].id, "model.ckpt")])
+        assert tx.artifacts.count(make_experiments(run)[0].id)[0] == 1
+    database.close()
+    assert (tmp_path / f"grid.db.before-{CURRENT.head}").exists()
 
 
 def test_a_created_database_equals_a_migrated_one(

@@ -1,0 +1,147 @@
+"""Artifacts: the files that experiments made, taken from agents, listed and served, removed when nobody needs them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Collection, Generator, Sequence
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path, PurePosixPath
+
+from opengrid.blobs.folder import BlobWriter, FolderBlobs
+from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unusable
+from opengrid.core.gang import Gang
+from opengrid.core.manifest import safe_path
+from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted, reserved_bytes
+from opengrid.core.records import Artifact, Attempt
+from opengrid.services.agents import AgentIdentity
+from opengrid.store.database import Database, Transaction
+
+_LONGEST_PATH = 1 << 14
+_BATCH = 500
+
+
+class Artifacts:
+    """Use cases around artifacts. Contents lie in a store of their own, one file each, however many nodes wrote it."""
+
+    def __init__(self, database: Database, root: Path, *, now_us: Callable[[], int]) -> None:
+        self._database, self._now_us = database, now_us
+        self._blobs = FolderBlobs(root / "contents")
+        self._root, self._staging = root, root / "staging"
+
+    def staging_folder(self, attempt_id: str, machine: int) -> Path:
+        """Return where an agent on this host puts contents for stage(), made when it is missing."""
+        folder = self._staging / f"{attempt_id}-{machine}"
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def offer(self, agent: AgentIdentity, files: Sequence[ArtifactFile]) -> Wanted:
+        """Record files whose content is here; return the contents that are missing. Repeating is harmless."""
+        if len(files) > MOST_ARTIFACTS:
+            raise InvalidValue(f"at most {MOST_ARTIFACTS} files in one offer, not {len(files)}")
+        for file in files:
+            _check(file)
+        # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
+        with self._database.transaction() as tx:
+            attempt = _open_attempt(tx, agent)
+            nodes = {node.index for node in _gang(tx, attempt).nodes_of(agent.machine)}
+            strange = next((file for file in files if file.node not in nodes), None)
+            if strange is not None:
+                raise InvalidValue(f"node {strange.node} is none of machine {agent.machine}")
+            found = [file for file in files if self._blobs.size(file.sha256) == file.size]
+            replaced = tx.artifacts.save([_artifact(attempt, file, self._now_us()) for file in found])
+        self.remove_unused(replaced)
+        here = set(found)
+        return Wanted(contents=tuple(dict.fromkeys(file.sha256 for file in files if file not in here)))
+
+    @contextmanager
+    def receiving(self, agent: AgentIdentity, digest: str, size: int) -> Generator[BlobWriter]:
+        """Receive a content of so many bytes in pieces; verified on leaving."""
+        self._check_open(agent)
+        self._check_space(size)
+        with self._blobs.writing(digest) as writer:
+            yield writer
+
+    def stage(self, agent: AgentIdentity, digest: str) -> None:
+        """Take over a content that the agent has put into its staging folder; InvalidValue when it is another."""
+        self._check_open(agent)
+        self._blobs.adopt(safe_path(self.staging_folder(agent.attempt_id, agent.machine), digest), digest)
+
+    def list(self, experiment: str, *, limit: int, offset: int) -> tuple[list[Artifact], int, int]:
+        """Return a page of an experiment's artifacts by path, how many there are, and their bytes."""
+        with self._database.read() as tx:
+            id = tx.runs.experiment(experiment).id
+            return tx.artifacts.list(id, limit=limit, offset=offset), *tx.artifacts.count(id)
+
+    def find(self, experiment: str, id: str, digest: str | None = None) -> tuple[Artifact, Path]:
+        """Return an artifact and where its content lies; NotFound too when the content is no longer `digest`."""
+        with self._database.read() as tx:
+            artifact = tx.artifacts.find(tx.runs.experiment(experiment).id, id)
+        if digest not in (None, artifact.digest):
+            raise NotFound(f"{artifact.path} has changed meanwhile", hint="ask for its newest version")
+        return artifact, self._blobs.path(artifact.digest)
+
+    def place(self, artifact: Artifact) -> Path:
+        """Return where an artifact's content lies; NotFound when it was replaced meanwhile."""
+        return self._blobs.path(artifact.digest)
+
+    def remove_unused(self, digests: Collection[str]) -> None:
+        """Remove those of these contents that no artifact has any more."""
+        left = iter(digests)
+        while batch := list(islice(left, _BATCH)):
+            with self._database.transaction() as tx:  # nobody can begin to use one meanwhile
+                for digest in tx.artifacts.unused(batch):
+                    self._blobs.remove(digest)
+
+    def remove_staging(self, attempt_ids: Collection[str]) -> None:
+        """Remove what agents of attempts that are over have left half done."""
+        for attempt_id in attempt_ids:
+            for folder in self._staging.glob(f"{attempt_id}-*"):
+                shutil.rmtree(folder, ignore_errors=True)
+
+    def _check_open(self, agent: AgentIdentity) -> None:
+        with self._database.read() as tx:
+            _open_attempt(tx, agent)
+
+    def _check_space(self, size: int) -> None:
+        """Leave some space to whatever else uses the disk: on this host that may be the training itself."""
+        disk = shutil.disk_usage(self._root)
+        if disk.free - size < reserved_bytes(disk.total):
+            raise Unusable(
+                f"no space left for {size} bytes below {self._root}: {disk.free >> 20} MiB are free",
+                hint="free space there: `grid delete` removes old runs with their artifacts",
+            )
+
+
+def _check(file: ArtifactFile) -> None:
+    safe_path(Path("/"), file.path)
+    if str(PurePosixPath(file.path)) != file.path or len(file.path) > _LONGEST_PATH or file.size < 0:
+        raise InvalidValue(f"{file.path[:100]!r} of {file.size} bytes cannot be an artifact")
+
+
+def _open_attempt(tx: Transaction, agent: AgentIdentity) -> Attempt:
+    try:
+        attempt = tx.attempts.find(agent.attempt_id)
+    except NotFound as error:
+        raise Superseded(f"attempt {agent.attempt_id} does not exist any more") from error
+    if attempt.state.is_terminal:
+        raise Superseded(f"attempt {agent.attempt_id} is over")
+    return attempt
+
+
+def _gang(tx: Transaction, attempt: Attempt) -> Gang:
+    return tx.runs.find_by_id(tx.runs.experiment_by_id(attempt.experiment_id).run_id).plan.gang
+
+
+def _artifact(attempt: Attempt, file: ArtifactFile, now_us: int) -> Artifact:
+    return Artifact(
+        experiment_id=attempt.experiment_id,
+        node=file.node,
+        path=file.path,
+        version=1,
+        attempt=attempt.number,
+        digest=file.sha256,
+        size=file.size,
+        modified_us=file.modified_us,
+        collected_us=now_us,
+    )

@@ -1,0 +1,85 @@
+"""Artifacts: which files experiments have made, and which contents are still used."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Collection, Sequence
+
+from sqlalchemy import Connection, func, insert, select, update
+
+from opengrid.core.errors import NotFound
+from opengrid.core.records import Artifact
+from opengrid.store.tables import artifacts, fields
+
+_columns = [column for column in artifacts.columns if column.name != "id"]
+
+
+class Artifacts:
+    """Artifacts in one transaction."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+
+    def save(self, found: Sequence[Artifact]) -> set[str]:
+        """Store files of one experiment; return the digests of versions that they replace.
+
+        One that is there with the same content is left alone; with another content it becomes the next version,
+        whatever version it was given.
+        """
+        if not found:
+            return set()
+        newest = {artifact.id: artifact for artifact in found}
+        known = self._by_id(found[0].experiment_id, newest)
+        added = [artifact for id, artifact in newest.items() if id not in known]
+        if added:
+            rows = [{**dataclasses.asdict(artifact), "id": artifact.id, "version": 1} for artifact in added]
+            self._connection.execute(insert(artifacts), rows)
+        replaced: set[str] = set()
+        for id, (version, digest) in known.items():
+            if newest[id].digest != digest:
+                self._replace(newest[id], version + 1)
+                replaced.add(digest)
+        return replaced
+
+    def list(self, experiment_id: str, *, limit: int, offset: int = 0) -> list[Artifact]:
+        """Return a page of an experiment's artifacts, by path and node."""
+        order = (artifacts.c.path, artifacts.c.node)
+        page = select(*_columns).where(artifacts.c.experiment_id == experiment_id).order_by(*order)
+        return [
+            Artifact(**fields(row)) for row in self._connection.execute(page.limit(limit).offset(offset)).mappings()
+        ]
+
+    def count(self, experiment_id: str) -> tuple[int, int]:
+        """Return how many artifacts an experiment has, and their bytes."""
+        counted = select(func.count(), func.coalesce(func.sum(artifacts.c.size), 0))
+        number, size = self._connection.execute(counted.where(artifacts.c.experiment_id == experiment_id)).one()
+        return int(number), int(size)
+
+    def find(self, experiment_id: str, id: str) -> Artifact:
+        """Return one artifact, or raise NotFound."""
+        chosen = select(*_columns).where(artifacts.c.experiment_id == experiment_id, artifacts.c.id == id)
+        row = self._connection.execute(chosen).mappings().first()
+        if row is None:
+            raise NotFound("there is no such artifact", hint="`grid artifacts --list` shows what there is")
+        return Artifact(**fields(row))
+
+    def digests(self, experiment_ids: Collection[str]) -> set[str]:
+        """Return the contents that experiments refer to."""
+        used = select(artifacts.c.digest).where(artifacts.c.experiment_id.in_(experiment_ids)).distinct()
+        return set(self._connection.execute(used).scalars())
+
+    def unused(self, digests: Collection[str]) -> set[str]:
+        """Return those of these contents to which no artifact refers."""
+        used = select(artifacts.c.digest).where(artifacts.c.digest.in_(digests)).distinct()
+        return set(digests) - set(self._connection.execute(used).scalars())
+
+    def _by_id(self, experiment_id: str, ids: Collection[str]) -> dict[str, tuple[int, str]]:
+        known = select(artifacts.c.id, artifacts.c.version, artifacts.c.digest).where(
+            artifacts.c.experiment_id == experiment_id, artifacts.c.id.in_(ids)
+        )
+        return {id: (version, digest) for id, version, digest in self._connection.execute(known)}
+
+    def _replace(self, artifact: Artifact, version: int) -> None:
+        values = {**dataclasses.asdict(artifact), "version": version}
+        same = (artifacts.c.experiment_id == artifact.experiment_id, artifacts.c.id == artifact.id)
+        self._connection.execute(update(artifacts).where(*same).values(values))
