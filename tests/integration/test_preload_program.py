@@ -231,7 +231,8 @@ def test_an_executable_runs_with_default_signals_and_the_given_environment_only(
     assert "ONLY=this" in plain_bench.out()
     assert "GRID_TEMPLATE" not in plain_bench.out()
     masks = [int(line.split()[1], 16) for line in plain_bench.out().splitlines() if line.startswith("Sig")]
-    assert masks == [0, 0]
+    reserved = 0b11 << 31  # signals 32 and 33 are the C library's own; make ignores them for its children
+    assert [mask & ~reserved for mask in masks] == [0, 0]
     assert (plain_bench.started[0].launch, plain_bench.started[0].reason) == ("exec", "not a Python program")
 
 

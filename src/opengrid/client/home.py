@@ -152,7 +152,11 @@ def file_system_of(path: Path, mounts: str) -> str:
 
 def process_is_server(pid: int) -> bool:
     """Return whether a living process of this host is a server of ours; True where /proc cannot tell."""
-    return b"opengrid.server" in _command(pid) if os.path.isdir("/proc/self") else True
+    if not os.path.isdir("/proc/self"):
+        return True
+    command = _command(pid)
+    # A process that is just ending has lost its command line before it is gone.
+    return b"opengrid.server" in command or (not command and _state(pid) not in ("", "Z", "X"))
 
 
 def boot_id() -> str:
@@ -168,6 +172,14 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()  # empty for a zombie
     except OSError:
         return b""
+
+
+def _state(pid: int) -> str:
+    """Return the letter of a process's state; "" when there is no such process."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except OSError:
+        return ""
 
 
 def _mounts() -> str:
