@@ -62,6 +62,8 @@ class AgentBench:
         preload: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
         shares_disk: bool = True,
+        collects: bool = False,
+        simulated: bool = True,
     ) -> None:
         """Make the assignments: one simulated machine with one node for each number in `ranks`."""
         content = bundle_of({target: textwrap.dedent(script).encode(), "pkg/data.txt": b"data"})
@@ -69,6 +71,8 @@ class AgentBench:
         self.server.blobs[digest] = content
         bundle = self.folder / "bundle.tar"
         bundle.write_bytes(content)
+        staging = self.folder / "staging"
+        staging.mkdir()
         nodes = tuple(Node(index=i, machine=i, gpus=1, cpus=2, ranks=count) for i, count in enumerate(ranks))
         for machine in range(len(ranks)):
             self.server.add(
@@ -81,7 +85,7 @@ class AgentBench:
                     user="me",
                     cluster="local",
                     instance_type="4_v100_16gb",
-                    simulated=True,
+                    simulated=simulated,
                     framework=framework,
                     program=Program(kind=kind, target=target, arguments=arguments),
                     python=sys.executable,
@@ -95,6 +99,8 @@ class AgentBench:
                     work_dir=str(self.folder / "work"),
                     preload=preload,
                     now_ns=0,
+                    collects=collects,
+                    staging=str(staging) if shares_disk else None,
                 )
             )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 import socket
 import threading
@@ -15,8 +16,8 @@ from typing import TypeVar
 from urllib.parse import parse_qs, urlsplit
 
 from opengrid.core.codec import from_json, to_json
-from opengrid.core.errors import GridError, NotFound, Superseded, Unauthorized
-from opengrid.core.protocol import Assignment, Desired, Fact, Facts, Hello, Phase, Stop
+from opengrid.core.errors import GridError, InvalidValue, NotFound, Superseded, Unauthorized
+from opengrid.core.protocol import ArtifactFile, Artifacts, Assignment, Desired, Fact, Facts, Hello, Phase, Stop, Wanted
 
 #: Generous: the machine may be loaded.
 DEADLINE_S = 60.0
@@ -39,6 +40,10 @@ class GangServer:
         self.messages: list[tuple[int, Facts]] = []
         self.logs: dict[tuple[int, int, int, str], bytearray] = {}
         self.index: dict[tuple[int, int, int, str], list[tuple[int, int]]] = {}
+        self.contents: dict[str, bytes] = {}
+        self.received: list[str] = []  #: digests of contents, once for each time that one came
+        self.artifacts: dict[tuple[int, str], ArtifactFile] = {}  #: by node and path
+        self.refuse_contents: GridError | None = None
         self.is_superseded = False
         self.lose: dict[str, int] = {}  #: word in a path → number of answers that get lost on the way
         self.changed = threading.Condition()
@@ -103,6 +108,11 @@ class GangServer:
         """Return what has arrived of a rank's output."""
         return bytes(self.logs.get((machine, generation, rank, stream), b""))
 
+    def artifact(self, path: str, node: int = 0) -> bytes | None:
+        """Return the content of a file that was collected."""
+        file = self.artifacts.get((node, path))
+        return None if file is None else self.contents[file.sha256]
+
     # What agents ask
 
     def hello(self, hello: Hello, token: str) -> Assignment:
@@ -129,6 +139,18 @@ class GangServer:
             if number > len(told):
                 told.append(fact)
         return len(told)
+
+    def offer(self, files: tuple[ArtifactFile, ...]) -> Wanted:
+        self.artifacts.update({(file.node, file.path): file for file in files if file.sha256 in self.contents})
+        return Wanted(contents=tuple({file.sha256 for file in files} - self.contents.keys()))
+
+    def receive(self, digest: str, content: bytes) -> None:
+        if self.refuse_contents is not None:
+            raise self.refuse_contents
+        if hashlib.sha256(content).hexdigest() != digest:
+            raise InvalidValue("another content")
+        self.contents[digest] = content
+        self.received.append(digest)
 
     def append(self, key: tuple[int, int, int, str], offset: int, data: bytes, index: str) -> tuple[int, bool]:
         log = self.logs.setdefault(key, bytearray())
@@ -217,6 +239,13 @@ class _Handler(BaseHTTPRequestHandler):
             key = (machine, int(rest[0]), int(rest[1]), rest[2])
             size, fits = gang.append(key, int(query["offset"]), body, self.headers.get("Grid-Log-Index", ""))
             return (200 if fits else 409), _json({"size": size})
+        if what == "artifacts" and not rest:
+            return 200, _json(gang.offer(from_json(Artifacts, json.loads(body)).files))
+        if what == "artifacts":
+            staging = gang.assignments[machine].staging
+            in_place = self.command == "POST" and staging is not None
+            gang.receive(rest[1], (Path(staging) / rest[1]).read_bytes() if in_place else body)
+            return 201, b"{}"
         if what == "blobs" and rest[0] in gang.blobs:
             return 200, gang.blobs[rest[0]]
         raise NotFound(f"no {what} {rest}")

@@ -19,7 +19,20 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from opengrid.core.errors import GridError
-from opengrid.core.protocol import Assignment, Broken, Desired, Ended, Exited, Fact, Phase, Prepared, Released, Stop
+from opengrid.core.protocol import (
+    Assignment,
+    Broken,
+    Desired,
+    Ended,
+    Exited,
+    Fact,
+    Phase,
+    Prepared,
+    Released,
+    Stop,
+    Unsaved,
+)
+from opengrid.node.artifacts import Collector
 from opengrid.node.clock import ServerClock
 from opengrid.node.identity import Places
 from opengrid.node.link import Channel, Link, ServerAddress
@@ -28,7 +41,9 @@ from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
 from opengrid.node.preload.client import TemplateSpec
 from opengrid.node.ranks import Ranks
 from opengrid.node.readying import Failed, Ready, make_ready
+from opengrid.node.settling import SETTLE_S
 from opengrid.node.steps import AskToEnd, Clear, Own, Prepare, Skip, Stage, Start, Step, next_step
+from opengrid.node.workspace import node_folders
 
 #: How an agent that has lost its server ends ranks that make no progress.
 _ORPHANS_STOP = Stop(terminate=True, grace_s=15.0)
@@ -44,6 +59,7 @@ class Settings:
     template: Callable[[Assignment], TemplateSpec]  #: where ranks are forked from
     log: Callable[[str], None]
     limits: OrphanLimits = field(default_factory=OrphanLimits)
+    settle_s: float = SETTLE_S  #: how long a file must not change to be collected
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +69,8 @@ class _Superseded:
 
 @dataclass(frozen=True, slots=True)
 class _Drained:
-    pass
+    what: str  #: logs | artifacts
+    unsaved: Unsaved | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,9 +134,17 @@ class Agent:
         self._logs = LogShipper(
             Channel(address, session),
             clock,
-            on_drained=lambda: self._inbox.put(_Drained()),
+            on_drained=lambda: self._inbox.put(_Drained("logs")),
             on_superseded=self._on_superseded,
             log=self._log,
+        )
+        self._artifacts = Collector(
+            Channel(address, session),
+            staging=assignment.staging,
+            on_drained=lambda unsaved: self._inbox.put(_Drained("artifacts", unsaved)),
+            on_superseded=self._on_superseded,
+            log=self._log,
+            settle_s=settings.settle_s,
         )
         self._ranks = Ranks(
             assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
@@ -128,6 +153,7 @@ class Agent:
         self._desired = Desired(version=0, generation=0, phase=Phase.WAIT)
         self._own = Own()
         self._is_orphaned = False
+        self._undrained = {"logs", "artifacts"}
         self._is_released_told = False
         self._judge_at = 0.0
         self._exit_code: int | None = None
@@ -137,6 +163,7 @@ class Agent:
         threading.excepthook = lambda crash: self._inbox.put(_Crashed(f"{crash.thread}: {crash.exc_value!r}"))
         self._link.start()
         self._logs.start()
+        self._artifacts.start()
         try:
             while self._exit_code is None:
                 for news in self._inbox.take():
@@ -159,14 +186,23 @@ class Agent:
         elif isinstance(news, Failed):
             self._tell(Broken(generation=news.generation, message=news.message))
         elif isinstance(news, _Drained):
-            self._is_released_told = True
-            self._link.tell(Released())
+            self._drained(news)
         elif isinstance(news, _Superseded):
             self._log(f"superseded: {news.message}")
             self._exit_code = EXIT_SUPERSEDED
         else:
             self._log(f"a thread of the agent failed: {news.message}")
             self._exit_code = EXIT_CRASHED
+
+    def _drained(self, news: _Drained) -> None:
+        """Say released when everything of the experiment is safe, or named."""
+        if news.unsaved is not None:
+            self._log(f"not saved: {news.unsaved}")
+            self._link.tell(news.unsaved)
+        self._undrained.discard(news.what)
+        if not self._undrained:
+            self._is_released_told = True
+            self._link.tell(Released())
 
     def _tell(self, fact: Fact) -> None:
         """Send a fact, and take it in."""
@@ -215,6 +251,7 @@ class Agent:
         else:
             self._own = dataclasses.replace(self._own, stage=Stage.RELEASING)
             self._logs.drain()
+            self._artifacts.drain()
 
     def _prepare(self, generation: int) -> None:
         self._own = Own(generation=generation, stage=Stage.PREPARING)
@@ -230,6 +267,8 @@ class Agent:
                 channel=self._channel,
                 scratch=self._files.spool,
             )
+            if isinstance(ready, Ready) and self._assignment.collects:
+                self._artifacts.watch(node_folders(self._assignment))  # what is there now is no artifact
             self._inbox.put(ready)
 
         threading.Thread(target=work, name="prepare", daemon=True).start()
@@ -293,6 +332,7 @@ class Agent:
     def _leave(self) -> None:
         self._link.stop()
         self._logs.stop()
+        self._artifacts.stop()
         self._ranks.close()
         if self._exit_code in (EXIT_RELEASED, EXIT_SUPERSEDED):
             shutil.rmtree(self._files.spool, ignore_errors=True)

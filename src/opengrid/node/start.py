@@ -31,7 +31,7 @@ EXIT_REFUSED = 1
 
 
 def agent_main(arguments: list[str]) -> int:
-    """`agent TICKET [--away_s S] [--stuck_s S] [--templates FOLDER] [--template_idle_s S]`: be the agent.
+    """`agent TICKET [--away_s S] [--stuck_s S] [--settle_s S] [--templates FOLDER] [--template_idle_s S]`.
 
     Ends with 0 when released, and when another copy of this agent is at work.
     """
@@ -91,6 +91,7 @@ def _run(
     from opengrid.node.agent import Agent, Settings  # after hello, see above
     from opengrid.node.orphan import OrphanLimits
     from opengrid.node.readying import template_spec
+    from opengrid.node.settling import SETTLE_S
 
     program, templates = _program(), options.get("--templates")
     idle_s = float(options.get("--template_idle_s", "900"))
@@ -101,6 +102,7 @@ def _run(
         limits=OrphanLimits(
             away_s=float(options.get("--away_s", "86400")), stuck_s=float(options.get("--stuck_s", "600"))
         ),
+        settle_s=float(options.get("--settle_s", SETTLE_S)),
     )
     return Agent(assignment, places_of(ticket), address, session, clock, settings).run()
 

@@ -224,7 +224,11 @@ def work_folder(work: Path, experiment: Experiment, attempt: int) -> Path:
 def _unsaved_text(fact: Unsaved) -> str:
     files = "1 file was not saved" if fact.total == 1 else f"{fact.total} files were not saved"
     more = f" and {fact.total - len(fact.files)} more" if fact.total > len(fact.files) else ""
-    return f"{files}: {', '.join(f'{file.path!r} ({file.reason})' for file in fact.files)}{more}"
+    return f"{files}: {', '.join(f'{_short(file.path)!r} ({file.reason})' for file in fact.files)}{more}"
+
+
+def _short(path: str) -> str:
+    return path if len(path) <= 100 else f"{path[:60]}…{path[-30:]}"
 
 
 def _exit(attempt: Attempt, fact: Exited, skew_ns: int) -> RankExit:

@@ -1,0 +1,338 @@
+"""Collects artifacts: finds new files of the work folders, and brings their contents to the server.
+
+A thread of low priority looks every two seconds, and less often where a look takes long. It hashes what has settled,
+asks which contents the server lacks, and sends those. Nothing here can harm the ranks; what goes wrong is tried again
+and, if it is so in the end, named.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import hashlib
+import io
+import os
+import shutil
+import stat
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from opengrid.client.http import Http
+from opengrid.core.codec import from_json, to_json
+from opengrid.core.errors import GridError, ServerUnreachable, Superseded
+from opengrid.core.protocol import ArtifactFile, Artifacts, Unsaved, UnsavedFile, Wanted, reserved_bytes
+from opengrid.node.link import Channel
+from opengrid.node.scan import linked_file, names, scan
+from opengrid.node.settling import SETTLE_S, Settling, Version
+
+#: Looks take at most this part of one processor's time, unless that would make them rarer than this.
+_SHARE, _LONGEST_S = 0.005, 60.0
+
+#: Files that are offered together: so many, of so many bytes.
+_BATCH_FILES, _BATCH_BYTES = 200, 64 << 20
+
+#: In the end, what cannot be saved is tried this often, with such pauses.
+_LAST_TRIES, _LAST_PAUSE_S = 4, 0.5
+
+#: So many of the files that could not be saved are told by name.
+_NAMED = 20
+
+_BLOCK = 1 << 20
+
+#: The server reads what it is given once more before it answers: it gets a second for so many bytes.
+_SERVER_BYTES_A_SECOND = 20 << 20
+
+
+class _NotNow(Exception):
+    """A file cannot be saved as it is at the moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    node: int
+    root: Path
+    before: frozenset[str]
+    settling: Settling
+
+
+@dataclass(frozen=True, slots=True)
+class _Candidate:
+    folder: _Folder
+    path: str
+    version: Version
+    offer: ArtifactFile
+
+
+class Collector:
+    """One thread that collects from all work folders of this machine.
+
+    After drain() it collects everything that is left, then calls `on_drained` with what it could not save, if anything.
+    It calls `on_superseded` when the server refuses us for good.
+    """
+
+    def __init__(
+        self,
+        channel: Channel,
+        *,
+        staging: str | None,
+        on_drained: Callable[[Unsaved | None], None],
+        on_superseded: Callable[[str], None],
+        log: Callable[[str], None],
+        settle_s: float = SETTLE_S,
+    ) -> None:
+        self._channel, self._log, self._settle_s = channel, log, settle_s
+        self._on_drained, self._on_superseded = on_drained, on_superseded
+        self._staging = Path(staging) if staging is not None and os.access(staging, os.W_OK) else None
+        self._folders: list[_Folder] = []
+        self._locks: list[int] = []  # held until the process ends
+        self._unreadable: dict[str, str] = {}
+        self._scans_s = 0.0  #: processor time of the last look at all folders
+        self._wake = threading.Event()
+        self._draining = False
+        self._stopped = threading.Event()
+
+    def start(self) -> None:
+        """Start the thread."""
+        threading.Thread(target=self._run, name="artifacts", daemon=True).start()
+
+    def watch(self, folders: dict[int, Path]) -> None:
+        """Collect what appears from now on in nodes' folders. A folder of several nodes counts as the first one's.
+
+        Of machines that share a folder, only the first to come collects from it.
+        """
+        known = {folder.root for folder in self._folders}
+        added: list[_Folder] = []
+        for node, root in sorted(folders.items()):
+            if root in known or not self._lock(root):
+                continue
+            known.add(root)
+            before = names(root)
+            added.append(_Folder(node, root, before, Settling(before, self._settle_s)))
+        self._folders = [*self._folders, *added]
+        self._wake.set()
+
+    def drain(self) -> None:
+        """Collect all that is left, then call on_drained. Nothing may be written any more."""
+        self._draining = True
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Have the thread end."""
+        self._stopped.set()
+        self._wake.set()
+
+    def _lock(self, root: Path) -> bool:
+        descriptor = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            if error.errno == errno.EWOULDBLOCK:
+                os.close(descriptor)
+                return False
+        self._locks.append(descriptor)
+        return True
+
+    def _run(self) -> None:
+        # Ranks come first: on Linux a thread has a priority of its own.
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+        tries = 0
+        while not self._stopped.is_set():
+            self._wake.clear()
+            draining = self._draining  # before looking: what is told to be the end must be seen
+            try:
+                self._collect(final=draining)
+            except Superseded as error:
+                self._on_superseded(error.message)
+                return
+            except ServerUnreachable as error:
+                self._log(f"artifacts: {error.message}; trying again")
+                self._channel.pause(self._stopped)
+                continue
+            if draining:
+                unsaved, tries = self._unsaved(), tries + 1
+                if unsaved is None or tries >= _LAST_TRIES:
+                    self._on_drained(unsaved)
+                    return
+                self._stopped.wait(_LAST_PAUSE_S)
+                continue
+            self._wake.wait(self._interval_s())
+
+    def _interval_s(self) -> float | None:
+        """Return how long to wait before the next look; None when there is nothing to look at."""
+        return max(self._settle_s, min(_LONGEST_S, self._scans_s / _SHARE)) if self._folders else None
+
+    def _collect(self, *, final: bool) -> None:
+        batch: list[_Candidate] = []
+        unreadable: dict[str, str] = {}
+        self._unreadable, self._scans_s = unreadable, 0.0
+        for folder in list(self._folders):
+            began = time.thread_time()
+            found = scan(folder.root, folder.before)
+            self._scans_s += time.thread_time() - began
+            unreadable |= found.unreadable
+            for path in folder.settling.due(found.files, time.monotonic(), final=final):
+                if self._stopped.is_set() or (self._draining and not final):
+                    return
+                candidate = self._read(folder, path, found.files[path], final=final)
+                if candidate is not None:
+                    batch.append(candidate)
+                if len(batch) >= _BATCH_FILES or sum(c.version.size for c in batch) >= _BATCH_BYTES:
+                    self._save(batch)
+                    batch = []
+        if batch:
+            self._save(batch)
+
+    def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
+        try:
+            digest = _digest(folder.root, path, version)
+        except FileNotFoundError:
+            if final:
+                folder.settling.fail(path, "it vanished", time.monotonic())
+            return None  # while ranks run, files come and go: a temporary name, an older checkpoint
+        except OSError as error:
+            folder.settling.fail(path, error.strerror or str(error), time.monotonic())
+            return None
+        except _NotNow as reason:
+            folder.settling.fail(path, str(reason), time.monotonic())
+            return None
+        offer = ArtifactFile(
+            node=folder.node,
+            path=_told(path),
+            size=version.size,
+            sha256=digest,
+            modified_us=version.modified_ns // 1000,
+        )
+        return _Candidate(folder, path, version, offer)
+
+    def _save(self, batch: list[_Candidate]) -> None:
+        """Bring files to the server and remember which are safe; ServerUnreachable, nothing lost, while it is away."""
+        try:
+            wanted = set(self._offer(batch))
+            sent = {digest for digest in wanted if self._send([c for c in batch if c.offer.sha256 == digest])}
+            if sent:
+                wanted = set(self._offer([c for c in batch if c.offer.sha256 in sent])) | (wanted - sent)
+        except (ServerUnreachable, Superseded):
+            raise
+        except GridError as error:
+            for candidate in batch:
+                candidate.folder.settling.fail(candidate.path, error.message, time.monotonic())
+            return
+        for candidate in batch:
+            if candidate.offer.sha256 not in wanted:
+                candidate.folder.settling.save(candidate.path, candidate.version)
+
+    def _offer(self, batch: list[_Candidate]) -> tuple[str, ...]:
+        message = to_json(Artifacts(files=tuple(candidate.offer for candidate in batch)))
+        response = self._channel.call(lambda http: http.request("POST", "/agent/v1/artifacts", json=message))
+        return from_json(Wanted, response.json()).contents
+
+    def _send(self, alike: list[_Candidate]) -> bool:
+        """Send a content that several files may have; return whether the server has it now."""
+        candidate = alike[0]
+        try:
+            with _opened(candidate.folder.root, candidate.path, candidate.version) as file:
+                if self._staging is not None:
+                    self._stage(file, candidate.offer, self._staging)
+                else:
+                    self._channel.call(lambda http: _put(http, file, candidate.offer))
+            return True
+        except (ServerUnreachable, Superseded):
+            raise
+        except GridError as error:
+            reason = error.message
+        except OSError as error:
+            reason = error.strerror or str(error)
+        except (_NotNow, ValueError) as error:
+            reason = str(error)
+        for one in alike:
+            one.folder.settling.fail(one.path, reason, time.monotonic())
+        return False
+
+    def _stage(self, file: BinaryIO, offer: ArtifactFile, staging: Path) -> None:
+        disk = shutil.disk_usage(staging)
+        if disk.free - offer.size < reserved_bytes(disk.total):
+            raise OSError(errno.ENOSPC, f"no space left for {offer.size} bytes: {disk.free >> 20} MiB are free")
+        staged = staging / offer.sha256
+        try:
+            with staged.open("wb") as copy:
+                _copy(file, copy)
+            self._channel.call(
+                lambda http: http.request(
+                    "POST", f"/agent/v1/artifacts/contents/{offer.sha256}", timeout_s=_server_time_s(offer.size)
+                )
+            )
+        finally:
+            staged.unlink(missing_ok=True)
+
+    def _unsaved(self) -> Unsaved | None:
+        troubles = [
+            UnsavedFile(path=_told(path), reason=reason)
+            for folder in self._folders
+            for path, reason in sorted(folder.settling.troubles.items())
+        ]
+        troubles += [UnsavedFile(path=_told(path), reason=reason) for path, reason in self._unreadable.items()]
+        return Unsaved(files=tuple(troubles[:_NAMED]), total=len(troubles)) if troubles else None
+
+
+def _opened(root: Path, path: str, version: Version) -> BinaryIO:
+    """Open a file that was scanned, with nothing else in its place."""
+    place = os.path.join(root, path)
+    if os.path.islink(place):
+        target = linked_file(os.path.realpath(root), place)
+        if target is None:
+            raise _NotNow("it is a link that leaves the work folder")
+        place = target
+    file = io.FileIO(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    if _version(file) != version:
+        file.close()
+        raise _NotNow("it kept changing")
+    return file
+
+
+def _version(file: BinaryIO) -> Version | None:
+    status = os.fstat(file.fileno())
+    return Version(status.st_size, status.st_mtime_ns, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def _digest(root: Path, path: str, version: Version) -> str:
+    digest = hashlib.sha256()
+    with _opened(root, path, version) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+        if _version(file) != version:
+            raise _NotNow("it kept changing")
+    return digest.hexdigest()
+
+
+def _copy(file: BinaryIO, copy: BinaryIO) -> None:
+    """Copy the rest of a file, by the kernel where it can: some file systems then share the blocks."""
+    try:
+        while os.copy_file_range(file.fileno(), copy.fileno(), 1 << 30):
+            pass
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        shutil.copyfileobj(file, copy, _BLOCK)
+
+
+def _put(http: Http, file: BinaryIO, offer: ArtifactFile) -> None:
+    file.seek(0)
+    http.request(
+        "PUT",
+        f"/agent/v1/artifacts/contents/{offer.sha256}",
+        body=file,
+        timeout_s=_server_time_s(offer.size),
+    )
+
+
+def _server_time_s(size: int) -> float:
+    return 60 + size / _SERVER_BYTES_A_SECOND
+
+
+def _told(path: str) -> str:
+    """Return a path as text, whatever bytes its names are made of."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
