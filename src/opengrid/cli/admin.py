@@ -72,7 +72,7 @@ def status() -> None:
     about = _running(home)
     if about is None:
         raise ServerUnreachable(f"no server runs for {home.root}", hint="the next command that needs one starts it")
-    http = Http(about.url, token=read_token(home))
+    http = Http(about.url, token=read_token(home), certificate=about.certificate)
     try:
         document = Api(http).server()
     finally:

@@ -111,7 +111,7 @@ class Embedded:
         if about.version != __version__:
             about = self._replaced(about)
         self._about = about
-        self._http = Http(about.url, token=read_token(self._home))
+        self._http = Http(about.url, token=read_token(self._home), certificate=about.certificate)
         return self._http
 
     def _replaced(self, about: About) -> About:

@@ -57,6 +57,7 @@ class About:
     home: str
     host: str
     boot_id: str
+    certificate: str | None = None  #: file of the certificate that it shows, on its own host
 
     @property
     def is_loopback(self) -> bool:
@@ -100,7 +101,8 @@ def read_about(home: Home) -> About | None:
     said = cast("dict[str, object]", document)
     try:
         texts = {name: str(said[name]) for name in ("url", "version", "started_at", "home", "host", "boot_id")}
-        return About(pid=int(str(said["pid"])), **texts)
+        certificate = said.get("certificate")
+        return About(pid=int(str(said["pid"])), certificate=str(certificate) if certificate else None, **texts)
     except (KeyError, ValueError):
         return None
 

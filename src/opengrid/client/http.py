@@ -40,9 +40,11 @@ class Http:
     Everything raises ServerUnreachable when nobody answers, and the server's own error for an answer other than 2xx.
     """
 
-    def __init__(self, url: str, *, token: str | None = None, timeout_s: float = 30.0) -> None:
+    def __init__(
+        self, url: str, *, token: str | None = None, certificate: str | None = None, timeout_s: float = 30.0
+    ) -> None:
         self.url = url.rstrip("/")
-        self._endpoint, self._prefix = _endpoint(self.url)
+        self._endpoint, self._prefix = _endpoint(self.url, certificate)
         self._token, self._timeout_s = token, timeout_s
         self._idle: Connection | None = None
 
@@ -207,7 +209,7 @@ def _error(response: Response) -> GridError:
     return error_from_wire(response.status, document)
 
 
-def _endpoint(url: str) -> tuple[Endpoint, str]:
+def _endpoint(url: str, certificate: str | None) -> tuple[Endpoint, str]:
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -217,7 +219,8 @@ def _endpoint(url: str) -> tuple[Endpoint, str]:
         raise InvalidValue(f"{url!r} is no address of a server", hint="http://host:port or https://host")
     tls = parts.scheme == "https"
     proxy = None if _is_loopback(parts.hostname) else _proxy(parts.scheme, parts.hostname)
-    return Endpoint(host=parts.hostname, port=port or (443 if tls else 80), tls=tls, proxy=proxy), parts.path
+    port = port or (443 if tls else 80)
+    return Endpoint(host=parts.hostname, port=port, tls=tls, certificate=certificate, proxy=proxy), parts.path
 
 
 def _is_loopback(host: str) -> bool:

@@ -66,7 +66,7 @@ def stop_server(home: Home, *, expected: About | None = None) -> int | None:
     if not about.is_alive:  # it was killed, or this host was started anew
         home.server_file.unlink(missing_ok=True)
         return None
-    server = Http(about.url, token=read_token(home), timeout_s=5)
+    server = Http(about.url, token=read_token(home), certificate=about.certificate, timeout_s=5)
     try:
         server.request("POST", "/api/v1/server/stop")
     except GridError:

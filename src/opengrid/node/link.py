@@ -38,12 +38,21 @@ class ServerAddress:
 
     def url(self) -> str:
         """Return the server's address; ServerUnreachable when its file tells none."""
+        return self._read()[0]
+
+    def connect(self, token: str) -> Http:
+        """Return a connection to the server, for one thread; ServerUnreachable when its file tells none."""
+        url, certificate = self._read()
+        return Http(url, token=token, certificate=certificate)
+
+    def _read(self) -> tuple[str, str | None]:
         if self._file is None:
             if self._url is None:
                 raise ServerUnreachable("the ticket names no server")
-            return self._url
+            return self._url, None
         try:
-            return str(json.loads(self._file.read_text())["url"])
+            about = json.loads(self._file.read_text())
+            return str(about["url"]), about.get("certificate")
         except (OSError, ValueError, KeyError, TypeError):
             raise ServerUnreachable(f"no server: {self._file} tells none") from None
 
@@ -61,7 +70,7 @@ class Channel:
         """Do one request. After a GridError the address is read anew before the next one."""
         try:
             if self._http is None:
-                self._http = Http(self._address.url(), token=self._token)
+                self._http = self._address.connect(self._token)
             result = use(self._http)
         except Superseded:
             raise

@@ -169,7 +169,13 @@ class Server:
 
     def _announce(self) -> None:
         """Write server.json, whole, as the sign that we are ready."""
-        about = {**self.status(), "host": socket.gethostname(), "boot_id": boot_id(), "protocol": PROTOCOL}
+        about = {
+            **self.status(),
+            "host": socket.gethostname(),
+            "boot_id": boot_id(),
+            "protocol": PROTOCOL,
+            "certificate": str(self.settings.tls_cert.absolute()) if self.settings.tls_cert else None,
+        }
         _write_private(self.settings.server_file, json.dumps(about))
 
     async def _end_when_idle(self) -> None:
