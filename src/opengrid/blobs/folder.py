@@ -89,6 +89,10 @@ class FolderBlobs:
         except FileNotFoundError:
             return None
 
+    def location(self, digest: str) -> str:
+        """Return where a blob lies, or would, for people to see."""
+        return str(self._place(digest))
+
     def remove(self, digest: str) -> None:
         """Remove a blob; harmless when there is none."""
         self._place(digest).unlink(missing_ok=True)

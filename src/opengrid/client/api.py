@@ -7,6 +7,8 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from opengrid.client.documents import (
+    ArtifactRow,
+    ArtifactsDocument,
     CreatedDocument,
     DatastoreRow,
     ExperimentDocument,
@@ -138,6 +140,30 @@ class Api:
     def log_lines(self, name: str, query: Mapping[str, str | int | None]) -> dict[str, object]:
         """Return an experiment's log as a document of lines."""
         return self._get(f"/api/v1/experiments/{name}/logs", {**query, "format": "json"})
+
+    def artifacts(self, experiment: str) -> list[ArtifactRow]:
+        """Return all of an experiment's artifacts, by path and node, however many pages that takes."""
+        rows: dict[str, ArtifactRow] = {}
+        offset = 0
+        while True:
+            query = {"limit": _PAGE, "offset": offset}
+            document = cast("ArtifactsDocument", self._get(f"/api/v1/experiments/{experiment}/artifacts", query))
+            rows.update({row["id"]: row for row in document["artifacts"]})  # a new file shifts the pages
+            offset += len(document["artifacts"])
+            if not document["artifacts"] or offset >= document["total"]:
+                return list(rows.values())
+
+    def artifact(self, experiment: str, row: ArtifactRow) -> bytes:
+        """Return the content of a small artifact; NotFound when it has another by now."""
+        path = f"/api/v1/experiments/{experiment}/artifacts/{row['id']}/content"
+        return self._transport.request("GET", path, query={"sha256": row["sha256"]}).body
+
+    def artifact_blocks(
+        self, experiment: str, row: ArtifactRow, offset: int
+    ) -> AbstractContextManager[Iterator[bytes]]:
+        """Give the blocks of an artifact from an offset on; NotFound when it has another content by now."""
+        path = f"/api/v1/experiments/{experiment}/artifacts/{row['id']}/content"
+        return self._transport.stream("GET", path, query={"sha256": row["sha256"], "offset": offset})
 
     def stop(self, kind: Kind, names: list[str]) -> StoppedDocument:
         """Ask runs or experiments to stop."""

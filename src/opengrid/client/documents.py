@@ -181,3 +181,25 @@ class DatastoreRow(TypedDict):
     digest: str | None
     user: str
     created_at: str
+
+
+class ArtifactRow(TypedDict):
+    """A file that an experiment made: its newest version."""
+
+    id: str
+    path: str
+    node: int
+    size: int
+    sha256: str
+    version: int
+    attempt: int
+    modified_at: str
+    stored_at: str
+
+
+class ArtifactsDocument(TypedDict):
+    """A page of an experiment's artifacts, by path and node."""
+
+    artifacts: list[ArtifactRow]
+    total: int
+    size: int

@@ -6,11 +6,11 @@ import time
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime, timezone
-from typing import IO, Annotated, cast
+from typing import IO, Annotated, BinaryIO, cast
 from urllib.parse import quote
 
 from fastapi import APIRouter, Depends, Query
-from fastapi.responses import FileResponse, StreamingResponse
+from fastapi.responses import FileResponse, Response, StreamingResponse
 
 from opengrid.core.errors import NotFound
 from opengrid.core.placing import place_files
@@ -36,24 +36,30 @@ def artifacts_api(artifacts: Artifacts, users: Users) -> APIRouter:
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> dict[str, object]:
         page, total, size = artifacts.list(name, limit=limit, offset=offset)
-        return {"artifacts": [_view(artifact) for artifact in page], "total": total, "size": size}
+        return {"artifacts": [_view(artifacts, artifact) for artifact in page], "total": total, "size": size}
 
     @api.get("/artifacts/{id}")
     def show(name: str, id: str) -> dict[str, object]:
-        artifact, place = artifacts.find(name, id)
-        return {**_view(artifact), "stored_at": str(place)}
+        return _view(artifacts, artifacts.find(name, id)[0])
 
     @api.get("/artifacts/{id}/content")
-    def download(name: str, id: str, sha256: str | None = None) -> FileResponse:
+    def download(
+        name: str, id: str, sha256: str | None = None, offset: Annotated[int | None, Query(ge=0)] = None
+    ) -> Response:
+        # A Range header is honoured too; `offset` is for clients that want the rest of just this content, or an error.
         artifact, place = artifacts.find(name, id, sha256)
-        return FileResponse(
-            place,
+        headers = {
+            **_HARMLESS,
+            "ETag": f'"{artifact.digest}"',
+            "Content-Disposition": _attachment(artifact.path.rpartition("/")[2]),
+        }
+        if offset is None:
+            return FileResponse(place, media_type="application/octet-stream", headers=headers)
+        left = max(0, artifact.size - offset)
+        return StreamingResponse(
+            _rest(place.open("rb"), offset),
             media_type="application/octet-stream",
-            headers={
-                **_HARMLESS,
-                "ETag": f'"{artifact.digest}"',
-                "Content-Disposition": _attachment(artifact.path.rpartition("/")[2]),
-            },
+            headers={**headers, "Content-Length": str(left)},
         )
 
     @api.get("/artifacts.zip")
@@ -73,7 +79,14 @@ def artifacts_api(artifacts: Artifacts, users: Users) -> APIRouter:
     return api
 
 
-def _view(artifact: Artifact) -> dict[str, object]:
+def _rest(file: BinaryIO, offset: int) -> Iterator[bytes]:
+    with file:
+        file.seek(offset)
+        while block := file.read(_PIECE):
+            yield block
+
+
+def _view(artifacts: Artifacts, artifact: Artifact) -> dict[str, object]:
     return {
         "id": artifact.id,
         "path": artifact.path,
@@ -85,6 +98,7 @@ def _view(artifact: Artifact) -> dict[str, object]:
         "modified_at": datetime.fromtimestamp(artifact.modified_us / 1e6, timezone.utc).isoformat(
             timespec="milliseconds"
         ),
+        "stored_at": artifacts.location(artifact),
     }
 
 

@@ -85,6 +85,10 @@ class Artifacts:
         """Return where an artifact's content lies; NotFound when it was replaced meanwhile."""
         return self._blobs.path(artifact.digest)
 
+    def location(self, artifact: Artifact) -> str:
+        """Return where an artifact's content is stored, for people to see."""
+        return self._blobs.location(artifact.digest)
+
     def remove_unused(self, digests: Collection[str]) -> None:
         """Remove those of these contents that no artifact has any more."""
         left = iter(digests)

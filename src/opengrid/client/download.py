@@ -1,0 +1,153 @@
+"""Artifacts into a folder: what is there already is kept, what was broken off goes on, everything is verified."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from opengrid.client.api import Api
+from opengrid.client.documents import ArtifactRow
+from opengrid.core.errors import GridError, InvalidValue, NotFound, ServerUnreachable, Unusable
+from opengrid.core.manifest import safe_path
+
+#: Files up to this size come in one answer, over one connection.
+_SMALL = 1 << 20
+
+_BLOCK = 1 << 20
+
+#: A server that does not answer is asked again so often, while nothing comes, with pauses that grow from this.
+_TRIES, _PAUSE_S = 6, 0.2
+
+#: What says that a file cannot have its name here; others can.
+_OF_THE_NAME = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
+
+
+class NoPlace(InvalidValue):
+    """A file cannot lie where it belongs."""
+
+    code = "no_place"
+
+
+def place_of(folder: Path, path: str) -> Path:
+    """Return where a file lies below a folder; NoPlace when that would be outside, whatever the file is called."""
+    place = safe_path(folder, path)
+    inside, parent = os.path.realpath(folder), os.path.realpath(place.parent)
+    if parent != inside and not parent.startswith(os.path.join(inside, "")):
+        raise NoPlace(f"{place.parent} leads out of {folder}", hint="is one of its folders a link?")
+    return place
+
+
+def is_there(place: Path, row: ArtifactRow) -> bool:
+    """Return whether a file is there with the artifact's content."""
+    try:
+        return (
+            not place.is_symlink()
+            and place.is_file()
+            and place.stat().st_size == row["size"]
+            and _digest(place) == row["sha256"]
+        )
+    except OSError:
+        return False
+
+
+def fetch(
+    api: Api, experiment: str, row: ArtifactRow, place: Path, partial: Path, progress: Callable[[int], None]
+) -> None:
+    """Bring an artifact to its place, whole or not at all; what came so far stays in `partial` until then.
+
+    `progress` is called with the bytes of every block, negative when some have to come again. NotFound when the
+    artifact has another content by now; NoPlace when something else lies there; Unusable when the disk is full.
+    """
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        if place.is_dir() and not place.is_symlink():
+            raise NoPlace(f"{place} is a folder here", hint="move it away, or choose another --download_dir")
+        if row["size"] <= _SMALL:
+            _fetch_small(api, experiment, row, partial)
+            progress(row["size"])
+        else:
+            _fetch_large(api, experiment, row, partial, progress)
+        os.replace(partial, place)
+    except NotFound:
+        partial.unlink(missing_ok=True)
+        raise
+    except OSError as error:
+        kind = NoPlace if error.errno in _OF_THE_NAME else Unusable
+        raise kind(f"cannot write {place}: {error.strerror}", hint="what came so far is kept") from error
+
+
+def _fetch_small(api: Api, experiment: str, row: ArtifactRow, partial: Path) -> None:
+    for last in (False, True):
+        content = _patiently(lambda: api.artifact(experiment, row)) if row["size"] else b""
+        if hashlib.sha256(content).hexdigest() == row["sha256"]:
+            partial.write_bytes(content)
+            return
+        if last:
+            raise _damaged(row)
+
+
+def _fetch_large(api: Api, experiment: str, row: ArtifactRow, partial: Path, progress: Callable[[int], None]) -> None:
+    for last in (False, True):
+        digest = _complete(api, experiment, row, partial, progress)
+        if digest == row["sha256"]:
+            return
+        partial.unlink()
+        progress(-row["size"])
+        if last:
+            raise _damaged(row)
+
+
+def _complete(api: Api, experiment: str, row: ArtifactRow, partial: Path, progress: Callable[[int], None]) -> str:
+    """Append what is missing; return the digest of all."""
+    partial.touch()
+    digest, tries = hashlib.sha256(), 0
+    size = _read(partial, digest.update)
+    progress(size)
+    with partial.open("ab") as file:
+        while size < row["size"]:
+            before = size
+            try:
+                with api.artifact_blocks(experiment, row, size) as blocks:
+                    for block in blocks:
+                        file.write(block)
+                        digest.update(block)
+                        size += len(block)
+                        progress(len(block))
+            except ServerUnreachable:
+                tries = 1 if size > before else tries + 1
+                if tries > _TRIES:
+                    raise
+                time.sleep(_PAUSE_S * 2**tries)
+    return digest.hexdigest()
+
+
+def _patiently(ask: Callable[[], bytes]) -> bytes:
+    for tries in range(_TRIES):
+        try:
+            return ask()
+        except ServerUnreachable:
+            time.sleep(_PAUSE_S * 2**tries)
+    return ask()
+
+
+def _digest(path: Path) -> str:
+    digest = hashlib.sha256()
+    _read(path, digest.update)
+    return digest.hexdigest()
+
+
+def _read(path: Path, take: Callable[[bytes], object]) -> int:
+    size = 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            take(block)
+            size += len(block)
+    return size
+
+
+def _damaged(row: ArtifactRow) -> GridError:
+    return GridError(f"{row['path']} arrived damaged, twice", hint="try again; is the server's disk in order?")

@@ -1,0 +1,242 @@
+"""What experiments write is safe, and comes down byte for byte."""
+
+from __future__ import annotations
+
+import io
+import json
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import Any
+from urllib.error import HTTPError
+
+import pytest
+
+from tests.support.grid import Grid, eventually
+
+#: Two nodes; each writes a checkpoint and TensorBoard events as Lightning would, then waits to be let go.
+TRAINING = r"""
+import os, time, torch, torch.distributed as dist
+from torch.utils.tensorboard import SummaryWriter
+dist.init_process_group("gloo")
+rank, node = dist.get_rank(), int(os.environ["GROUP_RANK"])
+if int(os.environ["LOCAL_RANK"]) == 0:
+    folder = "lightning_logs/version_0"
+    writer = SummaryWriter(folder)
+    for step in range(100):
+        writer.add_scalar("loss", 1 / (step + 1 + node), step)
+    writer.close()
+    os.makedirs(f"{folder}/checkpoints")
+    torch.save({"weights": torch.arange(500_000) + node}, f"{folder}/checkpoints/epoch=0 step=1.ckpt")
+    open("config.yaml", "w").write("lr: 0.1\n")
+    open("train.py", "a").write("# changed")
+    print("written", os.getcwd(), flush=True)
+    while not os.path.exists("go"):
+        time.sleep(0.05)
+    torch.save({"weights": torch.zeros(300_000)}, f"{folder}/checkpoints/last.ckpt")
+dist.barrier()
+"""
+
+
+def files_below(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def listed(grid: Grid, name: str) -> list[dict[str, Any]]:
+    return grid.json("artifacts", "--list", name)["artifacts"]
+
+
+def ask(grid: Grid, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
+    token = (grid.home / "token").read_text()
+    request = urllib.request.Request(grid.server["url"] + path, headers={"Authorization": f"Bearer {token}", **headers})
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request, timeout=60) as answer:
+            return answer.status, {k.lower(): v for k, v in answer.headers.items()}, answer.read()
+    except HTTPError as error:
+        return error.code, {k.lower(): v for k, v in error.headers.items()}, error.read()
+
+
+def work(experiment: dict[str, Any]) -> Path:
+    return Path(experiment["work_dir"])
+
+
+def test_what_two_nodes_write_is_downloaded_while_they_run_and_after(grid: Grid, folder: Path) -> None:
+    (folder / "train.py").write_text(TRAINING)
+    name = grid.submit(*("--gpus", "4", "--instance_type", "2_m60_8gb", "--framework", "torch", "train.py"), cwd=folder)
+    run = name.rpartition("-")[0]
+    eventually(lambda: len(listed(grid, name)) == 6)
+
+    out = grid.ok("artifacts", run, cwd=folder)
+    assert out.startswith("6 files, ")
+    written = files_below(work(grid.experiment(name)))
+    down = folder / "grid_artifacts" / run / name
+    got = files_below(down)
+    assert set(got) == {
+        *(path.removeprefix("node0/") for path in written if path.startswith("node0/") and "train.py" not in path),
+        "node1/config.yaml",
+        "node1/lightning_logs/version_0/checkpoints/epoch=0 step=1.ckpt",
+        *(path for path in got if "tfevents" in path),
+    }
+    events = [path for path in got if "tfevents" in path]
+    assert len(events) == 2
+    for path, content in got.items():
+        source = path if path in written else f"node0/{path}"
+        assert written.get(source, written.get(f"node1/{path}")) == content, path
+
+    for node in ("node0", "node1"):
+        (work(grid.experiment(name)) / node / "go").touch()
+    assert grid.ended(name)["state"] == "succeeded"
+    out = grid.ok("artifacts", run, cwd=folder)
+    assert "6 of them were there already" in out
+    assert set(files_below(down)) - set(got) == {
+        "go",
+        "node1/go",
+        "lightning_logs/version_0/checkpoints/last.ckpt",
+        "node1/lightning_logs/version_0/checkpoints/last.ckpt",
+    }
+
+    # What was broken off or damaged comes again; one experiment lies without its run, and -m chooses.
+    checkpoint = "lightning_logs/version_0/checkpoints/epoch=0 step=1.ckpt"
+    (down / checkpoint).write_bytes(b"damaged")
+    done = grid.json("artifacts", "-m", r"\.ckpt$", run, cwd=folder)
+    assert [row["path"] for row in done["artifacts"] if row["fetched"]] == [checkpoint]
+    assert (down / checkpoint).read_bytes() == got[checkpoint]
+    grid.ok("artifacts", "--download-dir", "other", "--match_regex", "config", name, cwd=folder)
+    assert files_below(folder / "other") == {
+        f"{name}/config.yaml": b"lr: 0.1\n",
+        f"{name}/node1/config.yaml": b"lr: 0.1\n",
+    }
+
+    # A download that was broken off goes on where it was.
+    (row,) = [r for r in listed(grid, name) if r["path"] == checkpoint and r["node"] == 0]
+    rest = folder / "rest"
+    rest.mkdir()
+    (rest / f".grid-partial-{row['sha256']}").write_bytes(got[checkpoint][:3_000_000])
+    grid.ok("artifacts", "--download_dir", str(rest), "-m", "epoch", name, cwd=folder)
+    assert (rest / name / checkpoint).read_bytes() == got[checkpoint]
+    assert not list(rest.glob(".grid-partial*"))
+
+
+def small_experiment(grid: Grid, folder: Path, script: str, *more: str, **environment: str) -> dict[str, Any]:
+    (folder / "train.py").write_text(script)
+    return grid.finish("--instance_type", "2_cpu_4gb", "--framework", "torch", *more, "train.py", cwd=folder)
+
+
+NAMES = ("a b/ü 数", "line\nbreak", "-rf", "x" * 255, "'\"$HOME", "..x/.hidden", "page.html")
+
+
+@pytest.fixture(scope="module")
+def strange_names(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """An experiment that wrote files of strange names, each with its name in it."""
+    experiment = small_experiment(
+        grid,
+        tmp_path_factory.mktemp("names"),
+        f"import os\nfor name in {NAMES!r}:\n"
+        "    os.makedirs(os.path.dirname(name) or '.', exist_ok=True)\n    open(name, 'w').write(name)\n",
+    )
+    assert experiment["state"] == "succeeded", experiment
+    return experiment["experiment"]
+
+
+def test_names_of_all_kinds_come_down_and_nothing_leaves_the_folder(
+    grid: Grid, strange_names: str, folder: Path
+) -> None:
+    name = strange_names
+    grid.ok("artifacts", name, cwd=folder)
+    assert files_below(folder / "grid_artifacts" / name) == {n: n.encode() for n in NAMES}
+    table = grid.ok("artifacts", "--list", name)
+    assert "line\\nbreak" in table
+    assert len(table.splitlines()) == 1 + len(NAMES)
+    stored = {row["path"]: row["stored_at"] for row in listed(grid, name)}
+    assert Path(stored["-rf"]).read_bytes() == b"-rf"
+    assert stored["-rf"] in grid.ok("artifacts", "--bucket_path", name)
+
+    # A link in the way is not followed out of the folder.
+    outside = folder / "outside"
+    outside.mkdir()
+    trap = folder / "trap" / name
+    trap.mkdir(parents=True)
+    (trap / "a b").symlink_to(outside)
+    (trap / "-rf").mkdir()
+    done = grid.call("artifacts", "--download_dir", "trap", name, cwd=folder)
+    assert done.code == 1
+    assert "leads out of" in done.err
+    assert "is a folder here" in done.err
+    assert list(outside.iterdir()) == []
+    assert (trap / "line\nbreak").exists()
+
+
+def test_failed_and_stopped_experiments_keep_what_they_wrote(grid: Grid, folder: Path) -> None:
+    failed = small_experiment(grid, folder, "open('before', 'w').write('x')\nraise ValueError('bad')")
+    assert failed["state"] == "failed"
+    assert [row["path"] for row in listed(grid, failed["experiment"])] == ["before"]
+
+    (folder / "train.py").write_text(
+        "import time\nopen('before', 'w').write('y')\nprint('up', flush=True)\ntime.sleep(600)"
+    )
+    name = grid.submit("--instance_type", "2_cpu_4gb", "--framework", "torch", "train.py", cwd=folder)
+    eventually(lambda: b"up" in grid.log(name))
+    grid.ok("stop", "experiment", name)
+    assert grid.ended(name)["state"] == "stopped"
+    assert [row["path"] for row in listed(grid, name)] == ["before"]
+
+
+def test_the_server_killed_in_the_middle_loses_nothing(grid: Grid, folder: Path) -> None:
+    (folder / "train.py").write_text(
+        "import os, time\nfor n in range(400): open(f'f{n}', 'w').write(str(n))\n"
+        "open('big', 'wb').write(os.urandom(1 << 20) * 64)\nprint('up', flush=True)\n"
+        "while not os.path.exists('go'): time.sleep(0.05)\n"
+    )
+    name = grid.submit("--instance_type", "2_cpu_4gb", "--framework", "torch", "train.py", cwd=folder)
+    eventually(lambda: listed(grid, name))
+    grid.kill_server()
+    experiment = grid.experiment(name)
+    (work(experiment) / "go").touch() if (work(experiment) / "f0").exists() else (work(experiment) / "node0/go").touch()
+    eventually(lambda: len(listed(grid, name)) >= 401)
+    # And in the middle of a download.
+    download = grid.start("artifacts", name, cwd=folder)
+    eventually((folder / "grid_artifacts").exists)
+    grid.kill_server()
+    out, err = download.communicate(timeout=120)
+    assert download.returncode == 0, (out, err)
+    assert grid.ended(name)["state"] == "succeeded"
+    grid.ok("artifacts", name, cwd=folder)
+    here, there = files_below(folder / "grid_artifacts" / name), work(grid.experiment(name))
+    there = there if (there / "f0").exists() else there / "node0"
+    assert here == {path: content for path, content in files_below(there).items() if path != "train.py"}
+    assert len(here) == 402
+
+
+def test_downloads_over_http_are_harmless_to_a_browser_and_can_be_resumed(grid: Grid, strange_names: str) -> None:
+    name = strange_names
+    rows = {row["path"]: row for row in listed(grid, name)}
+    base = f"/api/v1/experiments/{name}/artifacts"
+    where = f"{base}/{rows['a b/ü 数']['id']}/content"
+    status, headers, body = ask(grid, where)
+    assert (status, body) == (200, "a b/ü 数".encode())
+    assert headers["content-disposition"] == "attachment; filename*=UTF-8''%C3%BC%20%E6%95%B0"
+    assert headers["x-content-type-options"] == "nosniff"
+    assert "sandbox" in headers["content-security-policy"]
+    assert ask(grid, where, Range="bytes=2-4")[0::2] == (206, b"b/\xc3")
+    assert ask(grid, f"{where}?offset=7")[0::2] == (200, "数".encode())
+    assert ask(grid, f"{where}?sha256={'0' * 64}")[0] == 404
+    for wrong in ("0" * 64, "..%2f..%2f..%2fgrid.db", "%2e%2e"):
+        assert ask(grid, f"{base}/{wrong}/content")[0] == 404
+    status, _, body = ask(grid, f"{base}.zip")
+    assert status == 200
+    with zipfile.ZipFile(io.BytesIO(body)) as archive:
+        assert archive.testzip() is None
+        assert {n: archive.read(n) for n in archive.namelist()} == {n: n.encode() for n in NAMES}
+    page = json.loads(ask(grid, f"{base}?limit=1&offset=1")[2])
+    assert (len(page["artifacts"]), page["total"]) == (1, len(NAMES))
+
+
+def test_what_is_asked_wrongly_is_said(grid: Grid, folder: Path) -> None:
+    assert grid.call("artifacts", cwd=folder).code == 2
+    done = grid.call("artifacts", "-m", "(", "x-exp0", cwd=folder)
+    assert done.code == 2
+    assert "no regular expression" in done.err
+    done = grid.call("artifacts", "nobody-exp0", cwd=folder)
+    assert done.code == 2
+    assert "no experiment named" in done.err
+    assert not (folder / "grid_artifacts").exists()
