@@ -131,23 +131,20 @@ def test_contents_go_with_the_last_experiment_that_has_them(world: World, tmp_pa
 
 
 def test_what_is_staged_is_verified_and_taken_away(world: World, tmp_path: Path) -> None:
-    staging = world.artifacts.staging_folder(world.agent().attempt_id, 0)
-    digest = hashlib.sha256(b"right").hexdigest()
-    (staging / digest).write_bytes(b"wrong")
-    with pytest.raises(InvalidValue, match="has SHA-256"):
-        world.artifacts.stage(world.agent(), digest)
+    staging, offered = world.artifacts.staging_folder(world.agent().attempt_id, 0), file("x", b"right")
+    for wrong in (b"wrong", b""):
+        (staging / offered.sha256).write_bytes(wrong)
+        assert world.artifacts.offer(world.agent(), [offered]).contents == (offered.sha256,)
+        assert list(staging.iterdir()) == []
+    outside = tmp_path / "outside"
+    outside.write_bytes(b"right")
+    (staging / offered.sha256).symlink_to(outside)
+    assert world.artifacts.offer(world.agent(), [offered]).contents == (offered.sha256,)
+    (staging / offered.sha256).write_bytes(b"right")
+    assert world.artifacts.offer(world.agent(), [offered]).contents == ()
+    assert world.content("x") == b"right"
     assert list(staging.iterdir()) == []
-    with pytest.raises(NotFound, match="nothing is staged"):
-        world.artifacts.stage(world.agent(), digest)
-    (staging / digest).write_bytes(b"right")
-    world.artifacts.stage(world.agent(), digest)
-    assert world.stored(tmp_path) == {b"right"}
-    (staging / digest).symlink_to("/etc/hostname")
-    with pytest.raises(OSError, match="symbolic"):
-        world.artifacts.stage(world.agent(), digest)
-    for wrong in ("../grid.db", "..", "", "A" * 64):
-        with pytest.raises(InvalidValue):
-            world.artifacts.stage(world.agent(), wrong)
+    assert outside.exists()
 
 
 def test_what_arrives_damaged_is_refused(world: World, tmp_path: Path) -> None:
@@ -168,8 +165,6 @@ def test_an_agent_whose_attempt_is_over_is_told_so(world: World) -> None:
             world.artifacts.offer(agent, [file("x", b"x")])
         with pytest.raises(Superseded):
             world.send(b"x", agent)
-        with pytest.raises(Superseded):
-            world.artifacts.stage(agent, "0" * 64)
 
 
 @pytest.mark.parametrize("path", ["", "/etc/passwd", "../x", "a/../../x", "a//b", "./a", "a/", "nul\0", "x" * 20_000])

@@ -71,10 +71,10 @@ class AgentBench:
         self.server.blobs[digest] = content
         bundle = self.folder / "bundle.tar"
         bundle.write_bytes(content)
-        staging = self.folder / "staging"
-        staging.mkdir()
         nodes = tuple(Node(index=i, machine=i, gpus=1, cpus=2, ranks=count) for i, count in enumerate(ranks))
         for machine in range(len(ranks)):
+            staging = self.folder / f"staging-{machine}"
+            staging.mkdir()
             self.server.add(
                 Assignment(
                     experiment_id="e1",

@@ -140,7 +140,10 @@ class GangServer:
                 told.append(fact)
         return len(told)
 
-    def offer(self, files: tuple[ArtifactFile, ...]) -> Wanted:
+    def offer(self, files: tuple[ArtifactFile, ...], staging: str | None) -> Wanted:
+        for staged in Path(staging).iterdir() if staging is not None else ():
+            self.receive(staged.name, staged.read_bytes())
+            staged.unlink()
         self.artifacts.update({(file.node, file.path): file for file in files if file.sha256 in self.contents})
         return Wanted(contents=tuple({file.sha256 for file in files} - self.contents.keys()))
 
@@ -240,11 +243,10 @@ class _Handler(BaseHTTPRequestHandler):
             size, fits = gang.append(key, int(query["offset"]), body, self.headers.get("Grid-Log-Index", ""))
             return (200 if fits else 409), _json({"size": size})
         if what == "artifacts" and not rest:
-            return 200, _json(gang.offer(from_json(Artifacts, json.loads(body)).files))
+            files = from_json(Artifacts, json.loads(body)).files
+            return 200, _json(gang.offer(files, gang.assignments[machine].staging))
         if what == "artifacts":
-            staging = gang.assignments[machine].staging
-            in_place = self.command == "POST" and staging is not None
-            gang.receive(rest[1], (Path(staging) / rest[1]).read_bytes() if in_place else body)
+            gang.receive(rest[1], body)
             return 201, b"{}"
         if what == "blobs" and rest[0] in gang.blobs:
             return 200, gang.blobs[rest[0]]

@@ -78,6 +78,10 @@ class FolderBlobs:
                 os.replace(staged, place)
             except FileNotFoundError as error:
                 raise NotFound(f"nothing is staged as {digest[:12]}…", hint="put it there first") from error
+            except OSError as error:
+                if error.errno not in (errno.ELOOP, errno.ENXIO):
+                    raise
+                raise InvalidValue(f"{staged.name} is no file") from error
             finally:
                 staged.unlink(missing_ok=True)
         return size

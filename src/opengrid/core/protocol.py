@@ -233,10 +233,10 @@ class Artifacts:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wanted:
-    """Answer to Artifacts: files with these contents were not recorded. Send the contents, then offer them again.
+    """Answer to Artifacts: files with these contents were not recorded. Bring the contents, then offer them again.
 
-    PUT /agent/v1/artifacts/contents/{sha256} with the content, or, when it lies in the staging folder under its
-    SHA-256, POST to the same address.
+    To bring is to PUT it to /agent/v1/artifacts/contents/{sha256}, or to copy it into the staging folder under its
+    SHA-256, from where the offer takes it away.
     """
 
     contents: tuple[str, ...]

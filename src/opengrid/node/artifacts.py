@@ -149,12 +149,15 @@ class Collector:
                 self._on_superseded(error.message)
                 return
             except ServerUnreachable as error:
-                self._log(f"artifacts: {error.message}; trying again")
+                if self._channel.away_since is not None and time.monotonic() - self._channel.away_since < 1:
+                    self._log(f"artifacts: {error.message}; trying again")  # once per absence, or a little more
                 self._channel.pause(self._stopped)
                 continue
             if draining:
                 unsaved, tries = self._unsaved(), tries + 1
                 if unsaved is None or tries >= _LAST_TRIES:
+                    if self._staging is not None:
+                        shutil.rmtree(self._staging, ignore_errors=True)
                     self._on_drained(unsaved)
                     return
                 self._stopped.wait(_LAST_PAUSE_S)
@@ -212,31 +215,34 @@ class Collector:
         """Bring files to the server and remember which are safe; ServerUnreachable, nothing lost, while it is away."""
         try:
             wanted = set(self._offer(batch))
-            sent = {digest for digest in wanted if self._send([c for c in batch if c.offer.sha256 == digest])}
-            if sent:
-                wanted = set(self._offer([c for c in batch if c.offer.sha256 in sent])) | (wanted - sent)
+            brought = {digest for digest in wanted if self._bring([c for c in batch if c.offer.sha256 == digest])}
+            offered = [c for c in batch if c.offer.sha256 in brought]
+            refused = set(self._offer(offered)) if offered else set[str]()
         except (ServerUnreachable, Superseded):
             raise
         except GridError as error:
-            for candidate in batch:
-                candidate.folder.settling.fail(candidate.path, error.message, time.monotonic())
+            _fail(batch, error.message)
             return
+        _fail([c for c in offered if c.offer.sha256 in refused], "it changed while it was being saved")
         for candidate in batch:
-            if candidate.offer.sha256 not in wanted:
+            if candidate.offer.sha256 not in (wanted - brought) | refused:
                 candidate.folder.settling.save(candidate.path, candidate.version)
 
     def _offer(self, batch: list[_Candidate]) -> tuple[str, ...]:
         message = to_json(Artifacts(files=tuple(candidate.offer for candidate in batch)))
-        response = self._channel.call(lambda http: http.request("POST", "/agent/v1/artifacts", json=message))
+        timeout_s = _server_time_s(sum(candidate.version.size for candidate in batch))
+        response = self._channel.call(
+            lambda http: http.request("POST", "/agent/v1/artifacts", json=message, timeout_s=timeout_s)
+        )
         return from_json(Wanted, response.json()).contents
 
-    def _send(self, alike: list[_Candidate]) -> bool:
-        """Send a content that several files may have; return whether the server has it now."""
+    def _bring(self, alike: list[_Candidate]) -> bool:
+        """Send or stage a content that several files may have; return whether that went well."""
         candidate = alike[0]
         try:
             with _opened(candidate.folder.root, candidate.path, candidate.version) as file:
                 if self._staging is not None:
-                    self._stage(file, candidate.offer, self._staging)
+                    _stage(file, candidate.offer, self._staging)
                 else:
                     self._channel.call(lambda http: _put(http, file, candidate.offer))
             return True
@@ -248,25 +254,8 @@ class Collector:
             reason = error.strerror or str(error)
         except (_NotNow, ValueError) as error:
             reason = str(error)
-        for one in alike:
-            one.folder.settling.fail(one.path, reason, time.monotonic())
+        _fail(alike, reason)
         return False
-
-    def _stage(self, file: BinaryIO, offer: ArtifactFile, staging: Path) -> None:
-        disk = shutil.disk_usage(staging)
-        if disk.free - offer.size < reserved_bytes(disk.total):
-            raise OSError(errno.ENOSPC, f"no space left for {offer.size} bytes: {disk.free >> 20} MiB are free")
-        staged = staging / offer.sha256
-        try:
-            with staged.open("wb") as copy:
-                _copy(file, copy)
-            self._channel.call(
-                lambda http: http.request(
-                    "POST", f"/agent/v1/artifacts/contents/{offer.sha256}", timeout_s=_server_time_s(offer.size)
-                )
-            )
-        finally:
-            staged.unlink(missing_ok=True)
 
     def _unsaved(self) -> Unsaved | None:
         troubles = [
@@ -276,6 +265,11 @@ class Collector:
         ]
         troubles += [UnsavedFile(path=_told(path), reason=reason) for path, reason in self._unreadable.items()]
         return Unsaved(files=tuple(troubles[:_NAMED]), total=len(troubles)) if troubles else None
+
+
+def _fail(candidates: list[_Candidate], reason: str) -> None:
+    for candidate in candidates:
+        candidate.folder.settling.fail(candidate.path, reason, time.monotonic())
 
 
 def _opened(root: Path, path: str, version: Version) -> BinaryIO:
@@ -306,6 +300,20 @@ def _digest(root: Path, path: str, version: Version) -> str:
         if _version(file) != version:
             raise _NotNow("it kept changing")
     return digest.hexdigest()
+
+
+def _stage(file: BinaryIO, offer: ArtifactFile, staging: Path) -> None:
+    disk = shutil.disk_usage(staging)
+    if disk.free - offer.size < reserved_bytes(disk.total):
+        raise OSError(errno.ENOSPC, f"no space left for {offer.size} bytes: {disk.free >> 20} MiB are free")
+    staged = staging / offer.sha256
+    try:
+        staged.unlink(missing_ok=True)  # of an earlier try; it may be write-protected
+        with staged.open("xb") as copy:
+            _copy(file, copy)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
 
 
 def _copy(file: BinaryIO, copy: BinaryIO) -> None:

@@ -49,9 +49,4 @@ def agent_artifacts_api(agents: Agents, artifacts: Artifacts) -> APIRouter:
         await run_in_threadpool(opened.__exit__, None, None, None)
         return {"size": size}
 
-    @api.post("/contents/{digest}")
-    def take_over(digest: str, request: Request) -> dict[str, object]:
-        artifacts.stage(agent_of(request), digest)
-        return {}
-
     return api

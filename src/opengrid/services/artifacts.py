@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable, Collection, Generator, Sequence
 from contextlib import contextmanager
@@ -30,17 +31,21 @@ class Artifacts:
         self._root, self._staging = root, root / "staging"
 
     def staging_folder(self, attempt_id: str, machine: int) -> Path:
-        """Return where an agent on this host puts contents for stage(), made when it is missing."""
+        """Return where an agent on this host puts contents before it offers them, made when it is missing."""
         folder = self._staging / f"{attempt_id}-{machine}"
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
     def offer(self, agent: AgentIdentity, files: Sequence[ArtifactFile]) -> Wanted:
-        """Record files whose content is here; return the contents that are missing. Repeating is harmless."""
+        """Record files whose content is here, or staged; return the contents that are missing. Repeating is harmless.
+
+        What is staged is verified, and taken away when it is not what it says.
+        """
         if len(files) > MOST_ARTIFACTS:
             raise InvalidValue(f"at most {MOST_ARTIFACTS} files in one offer, not {len(files)}")
         for file in files:
             _check(file)
+        self._take_staged(agent, {file.sha256 for file in files})
         # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
         with self._database.transaction() as tx:
             attempt = _open_attempt(tx, agent)
@@ -61,11 +66,6 @@ class Artifacts:
         self._check_space(size)
         with self._blobs.writing(digest) as writer:
             yield writer
-
-    def stage(self, agent: AgentIdentity, digest: str) -> None:
-        """Take over a content that the agent has put into its staging folder; InvalidValue when it is another."""
-        self._check_open(agent)
-        self._blobs.adopt(safe_path(self.staging_folder(agent.attempt_id, agent.machine), digest), digest)
 
     def list(self, experiment: str, *, limit: int, offset: int) -> tuple[list[Artifact], int, int]:
         """Return a page of an experiment's artifacts by path, how many there are, and their bytes."""
@@ -102,6 +102,15 @@ class Artifacts:
         for attempt_id in attempt_ids:
             for folder in self._staging.glob(f"{attempt_id}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
+
+    def _take_staged(self, agent: AgentIdentity, digests: Collection[str]) -> None:
+        self._check_open(agent)
+        missing = [digest for digest in digests if self._blobs.size(digest) is None]
+        if missing:
+            folder = self.staging_folder(agent.attempt_id, agent.machine)
+            for digest in missing:
+                with contextlib.suppress(NotFound, InvalidValue):
+                    self._blobs.adopt(folder / digest, digest)
 
     def _check_open(self, agent: AgentIdentity) -> None:
         with self._database.read() as tx:
