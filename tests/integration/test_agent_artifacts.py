@@ -172,7 +172,7 @@ def test_files_that_come_and_go_trouble_nobody(bench: AgentBench) -> None:
     bench.assign(
         """
         import os, time
-        end = time.monotonic() + 1.5
+        end = time.monotonic() + 0.8
         while time.monotonic() < end:
             open("temporary", "w").write("x")
             os.rename("temporary", "final")

@@ -36,7 +36,7 @@ _SHARE, _LONGEST_S = 0.005, 60.0
 _BATCH_FILES, _BATCH_BYTES = 200, 64 << 20
 
 #: In the end, what cannot be saved is tried this often, with such pauses.
-_LAST_TRIES, _LAST_PAUSE_S = 4, 0.5
+_LAST_TRIES, _LAST_PAUSE_S = 3, 0.5
 
 #: So many of the files that could not be saved are told by name.
 _NAMED = 20
