@@ -42,13 +42,18 @@ class World:
             self.database,
             blobs,
             work=folder / "work",
-            changed=lambda: None,
+            changed=lambda _: None,
             is_followed=lambda _: False,
             now_us=self.clock,
         )
         self.admission = Admission(self.database, self.engine, secret="s", now_us=self.clock)
         self.gangs = Gangs(
-            self.database, self.engine, secret="s", moved=lambda _: None, ended=lambda _: None, now_us=self.clock
+            self.database,
+            self.engine,
+            secret="s",
+            moved=self.agents.attempt_moved,
+            ended=lambda _: None,
+            now_us=self.clock,
         )
         self._numbers = itertools.count(1)
         self._facts: dict[AgentIdentity, int] = {}
@@ -59,6 +64,7 @@ class World:
 
     def step(self) -> None:
         """Let the controller do everything that it can do now."""
+        self.gangs.hint()
         stages = [self.admission.end_stopped, self.admission.admit, self.gangs.submit, self.gangs.drive]
         for _ in range(50):
             changed = [stage() for stage in stages]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import queue
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -16,9 +17,12 @@ from opengrid.store.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
 
+#: All attempts are looked at this often, for whatever nobody told us of.
+_LOOK_AT_ALL_US = 5_000_000
+
 
 class Gangs:
-    """Stages of the controller that move attempts; `moved` hears of each attempt whose desired state is new."""
+    """Stages of the controller that move attempts; `moved` hears of each attempt that moved."""
 
     def __init__(
         self,
@@ -26,17 +30,19 @@ class Gangs:
         engine: Engine,
         *,
         secret: str,
-        moved: Callable[[str], None],
+        moved: Callable[[Attempt], object],
         ended: Callable[[str], None],
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engine, self._secret = database, engine, secret
         self._moved, self._ended, self._now_us = moved, ended, now_us
+        self._hints: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._look_at_all_us = 0
 
     def submit(self) -> bool:
         """Hand created attempts to the engine. A crash in between is harmless: submitting is idempotent."""
         with self._database.read() as tx:
-            created = [a for a in tx.attempts.active() if a.state is AttemptState.CREATED]
+            created = tx.attempts.active(created=True)
         for attempt in created:
             self._submit(attempt)
         return bool(created)
@@ -68,14 +74,39 @@ class Gangs:
             elif moved is not None and to.is_terminal:
                 end_experiment(tx, moved, self._now_us())
 
+    def hint(self, attempt_id: str | None = None) -> None:
+        """Say that something about an attempt may have changed; None: about any. Callable from any thread."""
+        self._hints.put(attempt_id)
+
     def drive(self) -> bool:
-        """Move every attempt whose facts allow it, once; what a snapshot says is applied only if it still holds."""
+        """Move the attempts whose facts allow it, once; what a snapshot says is applied only if it still holds.
+
+        Looks at those that were hinted at and those that shall stop, and at all of them every few seconds: a lost hint
+        costs time, nothing else.
+        """
         with self._database.read() as tx:
-            active = [a for a in tx.attempts.active() if a.state is not AttemptState.CREATED]
-            machines = {a.id: tx.attempts.machines(a.id) for a in active}
-        gone = self._engine.gone([(a.id, len(machines[a.id])) for a in active])
-        moved = [self._drive(attempt, machines[attempt.id], gone[attempt.id]) for attempt in active]
+            chosen = self._chosen(tx)
+            machines = {a.id: tx.attempts.machines(a.id) for a in chosen}
+        gone = self._engine.gone([(a.id, len(machines[a.id])) for a in chosen])
+        moved = [self._drive_safely(attempt, machines[attempt.id], gone[attempt.id]) for attempt in chosen]
         return any(moved)
+
+    def _chosen(self, tx: Transaction) -> list[Attempt]:
+        hints = {self._hints.get_nowait() for _ in range(self._hints.qsize())}
+        if None in hints or self._now_us() >= self._look_at_all_us:
+            self._look_at_all_us = self._now_us() + _LOOK_AT_ALL_US
+            return tx.attempts.active(created=False)
+        stopping = (a for e in tx.runs.stop_requested() for a in tx.attempts.of_experiment(e.id) if a.outcome is None)
+        hinted = (a for a in map(tx.attempts.look, filter(None, hints)) if a is not None)
+        found = {a.id: a for a in (*hinted, *stopping)}
+        return [a for a in found.values() if not a.state.is_terminal and a.state is not AttemptState.CREATED]
+
+    def _drive_safely(self, attempt: Attempt, machines: Sequence[AttemptMachine], lost: frozenset[int]) -> bool:
+        try:
+            return self._drive(attempt, machines, lost)
+        except Exception:  # one broken attempt must not hold up all others
+            log.exception("cannot drive an attempt", attempt=attempt.id)
+            return False
 
     def _drive(self, attempt: Attempt, machines: Sequence[AttemptMachine], lost: frozenset[int]) -> bool:
         with self._database.read() as tx:
@@ -90,7 +121,8 @@ class Gangs:
                 self._mark_running(tx, experiment, attempt)
             moved = self._move(tx, attempt, move) if move is not None else None
         if moved is not None:
-            self._moved(attempt.id)
+            self.hint(attempt.id)
+            self._moved(moved)
             if moved.state.is_terminal:
                 self._engine.forget(attempt.id)
                 self._ended(attempt.id)

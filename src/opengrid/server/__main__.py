@@ -29,7 +29,7 @@ def main() -> int:
     parser.add_argument("--tls-key")
     parser.add_argument("--insecure", action="store_true")
     arguments = parser.parse_args()
-    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
+    configure_log()
     try:
         serve(read_settings(os.environ, **vars(arguments)))
     except GridError as error:
@@ -38,6 +38,18 @@ def main() -> int:
             print(f"hint: {error.hint}", file=sys.stderr)
         return error.exit_code
     return 0
+
+
+def configure_log() -> None:
+    """Write lines to stderr, and tracebacks without the values of variables: a request's hold tokens."""
+    structlog.configure(
+        processors=[
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.dev.ConsoleRenderer(colors=False, exception_formatter=structlog.dev.plain_traceback),
+        ],
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
 
 
 def serve(settings: Settings) -> None:

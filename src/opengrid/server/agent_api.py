@@ -38,9 +38,12 @@ def agent_api(agents: Agents, logs: LogFiles, sources: Sources, wakeups: Wakeups
         def is_news(answer: Desired) -> bool:
             return answer.version > version or answer.flush_interval_s != told_flush.get(agent, answer.flush_interval_s)
 
+        async def look() -> Desired:
+            return agents.known_desired(agent) or await run_in_threadpool(agents.desired, agent)
+
         answer = await wakeups.poll(
             f"attempt:{agent.attempt_id}",
-            lambda: run_in_threadpool(agents.desired, agent),
+            look,
             until=is_news,
             timeout_s=POLL_S,
         )

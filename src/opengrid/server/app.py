@@ -22,6 +22,7 @@ from opengrid.controller.admission import Admission
 from opengrid.controller.gangs import Gangs
 from opengrid.controller.loop import Controller
 from opengrid.core.protocol import PROTOCOL
+from opengrid.core.records import Attempt
 from opengrid.core.tokens import new_token, token_hash
 from opengrid.engines.local.engine import LocalEngine
 from opengrid.engines.local.processes import boot_id
@@ -70,7 +71,7 @@ class Server:
             state,
             server_file=settings.server_file,
             zipapp=zipapp.path,
-            on_change=self._wake,
+            on_change=self._agent_ended,
             clock=time.monotonic,
             nvml_library=settings.nvml_library,
         )
@@ -80,11 +81,11 @@ class Server:
         datastores = Datastores(database, state / "datastores", now_us=now_us)
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
-        agents = Agents(
+        self._agents = agents = Agents(
             database,
             blobs,
             work=state / "work",
-            changed=self._wake,
+            changed=self._facts_came,
             is_followed=logs.is_followed,
             now_us=now_us,
             staging=artifacts.staging_folder,
@@ -101,11 +102,11 @@ class Server:
             changed=self._wake,
             now_us=now_us,
         )
-        gangs = Gangs(
+        self._gangs = gangs = Gangs(
             database,
             self._engine,
             secret=secret,
-            moved=lambda attempt: self.wakeups.notify(f"attempt:{attempt}"),
+            moved=self._attempt_moved,
             ended=lambda attempt: self.wakeups.notify(f"logs:{attempt}"),
             now_us=now_us,
         )
@@ -147,6 +148,18 @@ class Server:
 
     def _wake(self) -> None:
         self._controller.wake()  # made after those who call this
+
+    def _facts_came(self, attempt_id: str) -> None:
+        self._gangs.hint(attempt_id)
+        self._wake()
+
+    def _attempt_moved(self, attempt: Attempt) -> None:
+        self._agents.attempt_moved(attempt)
+        self.wakeups.notify(f"attempt:{attempt.id}")
+
+    def _agent_ended(self) -> None:
+        self._gangs.hint()
+        self._wake()
 
     def _seen(self) -> None:
         self._last_request = time.monotonic()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +35,8 @@ from opengrid.store.database import Database, Transaction
 #: How often agents send logs: while somebody follows, and otherwise.
 FOLLOWED_FLUSH_S, QUIET_FLUSH_S = 0.2, 2.0
 
+_KEPT_ENDED = 1000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentIdentity:
@@ -43,7 +47,7 @@ class AgentIdentity:
 
 
 class Agents:
-    """The server's side of the gang protocol. `changed` is called after facts that the controller should see."""
+    """The server's side of the gang protocol. `changed` hears of attempts with new facts."""
 
     def __init__(
         self,
@@ -51,7 +55,7 @@ class Agents:
         blobs: FolderBlobs,
         *,
         work: Path,
-        changed: Callable[[], None],
+        changed: Callable[[str], None],
         is_followed: Callable[[str], bool],
         now_us: Callable[[], int],
         staging: Callable[[str, int], Path] | None = None,
@@ -59,6 +63,10 @@ class Agents:
         self._database, self._blobs, self._work, self._staging = database, blobs, work, staging
         self._changed, self._is_followed, self._now_us = changed, is_followed, now_us
         self._sessions: dict[str, AgentIdentity] = {}
+        self._attempts: dict[str, Attempt] = {}
+        self._grace_s: dict[str, float] = {}  #: by attempt
+        self._ended: deque[str] = deque()
+        self._remembering = threading.Lock()
 
     def hello(self, hello: Hello, token: str) -> Assignment:
         """Exchange an attempt token for a session; harmless when repeated with the same session secret."""
@@ -87,7 +95,7 @@ class Agents:
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
             run = tx.runs.find_by_id(experiment.run_id)
         self._sessions[session_hash] = AgentIdentity(attempt_id=attempt.id, machine=machine.index)
-        self._changed()
+        self._changed(attempt.id)
         return self._assignment(run, experiment, attempt, machine)
 
     def identify(self, session: str) -> AgentIdentity:
@@ -103,17 +111,46 @@ class Agents:
         return known
 
     def desired(self, agent: AgentIdentity) -> Desired:
-        """Return what the agent's machine shall be doing."""
+        """Return what the agent's machine shall be doing; Superseded when its attempt does not exist any more."""
         with self._database.read() as tx:
             attempt, _ = self._find(tx, agent.attempt_id, agent.machine)
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
             grace_s = tx.runs.find_by_id(experiment.run_id).spec.grace_s
+        newest = self.attempt_moved(attempt)  # it may have moved since it was read
+        self._grace_s[attempt.id] = grace_s
+        return self._desired(newest, grace_s)
+
+    def known_desired(self, agent: AgentIdentity) -> Desired | None:
+        """Return the same from memory, at once; None when it must be read."""
+        attempt, grace_s = self._attempts.get(agent.attempt_id), self._grace_s.get(agent.attempt_id)
+        return None if attempt is None or grace_s is None else self._desired(attempt, grace_s)
+
+    def _desired(self, attempt: Attempt, grace_s: float) -> Desired:
+        is_followed = self._is_followed(attempt.experiment_id)
         return desired_state(
             attempt,
             grace_s=grace_s,
-            flush_interval_s=FOLLOWED_FLUSH_S if self._is_followed(experiment.id) else QUIET_FLUSH_S,
+            flush_interval_s=FOLLOWED_FLUSH_S if is_followed else QUIET_FLUSH_S,
             now_ns=time.time_ns(),
         )
+
+    def attempt_moved(self, attempt: Attempt) -> Attempt:
+        """Take in how an attempt stands; return the newest that is known of it.
+
+        Only one server moves attempts, so what it moved is what there is. Ended ones are kept for a while, so that a
+        reader who is late cannot bring back an older state.
+        """
+        with self._remembering:
+            known = self._attempts.get(attempt.id)
+            if known is None or attempt.version > known.version:
+                known = self._attempts[attempt.id] = attempt
+                if attempt.state.is_terminal:
+                    self._ended.append(attempt.id)
+            while len(self._ended) > _KEPT_ENDED:
+                oldest = self._ended.popleft()
+                self._attempts.pop(oldest, None)
+                self._grace_s.pop(oldest, None)
+        return known
 
     def take_facts(self, agent: AgentIdentity, facts: Facts) -> Acknowledged:
         """Store facts once each, in their order; the acknowledgement promises that they are stored."""
@@ -128,7 +165,7 @@ class Agents:
                     self._apply(tx, attempt, machine, fact, skew_ns)
             seen = max(last, machine.facts_seen)
             tx.attempts.update_machine(attempt.id, machine.index, facts_seen=seen)
-        self._changed()
+        self._changed(attempt.id)
         return Acknowledged(number=seen)
 
     def _apply(self, tx: Transaction, attempt: Attempt, machine: AttemptMachine, fact: Fact, skew_ns: int) -> None:

@@ -31,14 +31,22 @@ class Attempts:
 
     def find(self, id: str) -> Attempt:
         """Return the attempt with this id, or raise NotFound."""
-        row = self._connection.execute(select(attempts).where(attempts.c.id == id)).mappings().first()
-        if row is None:
+        found = self.look(id)
+        if found is None:
             raise NotFound(f"there is no attempt {id!r}")
-        return Attempt(**fields(row))
+        return found
 
-    def active(self) -> list[Attempt]:
-        """Return the attempts that have not ended, oldest first."""
+    def look(self, id: str) -> Attempt | None:
+        """Return the attempt with this id, None when it was deleted."""
+        row = self._connection.execute(select(attempts).where(attempts.c.id == id)).mappings().first()
+        return None if row is None else Attempt(**fields(row))
+
+    def active(self, *, created: bool | None = None) -> list[Attempt]:
+        """Return the attempts that have not ended, oldest first; only those not yet submitted, or all but those."""
         found = select(attempts).where(attempts.c.state.in_(_OPEN)).order_by(attempts.c.created_us, attempts.c.id)
+        if created is not None:
+            is_created = attempts.c.state == AttemptState.CREATED
+            found = found.where(is_created if created else ~is_created)
         return [Attempt(**fields(row)) for row in self._connection.execute(found).mappings()]
 
     def of_experiment(self, experiment_id: str) -> list[Attempt]:

@@ -52,6 +52,7 @@ class LocalEngine:
         self._children: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self._over: set[str] = set()
         self._first_missed: dict[tuple[str, int], float] = {}
+        self._agents: dict[tuple[str, int], int] = {}  #: pids of agents that were found alive
         self._swept: set[tuple[str, int]] = set()
         self._watch = _Watch(on_change)
 
@@ -115,6 +116,7 @@ class LocalEngine:
                 pass_fds=descriptors,
             )
         self._children[key] = child
+        self._agents[key] = child.pid
         self._watch.add(child.pid)
 
     def gone(self, attempts: Sequence[tuple[str, int]]) -> dict[str, frozenset[int]]:
@@ -127,6 +129,9 @@ class LocalEngine:
 
     def _is_gone(self, attempt: str, machine: int) -> bool:
         key = (attempt, machine)
+        known = self._agents.get(key)
+        if known is not None and self._watch.sees(known):
+            return False  # the usual case must be cheap: it is asked for every agent in every pass
         child = self._children.get(key)
         if child is not None and child.poll() is None:
             return False
@@ -137,6 +142,7 @@ class LocalEngine:
                 return False  # started by a server that was killed a moment ago: it may be about to write the file
         elif process.is_alive:
             self._watch.add(process.pid)
+            self._agents[key] = process.pid
             return False
         if key not in self._swept:
             self._swept.add(key)
@@ -160,6 +166,7 @@ class LocalEngine:
     def forget(self, attempt_id: str) -> None:
         """Remove the files of an attempt that has ended: tickets, locks, the agents' own logs and spools."""
         self._over.add(attempt_id)
+        self._agents = {k: v for k, v in self._agents.items() if k[0] != attempt_id}
         self._swept = {key for key in self._swept if key[0] != attempt_id}
         self._first_missed = {k: v for k, v in self._first_missed.items() if k[0] != attempt_id}
         for path in self._folder.glob(f"{attempt_id}-*"):
@@ -211,6 +218,10 @@ class _Watch:
         self._closing = False
         self._thread = threading.Thread(target=self._loop, name="agent-watch", daemon=True)
         self._thread.start()
+
+    def sees(self, pid: int) -> bool:
+        """Whether a watched process still runs, as far as the kernel has told."""
+        return pid in self._pidfds
 
     def add(self, pid: int) -> None:
         """Watch a process; one that has already ended is reported at once, one already watched is left alone."""
