@@ -133,9 +133,13 @@ def strange_names(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> str:
         tmp_path_factory.mktemp("names"),
         f"import os\nfor name in {NAMES!r}:\n"
         "    os.makedirs(os.path.dirname(name) or '.', exist_ok=True)\n    open(name, 'w').write(name)\n"
+        "for _ in range(25):\n    os.mkdir('d' * 200)\n    os.chdir('d' * 200)\n"
         "raise ValueError('bad')\n",
     )
     assert experiment["state"] == "failed", experiment
+    (unsaved,) = [event["reason"] for event in experiment["events"] if event["kind"] == "artifacts"]
+    assert "1 file was not saved: 'ddd" in unsaved
+    assert "(File name too long)" in unsaved
     return experiment["experiment"]
 
 
@@ -174,17 +178,19 @@ def test_a_stopped_experiment_keeps_what_it_wrote_though_the_server_is_killed_in
         "import os, time\nfor n in range(300): open(f'f{n}', 'w').write(str(n))\n"
         "open('big', 'wb').write(os.urandom(1 << 20) * 64)\nprint('up', flush=True)\ntime.sleep(600)\n"
     )
-    name = grid.submit("--instance_type", "2_cpu_4gb", "--framework", "torch", "train.py", cwd=folder)
     stored = grid.home / "artifacts"
-    eventually(lambda: next(stored.glob("*/*/*"), None))  # the first is staged, or in its place already
+    before = set(stored.glob("*/*/*"))
+    name = grid.submit("--instance_type", "2_cpu_4gb", "--framework", "torch", "train.py", cwd=folder)
+    eventually(lambda: set(stored.glob("*/*/*")) - before)  # the first is staged, or in its place already
     grid.kill_server()
     grid.ok("stop", "experiment", name)
     experiment = grid.ended(name)
     assert experiment["state"] == "stopped"
     assert not any("not saved" in event["reason"] for event in experiment["events"])
+    assert len(listed(grid, name)) == 301, experiment
 
     download = grid.start("artifacts", name, cwd=folder)
-    eventually((folder / "grid_artifacts").exists)
+    eventually(lambda: (folder / "grid_artifacts").exists() or download.poll() is not None)
     grid.kill_server()
     out, err = download.communicate(timeout=120)
     assert download.returncode == 0, (out, err)
