@@ -268,7 +268,11 @@ class Agent:
                 scratch=self._files.spool,
             )
             if isinstance(ready, Ready) and self._assignment.collects:
-                self._artifacts.watch(node_folders(self._assignment))  # what is there now is no artifact
+                try:
+                    self._artifacts.watch(node_folders(self._assignment))  # what is there now is no artifact
+                except OSError as error:
+                    ready.launcher.close()
+                    ready = Failed(generation, f"cannot watch for artifacts: {error}")
             self._inbox.put(ready)
 
         threading.Thread(target=work, name="prepare", daemon=True).start()
