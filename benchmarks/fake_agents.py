@@ -2,8 +2,9 @@
 
     python -m benchmarks.fake_agents [--agents 1000] [--rest_s 30]
 
-The agents are connections of one asyncio process. They speak the real protocol to a real server process; the store is filled
-beforehand with attempts that wait for them, and each attempt is stopped over the user API to see when its agents hear of it.
+The agents are connections of one asyncio process. They speak the real protocol to a real server process; the store is
+filled beforehand with attempts that wait for them, and each attempt is stopped over the user API to see when its agents
+hear of it.
 """
 
 from __future__ import annotations
@@ -43,9 +44,7 @@ class Counts:
     """What the agents saw."""
 
     requests: int = 0
-    heard: dict[str, list[float]] = field(
-        default_factory=dict[str, list[float]]
-    )  #: attempt → when each agent was told to stop
+    heard: dict[str, list[float]] = field(default_factory=dict[str, list[float]])  #: by attempt: when agents were told
 
 
 class Connection:
@@ -88,7 +87,7 @@ def fill(state: Path, attempts: int) -> list[str]:
     (state / "blobs" / "00").mkdir(parents=True)
     (state / "blobs" / "00" / bundle).touch()
     spec = RunSpec(program=Program(kind=ProgramKind.EXECUTABLE, target="x"), source=Source(bundle=bundle, root="/"))
-    now = time.time_ns() // 1000
+    now, secret = time.time_ns() // 1000, (state / "secret").read_text()
     database = Database.open(f"sqlite:///{state / 'grid.db'}")
     ids: list[str] = []
     with database.transaction() as tx:
@@ -96,16 +95,16 @@ def fill(state: Path, attempts: int) -> list[str]:
             run = Run(id=f"r{number}", name=f"fake-{number}", user="bench", spec=spec, plan=plan, created_us=now)
             experiment = Experiment(
                 id=f"r{number}e0", run_id=run.id, index=0, name=f"fake-{number}-exp0", arguments=(), params={},
-                state=ExperimentState.QUEUED, version=0, reason="", exit_code=None, root_cause=None, stop_requested=None,
-                created_us=now, started_us=None, ended_us=None,
+                state=ExperimentState.QUEUED, version=0, reason="", exit_code=None, root_cause=None,
+                stop_requested=None, created_us=now, started_us=None, ended_us=None,
             )  # fmt: skip
             tx.runs.create(run, [experiment], now)
             tx.runs.move(experiment, ExperimentState.PENDING, reason="", now_us=now)
             attempt = Attempt(
                 id=f"r{number}e0-1", experiment_id=experiment.id, number=1, state=AttemptState.CREATED, version=1,
-                generation=0, phase=GenerationPhase.PREPARING, store_address=None, store_port=None, outcome=None, reason="",
-                token_hash=token_hash(attempt_token((state / "secret").read_text(), f"r{number}e0-1")),
-                token_expires_us=now + 600_000_000, created_us=now,
+                generation=0, phase=GenerationPhase.PREPARING, store_address=None, store_port=None, outcome=None,
+                token_hash=token_hash(attempt_token(secret, f"r{number}e0-1")),
+                reason="", token_expires_us=now + 600_000_000, created_us=now,
             )  # fmt: skip
             machines = [
                 AttemptMachine(attempt_id=attempt.id, index=i, state=MachineState.WAITING, devices=((),))

@@ -43,3 +43,10 @@ def print_rows(rows: Sequence[Sequence[str]]) -> None:
         print("| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |")
         if number == 0 and len(row) > 2:
             print("|" + "|".join("-" * (width + 2) for width in widths) + "|")
+
+
+def row(label: str, ours: float, theirs: float, target: float) -> tuple[str, ...]:
+    """Return a table row that compares two numbers of which the first should be small."""
+    ratio = ours / theirs
+    verdict = "ok" if ratio <= target else "MISSED"
+    return label, f"{ours:.2f}", f"{theirs:.2f}", f"{ratio:.3f}", f"≤ {target:g}", verdict
