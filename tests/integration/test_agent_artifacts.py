@@ -10,7 +10,7 @@ from tests.conftest import missing
 from tests.support.agents import AgentBench
 
 from opengrid.core.errors import Unusable
-from opengrid.core.protocol import Ended, Released, Unsaved
+from opengrid.core.protocol import Ended, Exited, Released, Unsaved
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +104,7 @@ def test_what_failed_and_stopped_ranks_have_written_is_kept_and_released_only_th
     bench.start()
     bench.run()
     bench.wait_for_log(b"up")
+    bench.server.until(lambda: bool(bench.server.of(Exited)), "the failure of rank 1")
     bench.server.stop_ranks(1, terminate=True, grace_s=0)
     bench.until_ended()
     bench.server.lose = {"artifacts": 3}

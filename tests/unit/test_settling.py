@@ -95,7 +95,8 @@ def test_a_scan_finds_files_and_links_that_stay_inside_and_nothing_else(tmp_path
     root, outside = tmp_path / "work", tmp_path / "secret"
     outside.write_text("secret")
     (root / "a/b").mkdir(parents=True)
-    for name in ("a/b/new", "train.py", "__pycache__/x.pyc", ".git/config", "a/__pycache__/y.pyc", "-rf", "line\nbreak"):
+    skipped = ("__pycache__/x.pyc", ".git/config", "a/__pycache__/y.pyc")
+    for name in ("a/b/new", "train.py", "-rf", "line\nbreak", *skipped):
         (root / name).parent.mkdir(exist_ok=True)
         (root / name).write_text("x")
     os.mkfifo(root / "pipe")

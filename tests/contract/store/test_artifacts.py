@@ -55,7 +55,9 @@ def test_the_last_of_two_versions_in_one_message_counts(database: Database, expe
         assert tx.artifacts.find(experiments[0], first.id).digest == B
 
 
-@pytest.mark.parametrize("path", ["a b/ü/数据", "line\nbreak", "-rf", "q'\"\\", "x" * 255, "/".join(["deep" * 50] * 20)])
+@pytest.mark.parametrize(
+    "path", ["a b/ü/数据", "line\nbreak", "-rf", "q'\"\\", "x" * 255, "/".join(["deep" * 50] * 20)]
+)
 def test_any_path_is_kept(database: Database, experiments: list[str], path: str) -> None:
     artifact = make_artifact(experiments[0], path, size=1 << 45)
     with database.transaction() as tx:
