@@ -117,7 +117,7 @@ class Server:
         )
         users = Users(database)
         self.app = FastAPI(
-            title="OpenGrid", version=__version__, lifespan=self._lifespan, docs_url=None, redoc_url=None
+            title="OpenGrid", version=__version__, lifespan=self._lifespan, openapi_url=None
         )
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
