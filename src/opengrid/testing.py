@@ -80,6 +80,10 @@ class FakeEngine:
             for attempt, machines in attempts
         }
 
+    def last_words(self, attempt_id: str, machine: int) -> str:
+        """Return what the test would say."""
+        return "ImportError: no module named opengrid"
+
     def cancel(self, attempt_id: str, machines: int) -> None:
         """Lose all machines."""
         self.cancelled.append(attempt_id)

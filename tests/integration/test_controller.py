@@ -262,6 +262,18 @@ def test_a_lost_agent_fails_the_experiment_once_the_others_have_ended(world: Wor
     assert ended.reason
 
 
+def test_an_agent_that_dies_before_hello_leaves_its_last_words(world: World) -> None:
+    experiment = world.run(machines=2)
+    agent = world.hello(experiment, 0)
+    world.engine.lost[f"{experiment.id}-1"] = {1}
+    world.step()
+    world.tell(agent, Released())
+    ended = world.experiment(experiment)
+    assert ended.state is ExperimentState.FAILED
+    assert "machine 1 died before" in ended.reason
+    assert "no module named opengrid" in ended.reason
+
+
 def test_a_machine_that_cannot_prepare_fails_the_experiment_with_its_words(world: World) -> None:
     experiment = world.run(machines=2)
     agents = [world.hello(experiment, m) for m in range(2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import queue
 from collections.abc import Callable, Sequence
 
@@ -116,6 +117,9 @@ class Gangs:
         move = decide(attempt, machines, exits, lost=lost, stop_reason=experiment.stop_requested)
         if move is None and not runs_now:
             return False
+        if move is not None and move.outcome == "lost" and attempt.state is not AttemptState.RUNNING:
+            words = self._engine.last_words(attempt.id, min(lost))  # what kept it from saying hello
+            move = dataclasses.replace(move, reason=f"{move.reason}: {words}") if words else move
         with self._database.transaction() as tx:
             if runs_now:
                 self._mark_running(tx, experiment, attempt)

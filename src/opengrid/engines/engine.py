@@ -67,6 +67,10 @@ class Engine(Protocol):
         """For each (attempt id, number of machines) return the machines whose agent is certainly gone."""
         ...
 
+    def last_words(self, attempt_id: str, machine: int) -> str:
+        """Return the last line that an agent wrote about itself, "" when it wrote none."""
+        ...
+
     def cancel(self, attempt_id: str, machines: int) -> None:
         """End the agents of an attempt and everything they started, at once. Idempotent."""
         ...

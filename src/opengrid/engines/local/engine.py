@@ -149,6 +149,14 @@ class LocalEngine:
             self._sweep(*key)
         return True
 
+    def last_words(self, attempt_id: str, machine: int) -> str:
+        """Return the last line of an agent's own log."""
+        try:
+            lines = self._file(attempt_id, machine, "log").read_text(errors="replace").split("\n")
+        except OSError:
+            return ""
+        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
     def cancel(self, attempt_id: str, machines: int) -> None:
         """Kill the agents of an attempt and sweep what they started."""
         for machine in range(machines):
