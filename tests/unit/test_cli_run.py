@@ -309,7 +309,7 @@ def test_a_script_in_a_subfolder_and_one_by_its_absolute_path_are_seen_from_the_
         ("--env =x train.py", ["environment variable"]),
         ("--detach --wait train.py", ["--detach"]),
         ("--committed train.py", ["no git repository"]),
-        ("--strategy none train.py", ["--strategy"]),
+        ("--scratch none train.py", ["--scratch"]),
         ("", ["SCRIPT"]),
     ],
 )

@@ -57,6 +57,10 @@ NARROW: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     (RunSpec, "gpus"): st.none() | st.integers(0, 64),
     (RunSpec, "cpus"): st.none() | st.integers(0, 64),
     (RunSpec, "processes_per_node"): st.none() | st.integers(1, 8),
+    **{
+        (RunSpec, name): st.none() | st.integers(1, 99)
+        for name in ("num_trials", "max_experiments", "parallel", "seed")
+    },
     (RunSpec, "environment"): st.dictionaries(st.text(string.ascii_uppercase, min_size=1), TEXT, max_size=2),
 }
 

@@ -20,6 +20,7 @@ def plan_lines(plan: PlanDocument, run: str | None) -> list[str]:
     """Return a plan as lines of at most 80 columns, paths excepted."""
     parts = [
         ("run", bold(run)) if run else ("plan", "dry run: nothing is started"),
+        *([("sweep", f"{plan['experiments']:,} experiments, each as follows")] if plan["experiments"] != 1 else []),
         ("machines", machines_text(plan)),
         ("layout", layout_text(plan)),
         ("code", plan["source"]),
@@ -54,7 +55,9 @@ def price_text(plan: PlanDocument) -> str:
     if not plan["price_per_hour"]:
         return "nothing: this computer is yours"
     why = "simulated machines" if plan["simulated"] else "your own machines"
-    return f"nothing: {why} (list price ${plan['price_per_hour']:.2f} per hour)"
+    price, count = plan["price_per_hour"], plan["experiments"]
+    total = f", ${price * count:,.2f} for all {count:,} at once" if count > 1 else ""
+    return f"nothing: {why} (list price ${price:.2f} per hour{total})"
 
 
 def how_to_go_on(run: str) -> None:

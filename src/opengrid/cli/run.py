@@ -20,7 +20,7 @@ from opengrid.client.program import Typed, chosen_variables, find_program, find_
 from opengrid.client.request import program_of, source_of, start_run
 from opengrid.client.tree import Tree, read_tree, size_text
 from opengrid.core.errors import InvalidValue
-from opengrid.core.spec import RunSpec, parse_framework
+from opengrid.core.spec import RunSpec, Strategy, parse_framework, parse_strategy
 
 if TYPE_CHECKING:
     from opengrid.client.api import Api
@@ -68,6 +68,11 @@ class _Options:
     localdir: bool
     committed: bool
     grace: float
+    strategy: str
+    num_trials: int | None
+    seed: int | None
+    max_experiments: int | None
+    parallel: int | None
     dry_run: bool
     detach: bool
     follow: bool
@@ -91,6 +96,16 @@ class _Options:
 @click.option(
     "--grace", type=click.FloatRange(min=0), default=15.0, help="Seconds from SIGTERM to SIGKILL [default: 15]."
 )
+@click.option(
+    "--strategy",
+    metavar="|".join(s.value for s in Strategy),
+    default="grid_search",
+    help="What becomes of lists, ranges and distributions among the arguments [default: grid_search, all of them].",
+)
+@click.option("--num_trials", type=int, help="Experiments that random_search draws.")
+@click.option("--seed", type=int, help="Makes random_search and distributions reproducible.")
+@click.option("--max_experiments", type=int, help="Most experiments that the sweep may have [default: 10000].")
+@click.option("--parallel", type=int, metavar="N", help="At most N experiments at once [default: what fits].")
 @click.option("--dry_run", is_flag=True, help="Show the plan; start nothing.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is queued.")
 @click.option("--follow", is_flag=True, help="Stay until the end and show what the ranks write.")
@@ -155,6 +170,11 @@ def _request(options: _Options) -> tuple[Typed, Tree, RunSpec]:
         shell=shell_variables(os.environ),
         environment=environment,
         grace_s=options.grace,
+        strategy=parse_strategy(options.strategy),
+        num_trials=options.num_trials,
+        seed=options.seed,
+        max_experiments=options.max_experiments,
+        parallel=options.parallel,
     )
     return typed, tree, spec
 

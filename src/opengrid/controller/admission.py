@@ -50,15 +50,17 @@ class Admission:
             return False
         inventory = self._engine.inventory()  # asks the system: not inside a transaction
         with self._database.transaction() as tx:
-            queued = {
-                e.name: (e, tx.runs.find_by_id(e.run_id)) for e in tx.runs.experiments_in([ExperimentState.QUEUED])
-            }
+            found = tx.runs.experiments_in([ExperimentState.QUEUED])
+            runs = {id: tx.runs.find_by_id(id) for id in {e.run_id for e in found}}
+            queued = {e.name: (e, runs[e.run_id]) for e in found}
             waiting = [
                 Waiting(
                     experiment=experiment.name,
                     created_us=experiment.created_us,
                     plan=run.plan,
                     visible=frozenset(a.uuid for a in visible_accelerators(inventory, run.spec.shell)),
+                    run=run.id,
+                    parallel=run.spec.parallel,
                 )
                 for experiment, run in queued.values()
             ]
@@ -68,7 +70,7 @@ class Admission:
                 if isinstance(decision, Start):
                     self._create_attempt(tx, experiment, run, decision)
                     admitted = True
-                else:
+                elif experiment.reason != decision.reason:
                     tx.runs.set_reason(experiment.id, decision.reason)
         return admitted
 
@@ -84,6 +86,7 @@ class Admission:
                     devices=frozenset(uuid for m in machines for node in m.devices for uuid in node),
                     ranks=cpu_ranks(tx.runs.find_by_id(experiment.run_id).plan),
                     is_starting=experiment.state is ExperimentState.PENDING,
+                    run=experiment.run_id,
                 )
             )
         return held

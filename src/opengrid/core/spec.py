@@ -36,6 +36,23 @@ def parse_framework(text: str) -> Framework:
         raise InvalidValue(f"unknown framework {text!r}", hint=f"one of: {known}", field="framework") from None
 
 
+class Strategy(str, Enum):
+    """What becomes of the expressions among a script's arguments."""
+
+    GRID_SEARCH = "grid_search"  #: all points
+    RANDOM_SEARCH = "random_search"  #: some of them
+    NONE = "none"  #: nothing: they are values
+
+
+def parse_strategy(text: str) -> Strategy:
+    """Return the strategy that a user named; dashes work for underscores."""
+    try:
+        return Strategy(text.strip().lower().replace("-", "_"))
+    except ValueError:
+        known = ", ".join(strategy.value for strategy in Strategy)
+        raise InvalidValue(f"unknown strategy {text!r}", hint=f"one of: {known}", field="strategy") from None
+
+
 class ProgramKind(str, Enum):
     """What the word after the options of `grid run` is."""
 
@@ -97,6 +114,11 @@ class RunSpec:
     shell: dict[str, str] = field(default_factory=dict[str, str])  #: PATH, HOME … of the shell that typed the command
     environment: dict[str, str] = field(default_factory=dict[str, str])  #: --env
     grace_s: float = 15.0  #: between SIGTERM and SIGKILL when stopped
+    strategy: Strategy = Strategy.GRID_SEARCH
+    num_trials: int | None = None  #: points that random_search draws
+    seed: int | None = None  #: of random_search and of distributions; None = chosen when the run is made
+    max_experiments: int | None = None  #: most that a sweep may make; None = the usual limit
+    parallel: int | None = None  #: experiments that run at once; None = as many as fit
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -109,6 +131,16 @@ class RunSpec:
             raise InvalidValue(
                 f"--processes_per_node {self.processes_per_node}: at least 1, or auto", field="processes_per_node"
             )
+        _check_sweep(self)
         for name in self.environment:
             if not name or "=" in name or "\0" in name:
                 raise InvalidValue(f"{name!r} cannot name an environment variable", field="environment")
+
+
+def _check_sweep(spec: RunSpec) -> None:
+    for name in ("num_trials", "max_experiments", "parallel"):
+        number: int | None = getattr(spec, name)
+        if number is not None and number < 1:
+            raise InvalidValue(f"--{name} {number}: at least 1", field=name)
+    if spec.seed is not None and spec.seed < 0:
+        raise InvalidValue(f"--seed {spec.seed}: a seed cannot be negative", field="seed")

@@ -12,6 +12,7 @@ GPUs and CPU ranks are two queues in one: an experiment needs one kind only, and
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
@@ -31,6 +32,8 @@ class Waiting:
     created_us: int
     plan: Plan
     visible: frozenset[str] | None = None  #: UUIDs that CUDA_VISIBLE_DEVICES of its shell leaves; None = all
+    run: str = ""  #: id of its run
+    parallel: int | None = None  #: how many of its run may be under way at once; None = all
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -42,6 +45,7 @@ class Holding:
     devices: frozenset[str] = frozenset()  #: UUIDs of its GPUs
     ranks: int = 0  #: CPU ranks that it needs room for: capacity.cpu_ranks of its plan
     is_starting: bool = False  #: its ranks do not run yet, so that their memory still counts as available
+    run: str = ""  #: id of its run
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,18 @@ def admit(waiting: Sequence[Waiting], holding: Sequence[Holding], inventory: Inv
     """Return for each waiting experiment, oldest first, whether it starts now or why not."""
     gpus, ranks = _Gpus.of(inventory, holding), _Ranks.of(inventory, holding)
     in_order = sorted(waiting, key=lambda one: one.created_us)  # stable: equals stay in the caller's order
-    return [gpus.decide(one) if one.plan.devices else ranks.decide(one) for one in in_order]
+    under_way = Counter(one.run for one in holding)
+    decisions: list[Start | Wait] = []
+    for one in in_order:
+        if one.parallel is not None and under_way[one.run] >= one.parallel:
+            # It waits for its own run alone, so it is nobody's head.
+            reason = f"waits: the run's --parallel {one.parallel} are running"
+            decisions.append(Wait(experiment=one.experiment, reason=reason))
+            continue
+        decision = gpus.decide(one) if one.plan.devices else ranks.decide(one)
+        under_way[one.run] += isinstance(decision, Start)
+        decisions.append(decision)
+    return decisions
 
 
 @dataclass(slots=True)

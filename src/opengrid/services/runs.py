@@ -21,6 +21,7 @@ from opengrid.planning.arguments import parameters
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.plan import make_plan
 from opengrid.planning.preload import preload_modules
+from opengrid.planning.sweep import make_sweep, with_seed
 from opengrid.services.agents import work_folder
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.datastores import Datastores
@@ -55,40 +56,33 @@ class Runs:
         if spec.name is not None:
             with self._database.read() as tx:
                 _check_free(tx, spec.name)
-        self._datastores.resolve(spec.program.arguments)
+        self._points(spec)
         return self._plan(spec)
 
     def create(self, spec: RunSpec, user: str) -> tuple[Run, list[Experiment]]:
         """Store a run and its experiments, queued; all of them or nothing."""
         if spec.source.bundle is None:
             raise InvalidValue("a run needs the bundle of its source tree", field="source.bundle")
-        arguments = self._datastores.resolve(spec.program.arguments)
+        spec = with_seed(spec, random.SystemRandom().randrange(2**32))
+        points = self._points(spec)
         text = self._sources.program_text(spec.program, spec.source)
         plan = dataclasses.replace(self._plan(spec), preload=preload_modules(text) if spec.framework.is_torch else ())
         now = self._now_us()
         with self._database.transaction() as tx:
             name = spec.name or _free_name(tx)
             run = Run(id=uuid.uuid4().hex[:16], name=name, user=user, spec=spec, plan=plan, created_us=now)
-            experiment = Experiment(
-                id=f"{run.id}e0",
-                run_id=run.id,
-                index=0,
-                name=experiment_name(name, 0),
-                arguments=arguments,
-                params=parameters(spec.program.arguments),
-                state=ExperimentState.QUEUED,
-                version=0,
-                reason="",
-                exit_code=None,
-                root_cause=None,
-                stop_requested=None,
-                created_us=now,
-                started_us=None,
-                ended_us=None,
-            )
-            tx.runs.create(run, [experiment], now)
+            experiments = [_queued(run, index, *point) for index, point in enumerate(points)]
+            tx.runs.create(run, experiments, now)
         self._changed()
-        return run, [experiment]
+        return run, experiments
+
+    def _points(self, spec: RunSpec) -> list[tuple[tuple[str, ...], tuple[str, ...]]]:
+        """Return each experiment's arguments: as typed, and with references to datastores resolved."""
+        typed = list(make_sweep(spec).expand())
+        width = len(spec.program.arguments)
+        # All at once: a sweep of a thousand asks the store for its datastores once.
+        words = self._datastores.resolve([word for point in typed for word in point])
+        return [(point, words[i * width : (i + 1) * width]) for i, point in enumerate(typed)]
 
     def _plan(self, spec: RunSpec) -> Plan:
         interpreter = None
@@ -96,7 +90,9 @@ class Runs:
             if spec.python is None:
                 raise InvalidValue("a Python program needs an interpreter", field="python")
             interpreter = self._engine.interpreter(spec.python, spec.shell)
-        return make_plan(spec, catalogue=self._catalogue, inventory=self._engine.inventory(), interpreter=interpreter)
+        inventory = self._engine.inventory()
+        plan = make_plan(spec, catalogue=self._catalogue, inventory=inventory, interpreter=interpreter)
+        return dataclasses.replace(plan, experiments=make_sweep(spec).count)
 
     def list(self, *, active: bool | None, user: str | None, limit: int, offset: int) -> tuple[list[Run], int, int]:
         """Return a page of runs, newest first; how many there are of that kind; and how many are not active."""
@@ -164,6 +160,26 @@ class Runs:
                 experiments = tx.runs.experiments(tx.runs.find(name).id)
             found.update({e.id: e for e in experiments})
         return list(found.values())
+
+
+def _queued(run: Run, index: int, typed: Sequence[str], arguments: Sequence[str]) -> Experiment:
+    return Experiment(
+        id=f"{run.id}e{index}",
+        run_id=run.id,
+        index=index,
+        name=experiment_name(run.name, index),
+        arguments=tuple(arguments),
+        params=parameters(typed),
+        state=ExperimentState.QUEUED,
+        version=0,
+        reason="",
+        exit_code=None,
+        root_cause=None,
+        stop_requested=None,
+        created_us=run.created_us,
+        started_us=None,
+        ended_us=None,
+    )
 
 
 def _check_free(tx: Transaction, name: str) -> None:
