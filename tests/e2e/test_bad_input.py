@@ -98,7 +98,7 @@ def test_an_empty_datastore_is_refused(grid: Grid, folder: Path) -> None:
 
 def test_what_follows_the_script_is_the_scripts(grid: Grid, folder: Path) -> None:
     (folder / "args.py").write_text("import sys; print(sys.argv[1:])")
-    given = ["--help", "-o", "json", "--gpus", "7", "--", "--wait", "", "a b", "$HOME", "--x=[1, 2]"]
+    given = ["--help", "-o", "json", "--gpus", "7", "--", "--wait", "", "a b", "$HOME", "--x=[wip"]
     experiment = grid.finish("--instance_type", "2_cpu_4gb", "args.py", *given, cwd=folder)
     assert grid.log(experiment["experiment"], "--rank", "0").decode() == f"{given}\n"
 
