@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 import time
 from datetime import datetime
 
 from benchmarks.sides import Bench, all_ready, grid_processes, pss_mb, tree
 from benchmarks.support import median, print_rows, row
 
-_REPEATS = 5
+_REPEATS = int(os.environ.get("BENCH_REPEATS", "5"))
 
 
 def launch(bench: Bench) -> None:
@@ -28,16 +30,22 @@ def launch(bench: Bench) -> None:
             seconds, stages = _grid(bench, script, nodes, ranks)
             ours.append(seconds)
             theirs.append(_torchrun(bench, script, nodes, ranks))
-        rows.append(row(label, median(ours), median(theirs), target))
+        rows.append(_told(row(label, median(ours), median(theirs), target)))
     for label, nodes, ranks in (("1×8 cold", 1, 8), ("2×4 cold", 2, 4)):
         ours, theirs = [], []
         for _ in range(_REPEATS):
             bench.new_home()
             ours.append(_grid(bench, "ready.py", nodes, ranks)[0])
             theirs.append(_torchrun(bench, "ready.py", nodes, ranks))
-        rows.append(row(label, median(ours), median(theirs), 0.6))
+        rows.append(_told(row(label, median(ours), median(theirs), 0.6)))
     print_rows(rows)
     print(f"\nthe last warm 2×4 with lightning by stage: {stages}\n")
+
+
+def _told(cells: tuple[str, ...]) -> tuple[str, ...]:
+    """Show a row as soon as it is measured: the whole table takes minutes."""
+    print(" ".join(cells), file=sys.stderr, flush=True)
+    return cells
 
 
 def memory(bench: Bench) -> None:
