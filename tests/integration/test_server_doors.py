@@ -43,7 +43,7 @@ def test_every_route_but_healthz_needs_a_token(client: TestClient) -> None:
     # A hello is read before its token is looked at: it says which attempt the token is for.
     assert answers.pop(("POST", "/agent/v1/hello")) in (401, 422)
     assert len(answers) > 15
-    assert {code for code in answers.values()} == {401}, answers
+    assert set(answers.values()) == {401}, answers
 
 
 def test_a_wrong_token_opens_nothing(client: TestClient) -> None:
@@ -70,7 +70,10 @@ def test_no_name_in_a_url_reaches_outside_or_breaks_the_server(client: TestClien
 @pytest.mark.parametrize(
     ("body", "words"),
     [
-        ({"program": {"kind": "script", "target": "a.py"}, "source": {"bundle": None, "root": "/"}, "gpuss": 4}, "gpuss"),
+        (
+            {"program": {"kind": "script", "target": "a.py"}, "source": {"bundle": None, "root": "/"}, "gpuss": 4},
+            "gpuss",
+        ),
         ({"program": {"kind": "script"}, "source": {"bundle": None, "root": "/"}}, "target"),
         ({"program": {"kind": "script", "target": "a.py"}, "source": {"bundle": None, "root": "/"}, "gpus": -1}, "-1"),
         ({"program": 5}, "program"),

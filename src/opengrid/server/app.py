@@ -116,9 +116,7 @@ class Server:
             changed=lambda: self.wakeups.notify("experiments"),
         )
         users = Users(database)
-        self.app = FastAPI(
-            title="OpenGrid", version=__version__, lifespan=self._lifespan, openapi_url=None
-        )
+        self.app = FastAPI(title="OpenGrid", version=__version__, lifespan=self._lifespan, openapi_url=None)
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
