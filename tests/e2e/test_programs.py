@@ -12,11 +12,12 @@ import pytest
 from tests.support.grid import Grid
 
 ALL_REDUCE = """
-import torch, torch.distributed as dist
+import sys, torch, torch.distributed as dist
 dist.init_process_group("gloo")
 x = torch.ones(1) * dist.get_rank()
 dist.all_reduce(x)
-print("rank", dist.get_rank(), "of", dist.get_world_size(), "sum", int(x))
+# One write: ranks that a torchrun of the script's own starts share one unbuffered stdout.
+sys.stdout.write(f"rank {dist.get_rank()} of {dist.get_world_size()} sum {int(x)}\\n")
 dist.destroy_process_group()
 """
 
