@@ -87,12 +87,17 @@ def test_an_embedded_server_whose_port_was_taken_meanwhile_takes_another(new_gri
     grid.ok("server", "start")
     port = int(grid.server["url"].rpartition(":")[2])
     grid.kill_server()
-    with socket.socket() as taken:
-        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        taken.bind(("127.0.0.1", port))
-        taken.listen()
+    with eventually(lambda: _listening(port)):
         assert grid.json("status")["runs"] == []
         assert int(grid.server["url"].rpartition(":")[2]) != port
+
+
+def _listening(port: int) -> socket.socket | None:
+    # The first thread of a killed process is a zombie while the others still hold its sockets for a moment.
+    try:
+        return socket.create_server(("127.0.0.1", port))
+    except OSError:
+        return None
 
 
 def test_listening_to_other_machines_needs_tls_or_the_word(new_grid: Callable[[], Grid]) -> None:
