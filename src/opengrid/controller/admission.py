@@ -33,7 +33,7 @@ class Admission:
     def end_stopped(self) -> bool:
         """End queued experiments that shall stop."""
         with self._database.read() as tx:
-            asked = [e for e in tx.runs.stop_requested() if e.state is ExperimentState.QUEUED]
+            asked = tx.runs.stop_requested([ExperimentState.QUEUED])
         if not asked:
             return False
         with self._database.transaction() as tx:

@@ -18,8 +18,11 @@ from opengrid.store.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
 
-#: All attempts are looked at this often, for whatever nobody told us of.
+#: All attempts are looked at this often, for whatever nobody told us of …
 _LOOK_AT_ALL_US = 5_000_000
+
+#: … and so many at a time, so that what was hinted at need not wait for hundreds of others.
+_BATCH = 8
 
 
 class Gangs:
@@ -39,6 +42,7 @@ class Gangs:
         self._moved, self._ended, self._now_us = moved, ended, now_us
         self._hints: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._look_at_all_us = 0
+        self._to_look_at: list[str] = []
 
     def submit(self) -> bool:
         """Hand created attempts to the engine. A crash in between is harmless: submitting is idempotent."""
@@ -85,21 +89,25 @@ class Gangs:
         Looks at those that were hinted at and those that shall stop, and at all of them every few seconds: a lost hint
         costs time, nothing else.
         """
-        with self._database.read() as tx:
-            chosen = self._chosen(tx)
-            machines = {a.id: tx.attempts.machines(a.id) for a in chosen}
-        gone = self._engine.gone([(a.id, len(machines[a.id])) for a in chosen])
-        moved = [self._drive_safely(attempt, machines[attempt.id], gone[attempt.id]) for attempt in chosen]
-        return any(moved)
+        moved = False
+        while True:
+            with self._database.read() as tx:
+                chosen = self._chosen(tx)
+                machines = {a.id: tx.attempts.machines(a.id) for a in chosen}
+            gone = self._engine.gone([(a.id, len(machines[a.id])) for a in chosen])
+            for attempt in chosen:
+                moved |= self._drive_safely(attempt, machines[attempt.id], gone[attempt.id])
+            if not self._to_look_at:
+                return moved
 
     def _chosen(self, tx: Transaction) -> list[Attempt]:
         hints = {self._hints.get_nowait() for _ in range(self._hints.qsize())}
         if None in hints or self._now_us() >= self._look_at_all_us:
             self._look_at_all_us = self._now_us() + _LOOK_AT_ALL_US
-            return tx.attempts.active(created=False)
-        stopping = (a for e in tx.runs.stop_requested() for a in tx.attempts.of_experiment(e.id) if a.outcome is None)
-        hinted = (a for a in map(tx.attempts.look, filter(None, hints)) if a is not None)
-        found = {a.id: a for a in (*hinted, *stopping)}
+            self._to_look_at = [a.id for a in tx.attempts.active(created=False)]
+        batch, self._to_look_at = self._to_look_at[:_BATCH], self._to_look_at[_BATCH:]
+        looked = (a for a in map(tx.attempts.look, {*filter(None, hints), *batch}) if a is not None)
+        found = {a.id: a for a in (*looked, *tx.attempts.to_stop())}
         return [a for a in found.values() if not a.state.is_terminal and a.state is not AttemptState.CREATED]
 
     def _drive_safely(self, attempt: Attempt, machines: Sequence[AttemptMachine], lost: frozenset[int]) -> bool:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, insert, select, update
 from opengrid.core.errors import NotFound
 from opengrid.core.records import ATTEMPT_MOVES, Attempt, AttemptMachine, AttemptState, Event, RankExit
 from opengrid.store.runs import Runs
-from opengrid.store.tables import attempt_machines, attempts, checked, fields, rank_exits
+from opengrid.store.tables import attempt_machines, attempts, checked, experiments, fields, rank_exits
 
 _OPEN = [state for state in AttemptState if not state.is_terminal]
 _MOVED = frozenset({"generation", "phase", "store_address", "store_port", "outcome", "token_hash", "token_expires_us"})
@@ -48,6 +48,15 @@ class Attempts:
             is_created = attempts.c.state == AttemptState.CREATED
             found = found.where(is_created if created else ~is_created)
         return [Attempt(**fields(row)) for row in self._connection.execute(found).mappings()]
+
+    def to_stop(self) -> list[Attempt]:
+        """Return the attempts without an outcome whose experiments shall stop, oldest first."""
+        shall_stop = select(experiments.c.id).where(experiments.c.stop_requested.is_not(None))
+        found = select(attempts).where(
+            attempts.c.state.in_(_OPEN), attempts.c.outcome.is_(None), attempts.c.experiment_id.in_(shall_stop)
+        )
+        rows = self._connection.execute(found.order_by(attempts.c.created_us, attempts.c.id)).mappings()
+        return [Attempt(**fields(row)) for row in rows]
 
     def of_experiment(self, experiment_id: str) -> list[Attempt]:
         """Return an experiment's attempts by number."""

@@ -103,9 +103,9 @@ class Runs:
         """Return the experiments in any of these states, oldest first."""
         return self._experiments(_EXPERIMENT.where(experiments.c.state.in_(states)).order_by(*_OLDEST_FIRST))
 
-    def stop_requested(self) -> list[Experiment]:
-        """Return the experiments that shall stop and have not ended, oldest first."""
-        asked = _EXPERIMENT.where(experiments.c.state.in_(_OPEN), experiments.c.stop_requested.is_not(None))
+    def stop_requested(self, states: Sequence[ExperimentState] = _OPEN) -> list[Experiment]:
+        """Return the experiments in these states, all that have not ended, that shall stop; oldest first."""
+        asked = _EXPERIMENT.where(experiments.c.state.in_(states), experiments.c.stop_requested.is_not(None))
         return self._experiments(asked.order_by(*_OLDEST_FIRST))
 
     def move(

@@ -70,6 +70,15 @@ def test_attempts_come_by_number_and_active_ones_oldest_first(database: Database
         assert [a.number for a in tx.attempts.active()] == [3, 1]
 
 
+def test_attempts_to_stop_have_no_outcome_yet(database: Database, attempt: Attempt) -> None:
+    with database.transaction() as tx:
+        assert tx.attempts.to_stop() == []
+        assert tx.runs.request_stop(attempt.experiment_id, "stopped by ada", T0)
+        assert tx.attempts.to_stop() == [attempt]
+        assert tx.attempts.move(attempt, now_us=T0, outcome="stopped")
+        assert tx.attempts.to_stop() == []
+
+
 def test_a_move_returns_the_new_record_and_writes_an_event(database: Database, attempt: Attempt) -> None:
     with database.transaction() as tx:
         moved = tx.attempts.move(attempt, now_us=T0 + 1, to=A.SUBMITTED, reason="2 agents started")
