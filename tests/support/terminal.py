@@ -51,7 +51,8 @@ class Terminal:
         """Wait until a text has been written so many times; AssertionError when the command ends before."""
         deadline = time.monotonic() + PATIENCE_S
         while self.text.count(text) < times:
-            assert time.monotonic() < deadline and self._read(), f"never wrote {text!r} {times}×:\n{self.text}"
+            is_written = time.monotonic() < deadline and self._read()
+            assert is_written, f"never wrote {text!r} {times}×:\n{self.text}"
 
     def press(self, keys: str) -> None:
         """Type keys; \\x03 is Ctrl-C."""
