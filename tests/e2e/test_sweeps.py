@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.support.grid import Grid, eventually
 
 SCRIPT = "import json, sys\nprint(json.dumps(sys.argv[1:]))\nsys.exit(3 if sys.argv[-1] == '2' else 0)"
@@ -40,3 +42,19 @@ def test_a_sweep_that_is_too_large_or_malformed_starts_nothing(grid: Grid, folde
         refused = grid.call("run", "--instance_type", "2_cpu_4gb", "t.py", "--x", argument, cwd=folder)
         assert refused.code == 2, refused
         assert words in refused.err
+
+
+def test_what_runs_over_its_max_time_is_stopped_and_says_so(grid: Grid, folder: Path) -> None:
+    (folder / "t.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)")
+    ended = grid.finish("--instance_type", "2_cpu_4gb", "--max_time", "2s", "t.py", cwd=folder)
+    assert ended["state"] == "stopped"
+    assert ended["reason"] == "stopped: its --max_time of 0:00:02 is over"
+
+
+@pytest.mark.parametrize("length", ["90", "h", "", "-1h", "1m2h", "0s"])
+def test_a_max_time_needs_its_units(grid: Grid, folder: Path, length: str) -> None:
+    (folder / "t.py").write_text("")
+    refused = grid.call("run", "--instance_type", "2_cpu_4gb", "--max_time", length, "t.py", cwd=folder)
+    assert refused.code == 2, refused
+    assert "--max_time" in refused.err
+    assert "Traceback" not in refused.err

@@ -12,6 +12,7 @@ import pytest
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.controller.admission import Admission
 from opengrid.controller.gangs import Gangs
+from opengrid.controller.limits import Limits
 from opengrid.core.errors import Superseded, Unauthorized
 from opengrid.core.gang import Gang, Node, Plan
 from opengrid.core.protocol import Broken, Ended, Exited, Fact, Facts, Hello, Phase, Prepared, Released, Started
@@ -55,6 +56,7 @@ class World:
             ended=lambda _: None,
             now_us=self.clock,
         )
+        self.limits = Limits(self.database, now_us=self.clock)
         self._numbers = itertools.count(1)
         self._facts: dict[AgentIdentity, int] = {}
 
@@ -65,7 +67,8 @@ class World:
     def step(self) -> None:
         """Let the controller do everything that it can do now."""
         self.gangs.hint()
-        stages = [self.admission.end_stopped, self.admission.admit, self.gangs.submit, self.gangs.drive]
+        limits, admission, gangs = self.limits, self.admission, self.gangs
+        stages = [limits.stop_overdue, admission.end_stopped, admission.admit, gangs.submit, gangs.drive]
         for _ in range(50):
             changed = [stage() for stage in stages]
             if not any(changed):

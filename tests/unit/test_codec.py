@@ -61,6 +61,7 @@ NARROW: dict[tuple[type, str], st.SearchStrategy[Any]] = {
         (RunSpec, name): st.none() | st.integers(1, 99)
         for name in ("num_trials", "max_experiments", "parallel", "seed")
     },
+    (RunSpec, "max_time_s"): st.none() | st.floats(1, 1e9),
     (RunSpec, "environment"): st.dictionaries(st.text(string.ascii_uppercase, min_size=1), TEXT, max_size=2),
 }
 

@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from opengrid.client.api import Api
 
     _NumberType = click.ParamType[int | None]
+    _SecondsType = click.ParamType[float | None]
 else:
-    _NumberType = click.ParamType
+    _NumberType = _SecondsType = click.ParamType
 
 #: Sending a tree of this size takes a moment that is worth a word.
 _WORTH_TELLING = 32 << 20
@@ -47,6 +48,20 @@ class _Processes(_NumberType):
         if not re.fullmatch(r"-?[0-9]+", text):
             self.fail(f"{text!r} is neither a number nor auto", param, ctx)
         return int(text)
+
+
+class _Duration(_SecondsType):
+    """A length of time with its units, in seconds."""
+
+    name = "1h30m"
+
+    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
+        text = str(value)
+        match = re.fullmatch(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", text)
+        if match is None or not text:
+            self.fail(f"{text!r} is no length of time: write 2d, 1h30m, 90m or 45s", param, ctx)
+        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
+        return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +88,8 @@ class _Options:
     seed: int | None
     max_experiments: int | None
     parallel: int | None
+    fail_fast: bool
+    max_time: float | None
     dry_run: bool
     detach: bool
     follow: bool
@@ -106,6 +123,8 @@ class _Options:
 @click.option("--seed", type=int, help="Makes random_search and distributions reproducible.")
 @click.option("--max_experiments", type=int, help="Most experiments that the sweep may have [default: 10000].")
 @click.option("--parallel", type=int, metavar="N", help="At most N experiments at once [default: what fits].")
+@click.option("--fail_fast", is_flag=True, help="Stop the rest when the first three experiments fail alike.")
+@click.option("--max_time", type=_Duration(), help="Stop an experiment that has run so long [default: no limit].")
 @click.option("--dry_run", is_flag=True, help="Show the plan; start nothing.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is queued.")
 @click.option("--follow", is_flag=True, help="Stay until the end and show what the ranks write.")
@@ -175,6 +194,8 @@ def _request(options: _Options) -> tuple[Typed, Tree, RunSpec]:
         seed=options.seed,
         max_experiments=options.max_experiments,
         parallel=options.parallel,
+        fail_fast=options.fail_fast,
+        max_time_s=options.max_time,
     )
     return typed, tree, spec
 

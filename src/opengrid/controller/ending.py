@@ -10,6 +10,7 @@ from opengrid.core.records import (
     RootCause,
     Run,
 )
+from opengrid.planning.failing import failing_alike
 from opengrid.planning.root_cause import find_root_cause
 from opengrid.store.database import Transaction
 
@@ -44,6 +45,15 @@ def end_experiment(tx: Transaction, attempt: Attempt, now_us: int) -> None:
         root_cause=cause,
         attempt=attempt.number,
     )
+    if run.spec.fail_fast and cause is not None:
+        _stop_the_rest(tx, run, now_us)
+
+
+def _stop_the_rest(tx: Transaction, run: Run, now_us: int) -> None:
+    members = tx.runs.experiments(run.id)
+    reason = failing_alike(members)
+    for experiment in members if reason is not None else ():
+        tx.runs.request_stop(experiment.id, reason or "", now_us)
 
 
 def _never_met(run: Run, machines: list[AttemptMachine]) -> str | None:

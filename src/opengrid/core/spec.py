@@ -119,6 +119,8 @@ class RunSpec:
     seed: int | None = None  #: of random_search and of distributions; None = chosen when the run is made
     max_experiments: int | None = None  #: most that a sweep may make; None = the usual limit
     parallel: int | None = None  #: experiments that run at once; None = as many as fit
+    fail_fast: bool = False  #: stop the rest when the first experiments die alike
+    max_time_s: float | None = None  #: an experiment that has run so long is stopped; None = no limit
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -132,6 +134,10 @@ class RunSpec:
                 f"--processes_per_node {self.processes_per_node}: at least 1, or auto", field="processes_per_node"
             )
         _check_sweep(self)
+        if self.max_time_s is not None and not 0 < self.max_time_s < float("inf"):
+            raise InvalidValue(
+                f"--max_time of {self.max_time_s:g} s: it must be longer than nothing", field="max_time_s"
+            )
         for name in self.environment:
             if not name or "=" in name or "\0" in name:
                 raise InvalidValue(f"{name!r} cannot name an environment variable", field="environment")

@@ -20,6 +20,7 @@ from opengrid import __version__
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.controller.admission import Admission
 from opengrid.controller.gangs import Gangs
+from opengrid.controller.limits import Limits
 from opengrid.controller.loop import Controller
 from opengrid.core.protocol import PROTOCOL
 from opengrid.core.records import Attempt
@@ -111,8 +112,9 @@ class Server:
             now_us=now_us,
         )
         admission = Admission(database, self._engine, secret=secret, now_us=now_us)
+        limits = Limits(database, now_us=now_us)
         self._controller = Controller(
-            [admission.end_stopped, admission.admit, gangs.submit, gangs.drive],
+            [limits.stop_overdue, admission.end_stopped, admission.admit, gangs.submit, gangs.drive],
             changed=lambda: self.wakeups.notify("experiments"),
         )
         users = Users(database)
