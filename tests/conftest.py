@@ -1,9 +1,13 @@
 """What all suites share."""
 
 import os
+import signal
 from typing import NoReturn
 
 import pytest
+
+# A shell that runs the tests in the background ignores SIGINT for them, and so for the programs whose Ctrl-C is tested.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def missing(what: str, reason: str) -> NoReturn:
