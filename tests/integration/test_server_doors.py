@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
@@ -88,3 +90,44 @@ def test_a_malformed_request_names_the_field(client: TestClient, body: object, w
 def test_a_body_that_is_no_json_is_an_error_not_a_failure(client: TestClient) -> None:
     for path in ("/api/v1/plan", "/api/v1/stop"):
         assert client.post(path, content=b"{").status_code == 422
+
+
+#: A right body for every route that takes one, to be spoilt in one place.
+BODIES = {
+    "/api/v1/plan": """{"program": {"kind": "script", "target": "t.py", "arguments": ["[1, 2]"]}, "name": "a",
+        "gpus": 1, "source": {"bundle": "00", "root": "/", "directory": ""}, "cpus": 2, "instance_type": "2_cpu_4gb",
+        "seed": 1, "framework": "torch", "simulate": true, "shell": {"PATH": "/bin"}, "environment": {"A": "b"},
+        "grace_s": 1, "strategy": "grid_search", "num_trials": 1, "max_experiments": 9, "parallel": 1,
+        "processes_per_node": 1, "max_time_s": 5, "fail_fast": true}""",
+    "/api/v1/stop": '{"kind": "run", "names": ["a"]}',
+    "/api/v1/delete": '{"kind": "experiment", "names": ["a-exp0"]}',
+    "/api/v1/datastores": '{"name": "a", "source": "/x", "files": [{"path": "x", "size": 1, "digest": "00"}]}',
+    "/agent/v1/hello": """{"protocol": 1, "attempt_id": "x", "machine": 0, "session": "s", "hostname": "h",
+        "address": "a", "pid": 1, "boot_id": "", "now_ns": 1}""",
+}
+NASTY: list[Any] = [
+    None, True, -1, 0, 2**31, 2**63, 2**70, 1.5, 1e308, float("nan"), float("inf"), "", "\0", "\ud800", "x" * 100_000,
+    "../../etc", "-1", "nan", "[1,", "[" * 3000, "range(10**12)", "normal(0,1e999,3)", "grid:nosuch:1", [], {}, [[]],
+    [None], ["\0"], ["\ud800"], ["range(9)"] * 12, {"\ud800": "x"}, {"A=B": "x"}, {"x": {"y": []}},
+]  # fmt: skip
+
+
+def places(value: Any, here: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Yield the way to everything inside a document."""
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, part in inside:
+        yield (*here, key)
+        yield from places(part, (*here, key))
+
+
+@pytest.mark.parametrize("path", BODIES)
+def test_no_body_breaks_the_server(client: TestClient, path: str) -> None:
+    for *way, last in places(json.loads(BODIES[path])):
+        for nasty in NASTY:
+            body = inside = json.loads(BODIES[path])
+            for key in way:
+                inside = inside[key]
+            inside[last] = nasty
+            answer = client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
+            assert answer.status_code < 500, (path, way, last, repr(nasty)[:100], answer.text)
+            assert answer.status_code < 400 or answer.json()["error"]["message"]

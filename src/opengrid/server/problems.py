@@ -23,6 +23,7 @@ def install(app: FastAPI) -> None:
     app.add_exception_handler(GridError, _grid_error)
     app.add_exception_handler(RequestValidationError, _validation_error)
     app.add_exception_handler(HTTPException, _http_error)
+    app.add_exception_handler(UnicodeEncodeError, _no_unicode)
     app.add_exception_handler(Exception, _unforeseen)
 
 
@@ -48,6 +49,12 @@ async def _http_error(_: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101
     body = {"error": {"code": "http_error", "message": str(error.detail), "hint": None}}
     return JSONResponse(body, status_code=error.status_code)
+
+
+async def _no_unicode(request: Request, error: Exception) -> JSONResponse:
+    # JSON can write half a surrogate pair; Python takes it, and no database or file does.
+    log.warning("not Unicode", method=request.method, path=request.url.path, reason=str(error))
+    return answer(InvalidValue("a text of the request is not Unicode: it holds half a surrogate pair"))
 
 
 async def _unforeseen(request: Request, error: Exception) -> JSONResponse:
