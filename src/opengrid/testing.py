@@ -33,9 +33,11 @@ class FakeEngine:
         self.offered, self.python = inventory, interpreter
         self.submitted: dict[str, Submission] = {}
         self.submits: list[str] = []  #: every call, repeats too
+        self.newest = Submission(attempt_id="", agents=())
         self.cancelled: list[str] = []
         self.lost: dict[str, set[int]] = {}
         self.taken: set[str] = set()  #: GPUs that somebody else took since they were offered
+        self.is_rebooted = False
         self.dies_after_submit = False  #: raise, as if the server were killed between engine and store
 
     def inventory(self) -> Inventory:
@@ -65,10 +67,13 @@ class FakeEngine:
     def submit(self, submission: Submission) -> None:
         """Remember a submission; NoCapacity when the test took one of its GPUs."""
         self.submits.append(submission.attempt_id)
+        self.newest = submission
         for agent in submission.agents:
             for uuid in agent.devices:
                 if uuid in self.taken:
                     raise NoCapacity(f"GPU {uuid} has just been taken")
+        lost = self.lost.get(submission.attempt_id, set())
+        lost -= {agent.machine for agent in submission.agents}
         self.submitted.setdefault(submission.attempt_id, submission)
         if self.dies_after_submit:
             raise RuntimeError("killed")
@@ -79,6 +84,10 @@ class FakeEngine:
             attempt: frozenset(self.lost.get(attempt, set()) if attempt in self.submitted else range(machines))
             for attempt, machines in attempts
         }
+
+    def is_new_boot(self, attempt_id: str) -> bool:
+        """Return what the test set."""
+        return self.is_rebooted
 
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return what the test would say."""

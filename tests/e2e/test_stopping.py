@@ -26,9 +26,8 @@ while True: time.sleep(0.1)
 def start_stubborn(grid: Grid, folder: Path) -> tuple[dict[str, Any], list[int]]:
     """Run two ranks on two machines that ignore SIGTERM and have children in sessions of their own."""
     (folder / "stubborn.py").write_text(STUBBORN)
-    name = grid.submit(
-        "--gpus", "2", "--instance_type", "1_t4_16gb", "--grace", "1", "--framework", "torch", "stubborn.py", cwd=folder
-    )
+    machines = ["--gpus", "2", "--instance_type", "1_t4_16gb", "--framework", "torch"]
+    name = grid.submit(*machines, "--grace", "1", "--max_restarts", "0", "stubborn.py", cwd=folder)
     grid.running(name)
     eventually(lambda: grid.log(name).count(b"ready") == 2)
     experiment = grid.experiment(name)

@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +17,23 @@ from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
 from opengrid.core.errors import Superseded, Unauthorized
 from opengrid.core.gang import Gang, Node, Plan
-from opengrid.core.protocol import Broken, Ended, Exited, Fact, Facts, Hello, Phase, Prepared, Released, Started
-from opengrid.core.records import Experiment, ExperimentState, Run
+from opengrid.core.protocol import (
+    Broken,
+    Ended,
+    Exited,
+    Fact,
+    Facts,
+    Hello,
+    Phase,
+    Preempted,
+    Prepared,
+    Released,
+    Restore,
+    Restored,
+    RestoreFile,
+    Started,
+)
+from opengrid.core.records import AttemptState, Experiment, ExperimentState, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
 from opengrid.services.agents import AgentIdentity, Agents
@@ -31,6 +48,7 @@ class World:
 
     def __init__(self, folder: Path, accelerators: tuple[Accelerator, ...] = ()) -> None:
         self.now = 1_000_000
+        self.restore = Restore()  #: what is found to go on from
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
         inventory = Inventory(
             hostname="box", cpus=64, memory_mib=200_000, available_mib=100_000, accelerators=accelerators
@@ -52,6 +70,7 @@ class World:
             self.database,
             self.engine,
             secret="s",
+            find_restore=lambda _: self.restore,
             moved=self.agents.attempt_moved,
             ended=lambda _: None,
             now_us=self.clock,
@@ -75,7 +94,7 @@ class World:
                 return
         raise AssertionError("the controller does not come to rest")
 
-    def run(self, machines: int = 2, ranks: int = 1, devices: str = "") -> Experiment:
+    def run(self, machines: int = 2, ranks: int = 1, devices: str = "", **asked: Any) -> Experiment:
         number = next(self._numbers)
         gang = Gang(nodes=tuple(Node(index=i, machine=i, gpus=1, cpus=2, ranks=ranks) for i in range(machines)))
         plan = Plan(
@@ -90,7 +109,8 @@ class World:
             reason="",
             devices=devices,
         )
-        spec = RunSpec(program=Program(kind=ProgramKind.SCRIPT, target="t.py"), source=Source(bundle=BUNDLE, root="/"))
+        program, source = Program(kind=ProgramKind.SCRIPT, target="t.py"), Source(bundle=BUNDLE, root="/")
+        spec = RunSpec(program=program, source=source, **asked)
         run = Run(id=f"r{number}", name=f"run-{number}", user="ada", spec=spec, plan=plan, created_us=self.clock())
         experiment = Experiment(
             id=f"r{number}e0",
@@ -120,7 +140,7 @@ class World:
 
     def hello(self, experiment: Experiment, machine: int, session: str | None = None) -> AgentIdentity:
         attempt = f"{experiment.id}-{experiment.attempts}"
-        token = self.engine.submitted[attempt].agents[machine].ticket.token
+        token = self.engine.submitted[attempt].agents[0].ticket.token
         secret = session or f"{attempt}/{machine}"
         hello = Hello(
             protocol=1,
@@ -135,7 +155,9 @@ class World:
         )
         self.agents.hello(hello, token)
         self.step()
-        return self.agents.identify(secret)
+        agent = self.agents.identify(secret)
+        self._facts.pop(agent, None)  # it counts its own from 1
+        return agent
 
     def tell(self, agent: AgentIdentity, *facts: Fact, repeat_from: int | None = None) -> int:
         first = repeat_from or self._facts.get(agent, 0) + 1
@@ -152,11 +174,15 @@ class World:
         with self.database.read() as tx:
             machines = len(tx.attempts.machines(f"{experiment.id}-{experiment.attempts}"))
         agents = [self.hello(experiment, m) for m in range(machines)]
-        for agent in agents:
-            self.tell(agent, Prepared(generation=1, store_port=4000 if agent.machine == 0 else None))
-        for agent in agents:
-            self.tell(agent, Started(generation=1, at_ns=0))
+        self.begin(agents, 1)
         return agents
+
+    def begin(self, agents: Sequence[AgentIdentity], generation: int) -> None:
+        """Bring a generation to running ranks."""
+        for agent in agents:
+            self.tell(agent, Prepared(generation=generation, store_port=4000 if agent.machine == 0 else None))
+        for agent in agents:
+            self.tell(agent, Started(generation=generation, at_ns=0))
 
 
 @pytest.fixture
@@ -253,28 +279,130 @@ def test_a_stop_ends_running_and_queued_experiments(world: World) -> None:
     assert world.experiment(running).state is ExperimentState.STOPPED
 
 
-def test_a_lost_agent_fails_the_experiment_once_the_others_have_ended(world: World) -> None:
+def test_a_killed_rank_is_followed_by_the_next_generation_on_the_same_machines(world: World) -> None:
     experiment = world.run(machines=2)
     agents = world.start(experiment)
-    world.engine.lost[f"{experiment.id}-1"] = {1}
+    world.tell(agents[1], exited(1, -9, at_ns=1), Ended(generation=1, first_step=1, last_step=70))
+    world.tell(agents[0], exited(0, 1, exception="RuntimeError: Connection reset by peer"), Ended(generation=1))
+    assert [world.phase(a) for a in agents] == [Phase.PREPARE] * 2
+    assert world.agents.desired(agents[0]).generation == 2
+    assert "restart 1 of 3: rank 1 was killed by SIGKILL" in world.experiment(experiment).reason
+    world.begin(agents, 2)
+    again = world.experiment(experiment)
+    assert (again.state, again.attempts, again.generations) == (ExperimentState.RUNNING, 1, 2)
+    assert again.reason == "all 2 ranks started for the 2nd time"
+    with world.database.read() as tx:
+        first, second = tx.attempts.generations(f"{experiment.id}-1")
+    assert first.cause is not None
+    assert (first.cause.rank, first.last_step, second.cause, second.ended_us) == (1, 70, None, None)
+    for agent in agents:
+        world.tell(
+            agent, Exited(generation=2, rank=agent.machine, exit_code=0, at_ns=0), Ended(generation=2), Released()
+        )
+    assert world.experiment(experiment).state is ExperimentState.SUCCEEDED
+
+
+def test_a_lost_machine_alone_is_replaced_while_the_others_wait(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = world.start(experiment)
+    attempt = f"{experiment.id}-1"
+    world.engine.lost[attempt] = {1}
     world.step()
     assert world.phase(agents[0]) is Phase.STOP
-    world.tell(agents[0], exited(0, -9), Ended(generation=1), Released())
+    world.tell(agents[0], exited(0, -9), Ended(generation=1))
+    assert world.engine.submits == [attempt] * 2
+    assert [agent.machine for agent in world.engine.newest.agents] == [1]
+    world.tell(agents[0], Prepared(generation=2, store_port=4001))
+    assert world.phase(agents[0]) is Phase.PREPARE
+    replaced = world.hello(world.experiment(experiment), 1, session="the new one")
+    with pytest.raises(Superseded):
+        world.agents.identify(f"{attempt}/1")  # the lost one has nothing to say any more
+    world.tell(replaced, Prepared(generation=2))
+    assert world.phase(replaced) is Phase.RUN
+    assert world.agents.desired(replaced).store_port == 4001
+
+
+def test_restarts_end_with_the_cause_and_their_number(world: World) -> None:
+    experiment = world.run(machines=1, max_restarts=1)
+    (agent,) = world.start(experiment)
+    world.tell(agent, exited(0, -9), Ended(generation=1))
+    world.begin([agent], 2)
+    world.tell(agent, Exited(generation=2, rank=0, exit_code=-9, at_ns=0), Ended(generation=2), Released())
     ended = world.experiment(experiment)
     assert ended.state is ExperimentState.FAILED
-    assert ended.reason
+    assert ended.reason == "the program was killed by SIGKILL; given up after 1 restart"
+    assert ended.root_cause is not None
+    assert ended.root_cause.signal == "SIGKILL"
 
 
-def test_an_agent_that_dies_before_hello_leaves_its_last_words(world: World) -> None:
+def test_ranks_start_after_every_machine_has_put_the_checkpoint_back(world: World) -> None:
     experiment = world.run(machines=2)
-    agent = world.hello(experiment, 0)
-    world.engine.lost[f"{experiment.id}-1"] = {1}
-    world.step()
-    world.tell(agent, Released())
+    agents = world.start(experiment)
+    file = RestoreFile(node=None, path="last.pt", size=3, sha256="0" * 64, modified_us=0)
+    world.restore = Restore(checkpoint="last.pt", files=(file,))
+    for agent in agents:
+        world.tell(agent, exited(agent.machine, -9), Ended(generation=1))
+    for agent in agents:
+        world.tell(agent, Prepared(generation=2, store_port=4000))
+    assert [world.phase(a) for a in agents] == [Phase.RESTORE] * 2
+    assert world.agents.restore(agents[0], 2) == world.restore
+    world.tell(agents[0], Restored(generation=2))
+    assert world.phase(agents[0]) is Phase.RESTORE
+    world.tell(agents[1], Restored(generation=2, notes=("last.pt is torn",)))
+    assert [world.phase(a) for a in agents] == [Phase.RUN] * 2
+    with world.database.read() as tx:
+        reasons = [event.reason for event in tx.runs.events(experiment.id)]
+    assert "machine 1: last.pt is torn" in reasons
+    assert "goes on from last.pt" in reasons
+
+
+def test_a_preempted_attempt_is_followed_by_another_that_looks_for_a_checkpoint(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = world.start(experiment)
+    world.tell(agents[1], Preempted())
+    stop = world.agents.desired(agents[0]).stop
+    assert stop is not None
+    assert stop.terminate
+    for agent in agents:
+        world.tell(agent, exited(agent.machine, 0), Ended(generation=1))
+    for agent in agents:
+        world.tell(agent, Released())
+    queued = world.experiment(experiment)
+    assert (queued.state, queued.attempts) == (ExperimentState.PENDING, 2)  # there is room, so it was admitted at once
+    with world.database.read() as tx:
+        assert tx.attempts.find(f"{experiment.id}-1").state is AttemptState.PREEMPTED
+    file = RestoreFile(node=None, path="last.pt", size=3, sha256="0" * 64, modified_us=0)
+    world.restore = Restore(checkpoint="last.pt", files=(file,))
+    again = [world.hello(queued, machine) for machine in range(2)]
+    for agent in again:
+        world.tell(agent, Prepared(generation=1, store_port=4000))
+    assert world.phase(again[0]) is Phase.RESTORE
+
+
+def test_agents_that_die_before_hello_are_tried_again_and_leave_their_last_words(world: World) -> None:
+    experiment = world.run(machines=2)
+    for attempt in range(1, 5):
+        agent = world.hello(world.experiment(experiment), 0)
+        world.engine.lost[f"{experiment.id}-{attempt}"] = {1}
+        world.step()
+        world.tell(agent, Released())
     ended = world.experiment(experiment)
-    assert ended.state is ExperimentState.FAILED
+    assert (ended.state, ended.attempts) == (ExperimentState.FAILED, 4)
     assert "machine 1 died before" in ended.reason
     assert "no module named opengrid" in ended.reason
+
+
+def test_after_a_restart_of_the_computer_auto_resume_decides(world: World) -> None:
+    world.engine.is_rebooted = True
+    for auto_resume, state in ((False, ExperimentState.FAILED), (True, ExperimentState.PENDING)):
+        experiment = world.run(machines=1, auto_resume=auto_resume)
+        world.start(experiment)
+        world.engine.lost[f"{experiment.id}-1"] = {0}
+        world.step()
+        found = world.experiment(experiment)
+        assert found.state is state
+        if state is ExperimentState.FAILED:
+            assert "this computer was restarted" in found.reason
 
 
 def test_a_machine_that_cannot_prepare_fails_the_experiment_with_its_words(world: World) -> None:

@@ -62,6 +62,7 @@ NARROW: dict[tuple[type, str], st.SearchStrategy[Any]] = {
         for name in ("num_trials", "max_experiments", "parallel", "seed")
     },
     (RunSpec, "max_time_s"): st.none() | st.floats(1, 1e9),
+    (RunSpec, "max_restarts"): st.none() | st.integers(0, 9),
     (RunSpec, "environment"): st.dictionaries(st.text(string.ascii_uppercase, min_size=1), TEXT, max_size=2),
 }
 

@@ -3,12 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from opengrid.core.protocol import Phase, Stop
-from opengrid.core.records import Attempt, AttemptMachine, AttemptState, GenerationPhase, MachineState, RankExit
-from opengrid.planning.generation import SETTLE_S, Move, decide, desired_state
+from opengrid.core.protocol import Phase, Restore, RestoreFile, Stop
+from opengrid.core.records import (
+    Attempt,
+    AttemptMachine,
+    AttemptState,
+    Generation,
+    GenerationPhase,
+    MachineState,
+    RankExit,
+    RootCause,
+)
+from opengrid.planning.generation import SETTLE_S, decide, desired_state
+from opengrid.planning.recovery import Later, Past
+
+NOW = 1_000_000_000
 
 
 def attempt(state: AttemptState = AttemptState.RUNNING, **changes: object) -> Attempt:
@@ -40,11 +53,15 @@ def rank_exit(rank: int, exit_code: int, at_ns: int = 0) -> RankExit:
     return RankExit(attempt_id="x-1", generation=1, rank=rank, exit_code=exit_code, at_ns=at_ns)
 
 
-def move(
-    a: Attempt, machines: list[AttemptMachine], exits: list[RankExit] | None = None, **facts: object
-) -> Move | None:
-    arguments = {"lost": frozenset[int](), "stop_reason": None, **facts}
+def move(a: Attempt, machines: list[AttemptMachine], exits: list[RankExit] | None = None, **facts: object) -> Any:
+    past = Past(generations=tuple(generation(n) for n in range(1, a.generation + 1)))
+    arguments = {"lost": frozenset[int](), "stop_reason": None, "past": past, "now_us": NOW, **facts}
     return decide(a, machines, exits or [], **arguments)  # type: ignore[arg-type]
+
+
+def generation(number: int, **changes: object) -> Generation:
+    base = Generation(attempt_id="x-1", number=number, created_us=NOW)
+    return dataclasses.replace(base, **changes)
 
 
 def test_a_gang_assembles_while_agents_are_missing() -> None:
@@ -59,14 +76,22 @@ def test_a_gang_assembles_while_agents_are_missing() -> None:
 def test_the_first_generation_is_prepared_once_all_agents_are_here() -> None:
     step = move(attempt(AttemptState.ASSEMBLING), [machine(0), machine(1)])
     assert step is not None
-    assert (step.to, step.generation, step.phase) == (AttemptState.RUNNING, 1, GenerationPhase.PREPARING)
+    assert (step.to, step.changes["generation"], step.changes["phase"]) == (
+        AttemptState.RUNNING,
+        1,
+        GenerationPhase.PREPARING,
+    )
 
 
 def test_ranks_start_only_when_every_machine_is_prepared() -> None:
     assert move(attempt(), [machine(0, prepared=1), machine(1)]) is None
     step = move(attempt(), [machine(0, prepared=1), machine(1, prepared=1)])
     assert step is not None
-    assert (step.phase, step.store_address, step.store_port) == (GenerationPhase.RUNNING, "10.0.0.1", 4000)
+    assert (step.changes["phase"], step.changes["store_address"], step.changes["store_port"]) == (
+        GenerationPhase.RUNNING,
+        "10.0.0.1",
+        4000,
+    )
 
 
 RUNNING = {"phase": GenerationPhase.RUNNING}
@@ -75,7 +100,7 @@ RUNNING = {"phase": GenerationPhase.RUNNING}
 def test_the_first_failed_exit_ends_the_generation_and_names_the_earliest_rank() -> None:
     step = move(attempt(**RUNNING), [machine(0)], [rank_exit(0, 1, at_ns=20), rank_exit(3, -9, at_ns=10)])
     assert step is not None
-    assert (step.phase, step.outcome) == (GenerationPhase.STOPPING, "failed")
+    assert (step.changes["phase"], step.changes["outcome"]) == (GenerationPhase.STOPPING, "failed")
     assert step.reason == "rank 3 was killed by SIGKILL"
 
 
@@ -86,7 +111,7 @@ def test_a_generation_goes_on_while_some_ranks_have_ended_well() -> None:
 def test_an_attempt_succeeds_when_no_rank_is_left_and_none_failed() -> None:
     step = move(attempt(**RUNNING), [machine(0, ended=1), machine(1, ended=1)], [rank_exit(0, 0), rank_exit(1, 0)])
     assert step is not None
-    assert (step.to, step.outcome) == (AttemptState.ENDING, "succeeded")
+    assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "succeeded")
 
 
 def test_stopping_waits_for_every_living_machine() -> None:
@@ -95,33 +120,34 @@ def test_stopping_waits_for_every_living_machine() -> None:
     assert move(stopping, machines) is None
     step = move(stopping, machines, lost=frozenset({1}))
     assert step is not None
-    assert (step.to, step.outcome, step.reason) == (AttemptState.ENDING, "failed", "rank 1 exited with code 1")
+    assert (step.to, step.lost) == (None, (1,))
+    assert step.changes == {"phase": GenerationPhase.ENDED, "outcome": "lost"}
 
 
 @pytest.mark.parametrize("phase", [GenerationPhase.PREPARING, GenerationPhase.RUNNING])
 def test_a_stop_wins_over_the_failures_it_causes(phase: GenerationPhase) -> None:
     step = move(attempt(phase=phase), [machine(0)], [rank_exit(0, -15)], stop_reason="stopped by ada")
     assert step is not None
-    assert step.outcome == "stopped"
+    assert step.changes["outcome"] == "stopped"
 
 
 def test_a_stop_while_agents_are_missing_ends_the_attempt() -> None:
     step = move(attempt(AttemptState.SUBMITTED), [machine(0, MachineState.WAITING)], stop_reason="stopped by ada")
     assert step is not None
-    assert (step.to, step.outcome) == (AttemptState.ENDING, "stopped")
+    assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "stopped")
 
 
 def test_a_lost_machine_ends_the_others_at_once() -> None:
     step = move(attempt(**RUNNING), [machine(0), machine(1)], lost=frozenset({1}))
     assert step is not None
-    assert (step.phase, step.outcome) == (GenerationPhase.STOPPING, "lost")
+    assert (step.changes["phase"], step.changes["outcome"]) == (GenerationPhase.STOPPING, "lost")
     assert "machine 1" in step.reason
 
 
-def test_a_machine_that_cannot_prepare_fails_the_attempt_with_its_words() -> None:
+def test_a_machine_that_cannot_prepare_ends_the_generation_with_its_words() -> None:
     step = move(attempt(), [machine(0, broken="no space left"), machine(1, prepared=1)])
     assert step is not None
-    assert (step.to, step.outcome) == (AttemptState.ENDING, "failed")
+    assert step.changes == {"phase": GenerationPhase.ENDED, "outcome": "failed"}
     assert "no space left" in step.reason
 
 
@@ -152,3 +178,106 @@ def test_agents_wait_until_all_are_here_and_are_released_at_the_end() -> None:
     assert desired(attempt(phase=GenerationPhase.RUNNING))[0] is Phase.RUN
     assert desired(attempt(AttemptState.ENDING))[0] is Phase.RELEASED
     assert desired(attempt(AttemptState.FAILED))[0] is Phase.RELEASED
+
+
+def ended(*causes: RootCause, outcome: str = "failed", lived_us: int = 60_000_000, **facts: Any) -> Any:
+    """Return what follows generations that failed so, the last one just now."""
+    past = Past(
+        generations=tuple(
+            generation(n, started_us=NOW - lived_us, ended_us=NOW, cause=cause) for n, cause in enumerate(causes, 1)
+        ),
+        **facts,
+    )
+    over = attempt(generation=len(causes), phase=GenerationPhase.ENDED, outcome=outcome, reason="it failed")
+    lost = MachineState.LOST if outcome == "lost" else MachineState.PRESENT
+    return move(over, [machine(0), machine(1, lost)], past=past)
+
+
+KILLED = RootCause(summary="rank 3 was killed by SIGKILL", rank=3, exit_code=-9, signal="SIGKILL")
+RAISED = RootCause(
+    summary="rank 0 failed: ValueError: x", rank=0, exit_code=1, exception="ValueError: x", frame="t.py:1"
+)
+NETWORK = RootCause(
+    summary="rank 2 failed: reset", rank=2, exit_code=1, exception="RuntimeError: Connection reset by peer"
+)
+LOST = RootCause(summary="the agent of machine 1 died", machine=1)
+
+
+@pytest.mark.parametrize("cause", [KILLED, NETWORK], ids=["killed", "network"])
+def test_what_came_from_outside_is_followed_by_another_generation_on_the_same_machines(cause: RootCause) -> None:
+    step = ended(cause)
+    assert (step.to, step.replace) == (None, ())
+    assert step.changes == {
+        "generation": 2,
+        "phase": GenerationPhase.PREPARING,
+        "outcome": None,
+        "store_address": None,
+        "store_port": None,
+    }
+    assert step.reason == f"restart 1 of 3: {cause.summary}"
+
+
+def test_a_lost_machine_alone_is_replaced() -> None:
+    step = ended(LOST, outcome="lost")
+    assert (step.changes["generation"], step.replace) == (2, (1,))
+
+
+def test_restarts_are_limited_and_the_reason_says_how_many_there_were() -> None:
+    step = ended(KILLED, KILLED, KILLED, KILLED)
+    assert (step.to, step.changes) == (AttemptState.ENDING, {"outcome": "failed"})
+    assert step.reason == "rank 3 was killed by SIGKILL; given up after 3 restarts"
+    assert ended(KILLED, max_restarts=0).reason == "rank 3 was killed by SIGKILL"
+
+
+def test_the_scripts_own_errors_are_retried_only_when_asked_and_never_twice_at_one_place() -> None:
+    assert ended(RAISED).to is AttemptState.ENDING
+    assert ended(RAISED, max_restarts=2).changes["generation"] == 2
+    again = ended(RAISED, RAISED, max_restarts=2)
+    assert again.to is AttemptState.ENDING
+    assert "the same error at the same place twice" in again.reason
+    elsewhere = dataclasses.replace(RAISED, frame="t.py:9")
+    assert ended(RAISED, elsewhere, max_restarts=2).changes["generation"] == 3
+
+
+def test_generations_that_end_at_once_are_followed_by_growing_pauses() -> None:
+    assert ended(KILLED, lived_us=100_000).changes["generation"] == 2
+    assert ended(KILLED, KILLED, lived_us=100_000, max_restarts=99) == Later(NOW + 1_000_000)
+    assert ended(*[KILLED] * 20, lived_us=100_000, max_restarts=99) == Later(NOW + 30_000_000)
+    assert ended(*[KILLED] * 20, max_restarts=99).changes["generation"] == 21
+
+
+def test_after_a_restart_of_the_computer_only_auto_resume_queues_it_again() -> None:
+    assert ended(LOST, outcome="lost", is_new_boot=True).changes["outcome"] == "failed"
+    step = ended(LOST, outcome="lost", is_new_boot=True, auto_resume=True)
+    assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "lost")
+
+
+def test_a_machine_that_goes_away_ends_the_attempt_as_preempted_once_all_ranks_have_ended() -> None:
+    leaving = [machine(0), machine(1, preempted=True)]
+    step = move(attempt(**RUNNING), leaving)
+    assert step.changes == {"phase": GenerationPhase.STOPPING, "outcome": "preempted"}
+    assert desired(attempt(**step.changes)) == (Phase.STOP, Stop(terminate=True, grace_s=15))
+    stopping = attempt(**step.changes, reason=step.reason)
+    step = move(stopping, [dataclasses.replace(m, ended=1) for m in leaving])
+    step = move(dataclasses.replace(stopping, **step.changes), leaving)
+    assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "preempted")
+
+
+def test_later_generations_look_for_a_checkpoint_before_their_ranks_start() -> None:
+    prepared = [machine(0, prepared=2), machine(1, prepared=2)]
+    assert move(attempt(generation=2), prepared).changes == {"phase": GenerationPhase.RESTORING}
+    restoring = attempt(generation=2, phase=GenerationPhase.RESTORING)
+    nothing = Past(generations=(generation(1), generation(2, restore=Restore())))
+    assert move(restoring, prepared, past=nothing).changes["phase"] is GenerationPhase.RUNNING
+    file = RestoreFile(node=None, path="last.pt", size=1, sha256="", modified_us=0)
+    there = Past(generations=(generation(1), generation(2, restore=Restore(checkpoint="last.pt", files=(file,)))))
+    assert move(restoring, prepared, past=there) is None
+    restored = [dataclasses.replace(m, restored=2) for m in prepared]
+    assert move(restoring, restored, past=there).reason == "goes on from last.pt"
+
+
+def test_a_replacement_that_does_not_come_makes_way_for_another_attempt() -> None:
+    waiting = [machine(0, prepared=2), machine(1, MachineState.WAITING)]
+    past = Past(generations=(generation(1), generation(2, created_us=NOW - 61_000_000)))
+    step = move(attempt(generation=2), waiting, past=past)
+    assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "lost")

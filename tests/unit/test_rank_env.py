@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 
 from opengrid.core.gang import Gang, Node
@@ -16,7 +18,10 @@ IDENTITY = Identity(
     attempt=2,
     generation=3,
     max_restarts=5,
+    resume_from="/work/last.pt",
+    resume_kind="lightning",
 )
+TRAINER = Trainer(gpu=True, root="/out", progress_file="/p")
 MEETING = Meeting(address="10.0.0.7", port=4711, interface="eth1")
 
 
@@ -53,6 +58,12 @@ def test_restarts_count_generations_after_the_first() -> None:
     )
 
 
+def test_ranks_are_told_what_to_go_on_from_when_there_is_something() -> None:
+    assert environment(gang(), 0)["GRID_RESUME_FROM"] == "/work/last.pt"
+    fresh = dataclasses.replace(IDENTITY, resume_from=None, resume_kind=None)
+    assert "GRID_RESUME_FROM" not in environment(gang(), 0, identity=fresh)
+
+
 @pytest.mark.parametrize(
     ("ranks", "threads", "user", "expected"),
     [(4, None, {}, "1"), (1, None, {}, None), (1, 2, {}, "2"), (4, 0, {}, "1"), (4, 2, {"OMP_NUM_THREADS": "7"}, "7")],
@@ -69,7 +80,7 @@ def test_a_program_that_does_not_meet_gets_no_address() -> None:
 
 
 def test_lightning_gets_defaults_that_the_user_may_overrule() -> None:
-    got = environment(gang(), 0, {"PL_TRAINER_STRATEGY": "fsdp"}, trainer=Trainer(gpu=False, root="/out"))
+    got = environment(gang(), 0, {"PL_TRAINER_STRATEGY": "fsdp"}, trainer=dataclasses.replace(TRAINER, gpu=False))
     assert got["PL_TRAINER_NUM_NODES"] == "2"
     assert got["PL_TRAINER_DEVICES"] == "4"
     assert got["PL_TRAINER_ACCELERATOR"] == "cpu"
@@ -78,7 +89,7 @@ def test_lightning_gets_defaults_that_the_user_may_overrule() -> None:
 
 
 def test_one_rank_gets_no_strategy() -> None:
-    assert "PL_TRAINER_STRATEGY" not in environment(gang(1, 1), 0, trainer=Trainer(gpu=True, root="/out"))
+    assert "PL_TRAINER_STRATEGY" not in environment(gang(1, 1), 0, trainer=TRAINER)
 
 
 def test_our_folders_come_before_the_users() -> None:
@@ -99,7 +110,7 @@ def test_the_user_cannot_break_ranks_but_keeps_everything_else() -> None:
 
 
 def test_every_variable_of_ours_is_documented() -> None:
-    got = environment(gang(), 0, trainer=Trainer(gpu=True, root="/out"), folders=("/a",))
+    got = environment(gang(), 0, trainer=TRAINER, folders=("/a",))
     torch = {
         name
         for name in got

@@ -90,6 +90,8 @@ class _Options:
     parallel: int | None
     fail_fast: bool
     max_time: float | None
+    max_restarts: int | None
+    auto_resume: bool
     dry_run: bool
     detach: bool
     follow: bool
@@ -125,6 +127,13 @@ class _Options:
 @click.option("--parallel", type=int, metavar="N", help="At most N experiments at once [default: what fits].")
 @click.option("--fail_fast", is_flag=True, help="Stop the rest when the first three experiments fail alike.")
 @click.option("--max_time", type=_Duration(), help="Stop an experiment that has run so long [default: no limit].")
+@click.option(
+    "--max_restarts",
+    type=int,
+    metavar="N",
+    help="Starts of all ranks after the first [default: 3 when machines fail, 0 when the script does].",
+)
+@click.option("--auto_resume", is_flag=True, help="Go on by itself after a restart of the computer, too.")
 @click.option("--dry_run", is_flag=True, help="Show the plan; start nothing.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is queued.")
 @click.option("--follow", is_flag=True, help="Stay until the end and show what the ranks write.")
@@ -196,6 +205,8 @@ def _request(options: _Options) -> tuple[Typed, Tree, RunSpec]:
         parallel=options.parallel,
         fail_fast=options.fail_fast,
         max_time_s=options.max_time,
+        max_restarts=options.max_restarts,
+        auto_resume=options.auto_resume,
     )
     return typed, tree, spec
 

@@ -1,6 +1,8 @@
-"""What an ended attempt means for its experiment: state, exit code, and the cause when it failed."""
+"""What the end of a generation or an attempt means: the cause, and the experiment's state and exit code."""
 
 from __future__ import annotations
+
+import dataclasses
 
 from opengrid.core.records import (
     Attempt,
@@ -11,6 +13,7 @@ from opengrid.core.records import (
     Run,
 )
 from opengrid.planning.failing import failing_alike
+from opengrid.planning.generation import Move
 from opengrid.planning.root_cause import find_root_cause
 from opengrid.store.database import Transaction
 
@@ -18,24 +21,38 @@ _STATE = {
     AttemptState.SUCCEEDED: ExperimentState.SUCCEEDED,
     AttemptState.FAILED: ExperimentState.FAILED,
     AttemptState.STOPPED: ExperimentState.STOPPED,
-    AttemptState.PREEMPTED: ExperimentState.FAILED,
-    AttemptState.LOST: ExperimentState.FAILED,
+    AttemptState.PREEMPTED: ExperimentState.QUEUED,
+    AttemptState.LOST: ExperimentState.QUEUED,
 }
+
+
+def find_cause(tx: Transaction, run: Run, attempt: Attempt, move: Move) -> RootCause | None:
+    """Return why the attempt's generation ends by `move`; None when nothing failed."""
+    outcome = move.changes.get("outcome", attempt.outcome)
+    if outcome in ("succeeded", "stopped", "preempted"):
+        return None
+    exits = tx.attempts.exits(attempt.id, attempt.generation)
+    if move.lost:  # whatever ranks on other machines said: their peers were gone
+        return RootCause(summary=move.reason, machine=move.lost[0])
+    if any(e.exit_code != 0 for e in exits):
+        return find_root_cause(run.plan.gang, exits)
+    broken = next((m.index for m in tx.attempts.machines(attempt.id) if m.broken), None)
+    return RootCause(summary=move.reason, machine=broken)
 
 
 def end_experiment(tx: Transaction, attempt: Attempt, now_us: int) -> None:
     """Move the experiment of a terminal attempt to the state that follows from it, in the same transaction."""
     experiment = tx.runs.experiment_by_id(attempt.experiment_id)
     run = tx.runs.find_by_id(experiment.run_id)
-    exits = tx.attempts.exits(attempt.id, attempt.generation)
     reason, cause, exit_code = attempt.reason, None, None
     if attempt.state is AttemptState.SUCCEEDED:
         exit_code = 0
         reason = _never_met(run, tx.attempts.machines(attempt.id)) or "all ranks exited with 0"
-    elif attempt.state is not AttemptState.STOPPED:
-        failed = any(e.exit_code != 0 for e in exits)
-        cause = find_root_cause(run.plan.gang, exits) if failed else RootCause(summary=attempt.reason)
-        reason, exit_code = cause.summary, cause.exit_code
+    elif attempt.state is AttemptState.FAILED:
+        last = next(reversed(tx.attempts.generations(attempt.id)), None)
+        found = last.cause if last is not None and last.cause is not None else RootCause(summary=reason)
+        cause = dataclasses.replace(found, summary=reason)  # which says how often it was tried, too
+        exit_code = cause.exit_code
     tx.runs.move(
         experiment,
         _STATE[attempt.state],

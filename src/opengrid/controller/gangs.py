@@ -8,12 +8,25 @@ from collections.abc import Callable, Sequence
 
 import structlog
 
-from opengrid.controller.ending import end_experiment
+from opengrid.controller.ending import end_experiment, find_cause
 from opengrid.core.errors import GridError
-from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Experiment, ExperimentState, GenerationPhase
+from opengrid.core.gang import Gang
+from opengrid.core.protocol import Restore
+from opengrid.core.records import (
+    Attempt,
+    AttemptMachine,
+    AttemptState,
+    Experiment,
+    ExperimentState,
+    Generation,
+    GenerationPhase,
+    MachineState,
+    Run,
+)
 from opengrid.core.tokens import attempt_token
 from opengrid.engines.engine import Engine, GangRequest, NoCapacity
 from opengrid.planning.generation import Move, decide
+from opengrid.planning.recovery import Later, Past
 from opengrid.store.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
@@ -23,6 +36,9 @@ _LOOK_AT_ALL_US = 5_000_000
 
 #: … and so many at a time, so that what was hinted at need not wait for hundreds of others.
 _BATCH = 8
+
+#: A machine's agent that replaces a lost one may use the attempt's token for so long.
+_TOKEN_LIFE_US = 10 * 60 * 1_000_000
 
 
 class Gangs:
@@ -34,15 +50,18 @@ class Gangs:
         engine: Engine,
         *,
         secret: str,
+        find_restore: Callable[[Attempt], Restore],
         moved: Callable[[Attempt], object],
         ended: Callable[[str], None],
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engine, self._secret = database, engine, secret
-        self._moved, self._ended, self._now_us = moved, ended, now_us
+        self._find_restore, self._moved, self._ended, self._now_us = find_restore, moved, ended, now_us
         self._hints: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._look_at_all_us = 0
         self._to_look_at: list[str] = []
+        self._later: dict[str, int] = {}  #: when attempts that wait are to be looked at, whatever happens
+        self._replaced: set[tuple[str, int]] = set()  #: (attempt, generation) whose lost machines were started anew
 
     def submit(self) -> bool:
         """Hand created attempts to the engine. A crash in between is harmless: submitting is idempotent."""
@@ -57,15 +76,9 @@ class Gangs:
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
             gang = tx.runs.find_by_id(experiment.run_id).plan.gang
             machines = tx.attempts.machines(attempt.id)
-        request = GangRequest(
-            attempt_id=attempt.id,
-            gang=gang,
-            devices=tuple(m.devices for m in machines),
-            token=attempt_token(self._secret, attempt.id),
-        )
         to, reason, outcome = AttemptState.SUBMITTED, f"{len(machines)} agents started", None
         try:
-            self._engine.submit(self._engine.render(request))
+            self._engine.submit(self._engine.render(self._request(attempt, gang, machines)))
         except NoCapacity as error:
             to, reason, outcome = AttemptState.LOST, str(error), "requeued"
         except GridError as error:
@@ -78,6 +91,14 @@ class Gangs:
                 tx.runs.move(current, ExperimentState.QUEUED, reason=reason, now_us=self._now_us())
             elif moved is not None and to.is_terminal:
                 end_experiment(tx, moved, self._now_us())
+
+    def _request(self, attempt: Attempt, gang: Gang, machines: Sequence[AttemptMachine]) -> GangRequest:
+        return GangRequest(
+            attempt_id=attempt.id,
+            gang=gang,
+            devices=tuple(m.devices for m in machines),
+            token=attempt_token(self._secret, attempt.id),
+        )
 
     def hint(self, attempt_id: str | None = None) -> None:
         """Say that something about an attempt may have changed; None: about any. Callable from any thread."""
@@ -94,9 +115,10 @@ class Gangs:
             with self._database.read() as tx:
                 chosen = self._chosen(tx)
                 machines = {a.id: tx.attempts.machines(a.id) for a in chosen}
+            not_yet = {a.id: self._replace(a, machines[a.id]) for a in chosen}
             gone = self._engine.gone([(a.id, len(machines[a.id])) for a in chosen])
             for attempt in chosen:
-                moved |= self._drive_safely(attempt, machines[attempt.id], gone[attempt.id])
+                moved |= self._drive_safely(attempt, machines[attempt.id], gone[attempt.id] - not_yet[attempt.id])
             if not self._to_look_at:
                 return moved
 
@@ -105,8 +127,10 @@ class Gangs:
         if None in hints or self._now_us() >= self._look_at_all_us:
             self._look_at_all_us = self._now_us() + _LOOK_AT_ALL_US
             self._to_look_at = [a.id for a in tx.attempts.active(created=False)]
+        due = {id for id, at_us in self._later.items() if self._now_us() >= at_us}
+        self._later = {id: at_us for id, at_us in self._later.items() if id not in due}
         batch, self._to_look_at = self._to_look_at[:_BATCH], self._to_look_at[_BATCH:]
-        looked = (a for a in map(tx.attempts.look, {*filter(None, hints), *batch}) if a is not None)
+        looked = (a for a in map(tx.attempts.look, {*filter(None, hints), *due, *batch}) if a is not None)
         found = {a.id: a for a in (*looked, *tx.attempts.to_stop())}
         return [a for a in found.values() if not a.state.is_terminal and a.state is not AttemptState.CREATED]
 
@@ -117,56 +141,140 @@ class Gangs:
             log.exception("cannot drive an attempt", attempt=attempt.id)
             return False
 
+    def _replace(self, attempt: Attempt, machines: Sequence[AttemptMachine]) -> frozenset[int]:
+        """Start the agents that replace lost ones; return the machines for which that cannot be done now.
+
+        A crash in between is harmless: the second copy of an agent ends by itself.
+        """
+        missing = frozenset(m.index for m in machines if m.state is MachineState.WAITING)
+        key = (attempt.id, attempt.generation)
+        if attempt.state is not AttemptState.RUNNING or not missing or key in self._replaced:
+            return frozenset()
+        with self._database.read() as tx:
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            gang = tx.runs.find_by_id(experiment.run_id).plan.gang
+        submission = self._engine.render(self._request(attempt, gang, machines))
+        agents = tuple(agent for agent in submission.agents if agent.machine in missing)
+        try:
+            self._engine.submit(dataclasses.replace(submission, agents=agents))
+        except GridError as error:  # tried again in later passes, until the generation's time for it is over
+            log.warning("cannot replace machines", attempt=attempt.id, machines=sorted(missing), error=error.message)
+            return missing
+        self._replaced.add(key)
+        return frozenset()
+
     def _drive(self, attempt: Attempt, machines: Sequence[AttemptMachine], lost: frozenset[int]) -> bool:
         with self._database.read() as tx:
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            run = tx.runs.find_by_id(experiment.run_id)
             exits = tx.attempts.exits(attempt.id, attempt.generation)
-        runs_now = _runs_now(attempt, experiment, machines)
-        move = decide(attempt, machines, exits, lost=lost, stop_reason=experiment.stop_requested)
-        if move is None and not runs_now:
+            past = _past(tx, run, attempt)
+        if lost and attempt.phase is GenerationPhase.ENDED:
+            past = dataclasses.replace(past, is_new_boot=self._engine.is_new_boot(attempt.id))
+        started = _all_started(attempt, machines, past)
+        now = self._now_us()
+        move = decide(attempt, machines, exits, lost=lost, stop_reason=experiment.stop_requested, past=past, now_us=now)
+        if isinstance(move, Later):
+            self._later[attempt.id], move = move.at_us, None
+        if move is None and not started:
             return False
-        if move is not None and move.outcome == "lost" and attempt.state is not AttemptState.RUNNING:
+        if move is not None and lost and attempt.state is not AttemptState.RUNNING and move.to is AttemptState.ENDING:
             words = self._engine.last_words(attempt.id, min(lost))  # what kept it from saying hello
             move = dataclasses.replace(move, reason=f"{move.reason}: {words}") if words else move
         with self._database.transaction() as tx:
-            if runs_now:
-                self._mark_running(tx, experiment, attempt)
-            moved = self._move(tx, attempt, move) if move is not None else None
+            if started:
+                self._mark_started(tx, run, experiment, attempt)
+            moved = self._move(tx, run, attempt, move) if move is not None else None
         if moved is not None:
-            self.hint(attempt.id)
-            self._moved(moved)
-            if moved.state.is_terminal:
-                self._engine.forget(attempt.id)
-                self._ended(attempt.id)
+            self._follow_up(attempt, moved)
         return True
 
-    def _move(self, tx: Transaction, attempt: Attempt, move: Move) -> Attempt | None:
-        changes = {
-            name: value
-            for name in ("generation", "phase", "store_address", "store_port", "outcome")
-            if (value := getattr(move, name)) is not None
-        }
-        moved = tx.attempts.move(attempt, now_us=self._now_us(), to=move.to, reason=move.reason, **changes)
-        if moved is not None and moved.state.is_terminal:
-            end_experiment(tx, moved, self._now_us())
+    def _follow_up(self, before: Attempt, moved: Attempt) -> None:
+        if moved.phase is GenerationPhase.RESTORING and before.phase is not moved.phase:
+            self._choose_restore(moved)
+        self.hint(moved.id)
+        self._moved(moved)
+        if moved.state.is_terminal:
+            self._engine.forget(moved.id)
+            self._ended(moved.id)
+            self._later.pop(moved.id, None)
+            self._replaced = {key for key in self._replaced if key[0] != moved.id}
+
+    def _choose_restore(self, attempt: Attempt) -> None:
+        """Find what the generation goes on from; agents may ask for it from the next move on."""
+        restore = self._find_restore(attempt)
+        with self._database.transaction() as tx:
+            tx.attempts.update_generation(attempt.id, attempt.generation, restore=restore)
+
+    def _move(self, tx: Transaction, run: Run, attempt: Attempt, move: Move) -> Attempt | None:
+        now = self._now_us()
+        changes = dict(move.changes)
+        if move.replace:
+            changes["token_expires_us"] = now + _TOKEN_LIFE_US
+        ends = changes.get("phase") is GenerationPhase.ENDED
+        cause = find_cause(tx, run, attempt, move) if ends else None
+        reason = cause.summary if cause is not None else move.reason
+        moved = tx.attempts.move(attempt, now_us=now, to=move.to, reason=reason, **changes)
+        if moved is None:
+            return None
+        if ends:
+            tx.attempts.update_generation(moved.id, moved.generation, ended_us=now, cause=cause)
+        for index in move.lost:
+            tx.attempts.update_machine(attempt.id, index, state=MachineState.LOST)
+        for index in move.replace:
+            tx.attempts.update_machine(attempt.id, index, **_ANEW, ended=attempt.generation)
+        if moved.generation != attempt.generation:
+            tx.attempts.add_generation(Generation(attempt_id=moved.id, number=moved.generation, created_us=now))
+            if moved.generation > 1:
+                tx.runs.set_reason(attempt.experiment_id, f"starts again: {move.reason}")
+        if moved.state.is_terminal:
+            end_experiment(tx, moved, now)
         return moved
 
-    def _mark_running(self, tx: Transaction, experiment: Experiment, attempt: Attempt) -> None:
-        ranks = tx.runs.find_by_id(experiment.run_id).plan.gang.world_size
-        tx.runs.move(
-            experiment,
-            ExperimentState.RUNNING,
-            reason=f"all {ranks} ranks started" if ranks > 1 else "started",
-            now_us=self._now_us(),
-            attempt=attempt.number,
-        )
+    def _mark_started(self, tx: Transaction, run: Run, experiment: Experiment, attempt: Attempt) -> None:
+        now, ranks = self._now_us(), run.plan.gang.world_size
+        tx.attempts.update_generation(attempt.id, attempt.generation, started_us=now)
+        reason = f"all {ranks} ranks started" if ranks > 1 else "started"
+        if experiment.state is ExperimentState.PENDING:
+            tx.runs.move(experiment, ExperimentState.RUNNING, reason=reason, now_us=now, attempt=attempt.number)
+        else:
+            tx.runs.set_reason(experiment.id, f"{reason} for the {_ordinal(attempt.generation)} time")
 
 
-def _runs_now(attempt: Attempt, experiment: Experiment, machines: Sequence[AttemptMachine]) -> bool:
-    """Return whether an experiment that is shown as pending runs: every machine has started its ranks."""
+#: A machine of which nothing is left but its place in the gang.
+_ANEW: dict[str, object] = {
+    "state": MachineState.WAITING,
+    "session_hash": None,
+    "facts_seen": 0,
+    "prepared": 0,
+    "restored": 0,
+    "started": 0,
+    "broken": None,
+    "is_retryable": False,
+    "preempted": False,
+}
+
+
+def _all_started(attempt: Attempt, machines: Sequence[AttemptMachine], past: Past) -> bool:
+    """Return whether every machine has started the generation's ranks, and nobody wrote it down yet."""
     return (
-        experiment.state is ExperimentState.PENDING
-        and attempt.state is AttemptState.RUNNING
-        and attempt.phase is not GenerationPhase.PREPARING
+        attempt.state is AttemptState.RUNNING
+        and attempt.phase in (GenerationPhase.RUNNING, GenerationPhase.STOPPING)
+        and past.generations[-1].started_us is None
         and all(m.started >= attempt.generation for m in machines)
     )
+
+
+def _past(tx: Transaction, run: Run, attempt: Attempt) -> Past:
+    earlier = tx.attempts.of_experiment(attempt.experiment_id) if attempt.number > 1 else []
+    return Past(
+        max_restarts=run.spec.max_restarts,
+        auto_resume=run.spec.auto_resume,
+        generations=tuple(tx.attempts.generations(attempt.id)),
+        lost_attempts=sum(a.state is AttemptState.LOST and a.generation == 0 for a in earlier),
+    )
+
+
+def _ordinal(number: int) -> str:
+    suffix = "th" if 10 < number % 100 < 14 else {1: "st", 2: "nd", 3: "rd"}.get(number % 10, "th")
+    return f"{number}{suffix}"

@@ -79,8 +79,31 @@ class Assignment:
     work_dir: str  #: same absolute path on every machine; simulated machines put their nodes' folders below it
     preload: tuple[str, ...]  #: modules of the template
     now_ns: int
+    max_restarts: int = 0  #: for the ranks' TORCHELASTIC_MAX_RESTARTS
     collects: bool = False  #: whether new files of the work folders are sent to the server
     staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoreFile:
+    """A file that ranks shall find in their work folders."""
+
+    node: int | None  #: whose work folder; None: every node's
+    path: str  #: relative to it, with `/`
+    size: int
+    sha256: str
+    modified_us: int
+    source: str | None = None  #: where its content lies, when server and agent share a disk; else by HTTP
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restore:
+    """GET /agent/v1/restore/{generation}: what is put back before its ranks start, and from where they may go on."""
+
+    checkpoint: str | None = None  #: file or folder, relative to a node's work folder
+    is_lightning: bool = False  #: whether Lightning wrote it
+    files: tuple[RestoreFile, ...] = ()
+    aside: tuple[str, ...] = ()  #: incomplete newer checkpoints, renamed lest the script takes one for the newest
 
 
 class Phase(str, Enum):
@@ -88,6 +111,7 @@ class Phase(str, Enum):
 
     WAIT = "wait"  #: nothing yet: other machines are missing
     PREPARE = "prepare"  #: end and reap older ranks, make folders, machine 0 opens the store
+    RESTORE = "restore"  #: put files back into the work folders
     RUN = "run"  #: ranks forked
     STOP = "stop"  #: ranks ended, as `stop` says
     RELEASED = "released"  #: upload what is left, say released, end
@@ -127,6 +151,15 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """What the generation goes on from lies in this machine's work folders."""
+
+    kind: Literal["restored"] = "restored"
+    generation: int
+    notes: tuple[str, ...] = ()  #: what people should know, such as a torn file that was put aside
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
     """All ranks of this machine exist."""
 
@@ -159,6 +192,8 @@ class Ended:
     kind: Literal["ended"] = "ended"
     generation: int
     met: bool | None = None  #: whether any rank connected to the store; machine 0 knows, the others say None
+    first_step: int | None = None  #: of the training, as far as its framework told; rank 0's machine knows
+    last_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,6 +203,14 @@ class Broken:
     kind: Literal["broken"] = "broken"
     generation: int
     message: str
+    is_retryable: bool = False  #: a process of ours died: another generation may do
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preempted:
+    """This machine was told (by SIGTERM) that it goes away soon."""
+
+    kind: Literal["preempted"] = "preempted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -194,7 +237,7 @@ class Released:
     kind: Literal["released"] = "released"
 
 
-Fact = Prepared | Started | Exited | Ended | Broken | Unsaved | Released
+Fact = Prepared | Restored | Started | Exited | Ended | Broken | Preempted | Unsaved | Released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,6 +17,9 @@ OUR_VARIABLES: Mapping[str, str] = {
     "GRID_INSTANCE_TYPE": "the type of its machines",
     "GRID_ATTEMPT": "number of the attempt, from 1",
     "GRID_GENERATION": "number of the start of all ranks in the attempt, from 1 (TORCHELASTIC_RESTART_COUNT: from 0)",
+    "GRID_RESUME_FROM": "the newest whole checkpoint, when this start shall go on from it: a file or a folder",
+    "GRID_RESUME_KIND": "who wrote that checkpoint, where it is known: lightning",
+    "GRID_PROGRESS_FILE": "where our callback for Lightning writes rank 0's step",
     "GRID_NODES": "number of nodes",
     "GRID_MACHINES": "number of machines",
     "GRID_MACHINE": "index of this rank's machine",
@@ -44,6 +47,8 @@ class Identity:
     attempt: int  #: from 1
     generation: int  #: from 1
     max_restarts: int = 0  #: generations that may follow the first
+    resume_from: str | None = None  #: checkpoint to go on from, an absolute path
+    resume_kind: str | None = None  #: who wrote that, where it is known: lightning
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,6 +66,7 @@ class Trainer:
 
     gpu: bool  #: False on simulated and on CPU machines
     root: str  #: default_root_dir
+    progress_file: str
 
 
 def rank_environment(
@@ -150,6 +156,7 @@ def _trainer(gang: Gang, trainer: Trainer) -> dict[str, str]:
         "PL_TRAINER_DEVICES": str(gang.ranks_per_node),
         "PL_TRAINER_ACCELERATOR": "gpu" if trainer.gpu else "cpu",
         "PL_TRAINER_DEFAULT_ROOT_DIR": trainer.root,
+        "GRID_PROGRESS_FILE": trainer.progress_file,
         **several,
     }
 
@@ -163,6 +170,8 @@ def _grid(gang: Gang, place: RankPlace, identity: Identity) -> dict[str, str]:
         "GRID_INSTANCE_TYPE": identity.instance_type,
         "GRID_ATTEMPT": str(identity.attempt),
         "GRID_GENERATION": str(identity.generation),
+        **({"GRID_RESUME_FROM": identity.resume_from} if identity.resume_from is not None else {}),
+        **({"GRID_RESUME_KIND": identity.resume_kind} if identity.resume_kind is not None else {}),
         "GRID_NODES": str(len(gang.nodes)),
         "GRID_MACHINES": str(gang.machines),
         "GRID_MACHINE": str(place.node.machine),

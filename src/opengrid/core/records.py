@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from opengrid.core.gang import Plan
+from opengrid.core.protocol import Restore
 from opengrid.core.spec import RunSpec
 
 
@@ -60,6 +61,7 @@ class GenerationPhase(str, Enum):
     """One start of all ranks inside an attempt."""
 
     PREPARING = "preparing"  #: older ranks end, folders are made, the store opens
+    RESTORING = "restoring"  #: the newest checkpoint is put back, when there may be one
     RUNNING = "running"  #: ranks are forked
     STOPPING = "stopping"  #: the first failure or a stop: the others are being ended
     ENDED = "ended"
@@ -156,7 +158,7 @@ class Attempt:
     phase: GenerationPhase
     store_address: str | None  #: rank 0's address and the store's port, once prepared
     store_port: int | None
-    outcome: str | None  #: why it is being ended: succeeded | failed | stopped | lost
+    outcome: str | None  #: how its generation, then it, is being ended: succeeded | failed | stopped | preempted | lost
     reason: str
     token_hash: str  #: of the single-use attempt token
     token_expires_us: int
@@ -186,11 +188,29 @@ class AttemptMachine:
     address: str | None = None
     facts_seen: int = 0  #: highest fact number applied
     prepared: int = 0  #: generation that it last prepared
+    restored: int = 0  #: generation for which it last put the checkpoint back
     store_port: int | None = None  #: of that generation's rendezvous store; machine 0 opens it
     started: int = 0  #: generation whose ranks it last started
     ended: int = 0  #: generation of which no rank is left on it
     met: bool | None = None  #: whether any rank of the ended generation connected to the store; machine 0 knows
     broken: str | None = None  #: why it cannot prepare or run the generation
+    is_retryable: bool = False  #: whether what broke was a process of ours, so that another generation may do
+    preempted: bool = False  #: it was told that it will go away
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Generation:
+    """One start of all ranks inside an attempt, and how it ended."""
+
+    attempt_id: str
+    number: int  #: from 1, inside the attempt
+    created_us: int
+    started_us: int | None = None  #: all its ranks existed
+    ended_us: int | None = None
+    cause: RootCause | None = None  #: why it failed
+    restore: Restore | None = None  #: what was put back before its ranks started; None: nobody has looked yet
+    first_step: int | None = None  #: of the training, as far as its framework tells
+    last_step: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

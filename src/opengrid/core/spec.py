@@ -121,6 +121,8 @@ class RunSpec:
     parallel: int | None = None  #: experiments that run at once; None = as many as fit
     fail_fast: bool = False  #: stop the rest when the first experiments die alike
     max_time_s: float | None = None  #: an experiment that has run so long is stopped; None = no limit
+    max_restarts: int | None = None  #: None = 3 when infrastructure fails, 0 for the script's own errors
+    auto_resume: bool = False  #: go on from the newest checkpoint after a restart of the computer, too
 
     def __post_init__(self) -> None:
         if self.name is not None:
@@ -138,6 +140,8 @@ class RunSpec:
             raise InvalidValue(
                 f"--max_time of {self.max_time_s:g} s: it must be longer than nothing", field="max_time_s"
             )
+        if self.max_restarts is not None and self.max_restarts < 0:
+            raise InvalidValue(f"--max_restarts {self.max_restarts}: it cannot be negative", field="max_restarts")
         for name in self.environment:
             if not name or "=" in name or "\0" in name:
                 raise InvalidValue(f"{name!r} cannot name an environment variable", field="environment")

@@ -67,6 +67,10 @@ class Engine(Protocol):
         """For each (attempt id, number of machines) return the machines whose agent is certainly gone."""
         ...
 
+    def is_new_boot(self, attempt_id: str) -> bool:
+        """Return whether the agents of an attempt went because their computer was restarted."""
+        ...
+
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return the last line that an agent wrote about itself, "" when it wrote none."""
         ...

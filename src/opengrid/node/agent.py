@@ -12,11 +12,13 @@ import dataclasses
 import os
 import select
 import shutil
+import signal
 import threading
 import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import FrameType
 
 from opengrid.core.errors import GridError
 from opengrid.core.protocol import (
@@ -27,8 +29,11 @@ from opengrid.core.protocol import (
     Exited,
     Fact,
     Phase,
+    Preempted,
     Prepared,
     Released,
+    Restore,
+    Restored,
     Stop,
     Unsaved,
 )
@@ -38,11 +43,12 @@ from opengrid.node.identity import Places
 from opengrid.node.link import Channel, Link, ServerAddress
 from opengrid.node.logs import LogShipper
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
-from opengrid.node.preload.client import TemplateSpec
+from opengrid.node.preload.client import PreloadFailed, TemplateSpec
 from opengrid.node.ranks import Ranks
 from opengrid.node.readying import Failed, Ready, make_ready
+from opengrid.node.restoring import put_back
 from opengrid.node.settling import SETTLE_S
-from opengrid.node.steps import AskToEnd, Clear, Own, Prepare, Skip, Stage, Start, Step, next_step
+from opengrid.node.steps import AskToEnd, Clear, Own, Prepare, PutBack, Skip, Stage, Start, Step, next_step
 from opengrid.node.workspace import node_folders
 
 #: How an agent that has lost its server ends ranks that make no progress.
@@ -74,11 +80,23 @@ class _Drained:
 
 
 @dataclass(frozen=True, slots=True)
+class _PutBack:
+    generation: int
+    restore: Restore
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Terminated:
+    """Somebody sent us SIGTERM: this machine goes away."""
+
+
+@dataclass(frozen=True, slots=True)
 class _Crashed:
     message: str
 
 
-_News = Desired | Ready | Failed | _Superseded | _Drained | _Crashed
+_News = Desired | Ready | Failed | _PutBack | _Superseded | _Drained | _Terminated | _Crashed
 
 
 class _Inbox:
@@ -152,6 +170,7 @@ class Agent:
         self._orphan = OrphanWatch(settings.limits)
         self._desired = Desired(version=0, generation=0, phase=Phase.WAIT)
         self._own = Own()
+        self._restore = Restore()
         self._is_orphaned = False
         self._undrained = {"logs", "artifacts"}
         self._is_released_told = False
@@ -160,6 +179,7 @@ class Agent:
 
     def run(self) -> int:
         """Work until released, superseded or given up; return the exit code. Nothing of the ranks is left then."""
+        signal.signal(signal.SIGTERM, self._on_sigterm)
         threading.excepthook = lambda crash: self._inbox.put(_Crashed(f"{crash.thread}: {crash.exc_value!r}"))
         self._link.start()
         self._logs.start()
@@ -184,7 +204,12 @@ class Agent:
         elif isinstance(news, Ready):
             self._ready(news)
         elif isinstance(news, Failed):
-            self._tell(Broken(generation=news.generation, message=news.message))
+            self._tell(Broken(generation=news.generation, message=news.message, is_retryable=news.is_retryable))
+        elif isinstance(news, _PutBack):
+            self._put_back(news)
+        elif isinstance(news, _Terminated):
+            self._log("SIGTERM: this machine goes away")
+            self._link.tell(Preempted())
         elif isinstance(news, _Drained):
             self._drained(news)
         elif isinstance(news, _Superseded):
@@ -237,6 +262,8 @@ class Agent:
     def _do(self, step: Step) -> None:
         if isinstance(step, Prepare):
             self._prepare(step.generation)
+        elif isinstance(step, PutBack):
+            self._begin_to_put_back()
         elif isinstance(step, Start):
             self._start()
         elif isinstance(step, AskToEnd):
@@ -255,7 +282,7 @@ class Agent:
 
     def _prepare(self, generation: int) -> None:
         self._own = Own(generation=generation, stage=Stage.PREPARING)
-        self._is_orphaned = False
+        self._is_orphaned, self._restore = False, Restore()
         launcher = self._ranks.launcher
 
         def work() -> None:
@@ -269,7 +296,9 @@ class Agent:
             )
             if isinstance(ready, Ready) and self._assignment.collects:
                 try:
-                    self._artifacts.watch(node_folders(self._assignment))  # what is there now is no artifact
+                    self._artifacts.watch(node_folders(self._assignment), before=ready.before)
+                    if generation > 1:
+                        self._artifacts.collect_all()  # the next ranks go on from what the last ones left
                 except OSError as error:
                     ready.launcher.close()
                     ready = Failed(generation, f"cannot watch for artifacts: {error}")
@@ -284,7 +313,7 @@ class Agent:
         try:
             port = self._ranks.open(ready.generation, ready.launcher)
         except GridError as error:
-            self._tell(Broken(generation=ready.generation, message=error.message))
+            self._tell(Broken(generation=ready.generation, message=error.message, is_retryable=True))
             return
         except OSError as error:
             self._tell(Broken(generation=ready.generation, message=f"no port for the ranks to meet: {error.strerror}"))
@@ -294,12 +323,39 @@ class Agent:
             Prepared(generation=ready.generation, store_port=port, launch=ready.launch, launch_reason=ready.reason)
         )
 
+    def _begin_to_put_back(self) -> None:
+        self._own = dataclasses.replace(self._own, stage=Stage.RESTORING)
+        generation = self._own.generation
+
+        def work() -> None:
+            try:
+                restore, notes = put_back(
+                    self._assignment, generation, self._channel, digest_of=self._artifacts.digest_of
+                )
+                self._inbox.put(_PutBack(generation, restore, notes))
+            except GridError as error:
+                self._inbox.put(Failed(generation, f"cannot put the checkpoint back: {error.message}"))
+            except OSError as error:
+                what = f"{error.filename or 'the disk'}: {error.strerror or error}"
+                self._inbox.put(Failed(generation, f"cannot put the checkpoint back: {what}"))
+
+        threading.Thread(target=work, name="put back", daemon=True).start()
+
+    def _put_back(self, news: _PutBack) -> None:
+        if self._own.stage is Stage.RESTORING:
+            self._restore = news.restore
+            self._own = dataclasses.replace(self._own, stage=Stage.PREPARED, is_restored=True)
+            self._tell(Restored(generation=news.generation, notes=news.notes))
+
     def _start(self) -> None:
         desired = self._desired
         try:
-            streams = self._ranks.start(store_address=desired.store_address, store_port=desired.store_port)
+            streams = self._ranks.start(
+                store_address=desired.store_address, store_port=desired.store_port, restore=self._restore
+            )
         except (GridError, OSError) as error:
-            self._tell(Broken(generation=self._own.generation, message=f"cannot start ranks: {error}"))
+            message, is_retryable = f"cannot start ranks: {error}", isinstance(error, PreloadFailed)
+            self._tell(Broken(generation=self._own.generation, message=message, is_retryable=is_retryable))
             return
         self._logs.add(streams)
         self._own = dataclasses.replace(self._own, stage=Stage.RUNNING, living=self._ranks.living)
@@ -340,6 +396,9 @@ class Agent:
         self._ranks.close()
         if self._exit_code in (EXIT_RELEASED, EXIT_SUPERSEDED):
             shutil.rmtree(self._files.spool, ignore_errors=True)
+
+    def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
+        self._inbox.put(_Terminated())
 
     def _on_superseded(self, message: str) -> None:
         self._inbox.put(_Superseded(message))

@@ -22,6 +22,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from opengrid.client.http import Http
+from opengrid.core import checkpoint_file
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import GridError, ServerUnreachable, Superseded
 from opengrid.core.protocol import ArtifactFile, Artifacts, Unsaved, UnsavedFile, Wanted, reserved_bytes
@@ -93,16 +94,19 @@ class Collector:
         self._scans_s = 0.0  #: processor time of the last look at all folders
         self._wake = threading.Event()
         self._draining = False
+        self._asked = False  #: for all that there is now
+        self._is_done = threading.Event()
+        self._digests: dict[Path, tuple[Version, str]] = {}  #: of what was collected
         self._stopped = threading.Event()
 
     def start(self) -> None:
         """Start the thread."""
         threading.Thread(target=self._run, name="artifacts", daemon=True).start()
 
-    def watch(self, folders: dict[int, Path]) -> None:
-        """Collect what appears from now on in nodes' folders. A folder of several nodes counts as the first one's.
+    def watch(self, folders: dict[int, Path], *, before: frozenset[str] | None) -> None:
+        """Collect what is not `before` in nodes' folders. A folder of several nodes counts as the first one's.
 
-        Of machines that share a folder, only the first to come collects from it.
+        `before` None: what is there now. Of machines that share a folder, only the first to come collects from it.
         """
         known = {folder.root for folder in self._folders}
         added: list[_Folder] = []
@@ -110,10 +114,22 @@ class Collector:
             if root in known or not self._lock(root):
                 continue
             known.add(root)
-            before = names(root)
-            added.append(_Folder(node, root, before, Settling(before, self._settle_s)))
+            known_before = names(root) if before is None else before
+            added.append(_Folder(node, root, known_before, Settling(known_before, self._settle_s)))
         self._folders = [*self._folders, *added]
         self._wake.set()
+
+    def collect_all(self) -> None:
+        """Collect all that there is, as complete as it is; return when it is done. Nothing may be written meanwhile."""
+        self._is_done.clear()
+        self._asked = True
+        self._wake.set()
+        self._is_done.wait()
+
+    def digest_of(self, path: Path) -> str | None:
+        """Return the SHA-256 of a file as it is now, if it was collected like that."""
+        known = self._digests.get(path)
+        return known[1] if known is not None and known[0] == _version_of(path) else None
 
     def drain(self) -> None:
         """Collect all that is left, then call on_drained. Nothing may be written any more."""
@@ -139,12 +155,18 @@ class Collector:
     def _run(self) -> None:
         # Ranks come first: on Linux a thread has a priority of its own.
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), 15)
+        try:
+            self._look_until_told()
+        finally:
+            self._is_done.set()
+
+    def _look_until_told(self) -> None:
         tries = 0
         while not self._stopped.is_set():
             self._wake.clear()
-            draining = self._draining  # before looking: what is told to be the end must be seen
+            draining, asked = self._draining, self._asked  # before looking: what is told to be the end must be seen
             try:
-                self._collect(final=draining)
+                self._collect(final=draining or asked)
             except Superseded as error:
                 self._on_superseded(error.message)
                 return
@@ -153,6 +175,9 @@ class Collector:
                     self._log(f"artifacts: {error.message}; trying again")  # once per absence, or a little more
                 self._channel.pause(self._stopped)
                 continue
+            if asked:
+                self._asked = False
+                self._is_done.set()
             if draining:
                 unsaved, tries = self._unsaved(), tries + 1
                 if unsaved is None or tries >= _LAST_TRIES:
@@ -178,7 +203,7 @@ class Collector:
             self._scans_s += time.thread_time() - began
             unreadable |= found.unreadable
             for path in folder.settling.due(found.files, time.monotonic(), final=final):
-                if self._stopped.is_set() or (self._draining and not final):
+                if self._stopped.is_set() or ((self._draining or self._asked) and not final):
                     return
                 candidate = self._read(folder, path, found.files[path], final=final)
                 if candidate is not None:
@@ -191,6 +216,8 @@ class Collector:
 
     def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
         try:
+            if checkpoint_file.is_candidate(path) and folder.settling.is_saved(path):
+                _check_whole(folder.root / path)
             digest = _digest(folder.root, path, version)
         except FileNotFoundError:
             if final:
@@ -227,6 +254,7 @@ class Collector:
         for candidate in batch:
             if candidate.offer.sha256 not in (wanted - brought) | refused:
                 candidate.folder.settling.save(candidate.path, candidate.version)
+                self._digests[candidate.folder.root / candidate.path] = candidate.version, candidate.offer.sha256
 
     def _offer(self, batch: list[_Candidate]) -> tuple[str, ...]:
         message = to_json(Artifacts(files=tuple(candidate.offer for candidate in batch)))
@@ -270,6 +298,21 @@ class Collector:
 def _fail(candidates: list[_Candidate], reason: str) -> None:
     for candidate in candidates:
         candidate.folder.settling.fail(candidate.path, reason, time.monotonic())
+
+
+def _check_whole(path: Path) -> None:
+    """Refuse a checkpoint that somebody was killed while writing: it must not replace the whole one before it."""
+    problem = checkpoint_file.torn(path)
+    if problem is not None:
+        raise _NotNow(f"it is torn: {problem}")
+
+
+def _version_of(path: Path) -> Version | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Version(status.st_size, status.st_mtime_ns, status.st_ino)
 
 
 def _opened(root: Path, path: str, version: Version) -> BinaryIO:

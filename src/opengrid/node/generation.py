@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opengrid.core.gang import Node, RankPlace
-from opengrid.core.protocol import Assignment
+from opengrid.core.protocol import Assignment, Restore
 from opengrid.core.rank_env import Identity, Meeting, Trainer, rank_environment
 from opengrid.core.spec import Framework, ProgramKind
 from opengrid.node.network import interface_towards
@@ -31,19 +31,34 @@ class Files:
         """Return the file that gets an uncaught exception."""
         return self.folder / f"{rank}.error.json"
 
+    @property
+    def progress(self) -> Path:
+        """Return the file that gets rank 0's first and last step."""
+        return self.folder / "progress"
+
     def stacks(self, rank: int) -> Path:
         """Return the file that gets the stacks of all threads when asked for."""
         return self.folder / f"{rank}.stacks"
 
 
 def rank_starts(
-    assignment: Assignment, generation: int, files: Files, *, store_address: str | None, store_port: int | None
+    assignment: Assignment,
+    generation: int,
+    files: Files,
+    *,
+    store_address: str | None,
+    store_port: int | None,
+    restore: Restore,
+    hooks: Path,
 ) -> list[RankStart]:
-    """Return the starts of all ranks of this machine."""
+    """Return the starts of all ranks of this machine.
+
+    They go on from what `restore` has put into their work folders; `hooks` is on the path of those that use Lightning.
+    """
     meeting = None
     if assignment.framework.is_torch and store_address is not None and store_port is not None:
         meeting = Meeting(address=store_address, port=store_port, interface=interface_towards(store_address))
-    return [_start(assignment, generation, files, place, meeting) for place in places(assignment)]
+    return [_start(assignment, generation, files, place, meeting, restore, hooks) for place in places(assignment)]
 
 
 def places(assignment: Assignment) -> Iterator[RankPlace]:
@@ -62,13 +77,19 @@ def reason_for_processes(assignment: Assignment) -> str:
 
 
 def _start(
-    assignment: Assignment, generation: int, files: Files, place: RankPlace, meeting: Meeting | None
+    assignment: Assignment,
+    generation: int,
+    files: Files,
+    place: RankPlace,
+    meeting: Meeting | None,
+    restore: Restore,
+    hooks: Path,
 ) -> RankStart:
     directory = start_directory(assignment, place.node)
     return RankStart(
         rank=place.rank,
         program=as_found(assignment.program, directory),
-        environment=_environment(assignment, generation, files, place, meeting),
+        environment=_environment(assignment, generation, files, place, meeting, restore, hooks),
         directory=str(directory),
         stdout=str(files.stream(place.rank, "stdout")),
         stderr=str(files.stream(place.rank, "stderr")),
@@ -81,9 +102,15 @@ def _start(
 
 
 def _environment(
-    assignment: Assignment, generation: int, files: Files, place: RankPlace, meeting: Meeting | None
+    assignment: Assignment,
+    generation: int,
+    files: Files,
+    place: RankPlace,
+    meeting: Meeting | None,
+    restore: Restore,
+    hooks: Path,
 ) -> dict[str, str]:
-    is_lightning = assignment.framework is Framework.LIGHTNING and assignment.program.kind is not ProgramKind.EXECUTABLE
+    checkpoint, is_lightning = restore.checkpoint, uses_lightning(assignment)
     environment = rank_environment(
         assignment.environment,
         gang=assignment.gang,
@@ -96,17 +123,26 @@ def _environment(
             instance_type=assignment.instance_type,
             attempt=assignment.attempt,
             generation=generation,
+            max_restarts=assignment.max_restarts,
+            resume_from=str(node_folders(assignment)[place.node.index] / checkpoint) if checkpoint else None,
+            resume_kind="lightning" if restore.is_lightning else None,
         ),
         meeting=meeting,
         error_file=str(files.error(place.rank)),
         devices=_devices(assignment, place.node),
         threads=_threads(assignment, place.node),
-        trainer=_trainer(assignment, place.node) if is_lightning else None,
+        folders=(str(hooks),) if is_lightning else (),
+        trainer=_trainer(assignment, files, place.node) if is_lightning else None,
     )
     if not needs_store(assignment.program, assignment.framework):
         # The port is free: a torchrun in a shell script, or rank 0 itself, opens the store there.
         environment.pop("TORCHELASTIC_USE_AGENT_STORE", None)
     return environment
+
+
+def uses_lightning(assignment: Assignment) -> bool:
+    """Return whether ranks are Python programs that may use Lightning's Trainer."""
+    return assignment.framework is Framework.LIGHTNING and assignment.program.kind is not ProgramKind.EXECUTABLE
 
 
 def _devices(assignment: Assignment, node: Node) -> tuple[str, ...]:
@@ -124,5 +160,9 @@ def _threads(assignment: Assignment, node: Node) -> int | None:
     return node.cpus
 
 
-def _trainer(assignment: Assignment, node: Node) -> Trainer:
-    return Trainer(gpu=bool(_devices(assignment, node)), root=str(start_directory(assignment, node)))
+def _trainer(assignment: Assignment, files: Files, node: Node) -> Trainer:
+    return Trainer(
+        gpu=bool(_devices(assignment, node)),
+        root=str(start_directory(assignment, node)),
+        progress_file=str(files.progress),
+    )

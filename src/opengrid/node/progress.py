@@ -1,4 +1,4 @@
-"""How much processor time sessions have used: the sign of life of ranks that write nothing."""
+"""Signs of life of ranks: the processor time of their sessions, and the steps that rank 0 tells of."""
 
 from __future__ import annotations
 
@@ -19,3 +19,12 @@ def _ticks(pid: int, sessions: Collection[int]) -> int:
     except OSError:
         return 0
     return sum(map(int, fields[11:15])) if int(fields[3]) in sessions else 0
+
+
+def read_steps(path: Path) -> tuple[int, int] | tuple[None, None]:
+    """Return the first and the last step that rank 0 told of; None twice when it told none."""
+    try:
+        first, last = path.read_bytes().split()
+        return int(first), int(last)
+    except (OSError, ValueError):
+        return None, None

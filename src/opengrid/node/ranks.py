@@ -8,16 +8,17 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
-from opengrid.core.protocol import Assignment, Broken, Ended, Exited, Fact, Started
+from opengrid.core.protocol import Assignment, Broken, Ended, Exited, Fact, Restore, Started
 from opengrid.node import spawn
-from opengrid.node.generation import Files, places, rank_starts, start_directory
+from opengrid.node.generation import Files, places, rank_starts, start_directory, uses_lightning
+from opengrid.node.hooks import write_hooks
 from opengrid.node.logs import Stream, make_streams
 from opengrid.node.network import ReservedPort
 from opengrid.node.outcome import Outcome, read_outcome
 from opengrid.node.preload.client import Event, Launcher, PreloadFailed
 from opengrid.node.preload.messages import Cleared, RankExited, RankStarted, StoreFailed
 from opengrid.node.program import needs_store
-from opengrid.node.progress import cpu_seconds
+from opengrid.node.progress import cpu_seconds, read_steps
 
 
 class _Stage(Enum):
@@ -77,14 +78,20 @@ class Ranks:
         self._has_store = True
         return port
 
-    def start(self, *, store_address: str | None, store_port: int | None) -> list[Stream]:
+    def start(self, *, store_address: str | None, store_port: int | None, restore: Restore) -> list[Stream]:
         """Start all ranks of this machine; return their output. OSError when the files for it cannot be made."""
         if self.launcher is None:
             raise PreloadFailed("the launcher is gone")
         files = self._files()
         streams = make_streams(files.folder, self._generation, self._places)
         starts = rank_starts(
-            self._assignment, self._generation, files, store_address=store_address, store_port=store_port
+            self._assignment,
+            self._generation,
+            files,
+            store_address=store_address,
+            store_port=store_port,
+            restore=restore,
+            hooks=self._hooks(),
         )
         self._let_port_go()
         self._stage, self._has_ranks = _Stage.STARTED, True
@@ -164,7 +171,15 @@ class Ranks:
     def _end(self) -> Ended:
         self._stage = _Stage.NOTHING
         self._sessions_file.unlink(missing_ok=True)
-        return Ended(generation=self._generation, met=self._met)
+        first_step, last_step = read_steps(self._files().progress)
+        return Ended(generation=self._generation, met=self._met, first_step=first_step, last_step=last_step)
+
+    def _hooks(self) -> Path:
+        """Return the folder with our hooks for Lightning, made by now where they are of use."""
+        folder = self._spool / "hooks"
+        if uses_lightning(self._assignment) and not folder.exists():
+            write_hooks(folder)
+        return folder
 
     def _store_failed(self, message: str) -> list[Fact]:
         self._log(f"the rendezvous store: {message}")
@@ -172,7 +187,8 @@ class Ranks:
         if self._stage is not _Stage.OPEN:
             return []  # its ranks will fail of it, and say so
         self._stage = _Stage.NOTHING
-        return [Broken(generation=self._generation, message=f"the rendezvous store died before any rank: {message}")]
+        message = f"the rendezvous store died before any rank: {message}"
+        return [Broken(generation=self._generation, message=message, is_retryable=True)]
 
     def _launcher_lost(self) -> list[Fact]:
         """End what the launcher left behind. The next generation gets another one."""
@@ -181,7 +197,8 @@ class Ranks:
         self._forget_launcher()
         if stage is _Stage.OPEN:
             self._stage = _Stage.NOTHING
-            return [Broken(generation=self._generation, message=f"{name} died before any rank was started")]
+            message = f"{name} died before any rank was started"
+            return [Broken(generation=self._generation, message=message, is_retryable=True)]
         if stage is _Stage.NOTHING:
             return []
         lost = set(self._places) - self._exited if self._has_ranks else set[int]()

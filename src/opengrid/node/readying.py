@@ -17,8 +17,8 @@ from opengrid.core.spec import ProgramKind
 from opengrid.node import spawn
 from opengrid.node.generation import places, reason_for_processes, start_directory
 from opengrid.node.link import Channel
-from opengrid.node.preload.client import Launcher, TemplateSpec, connect_launcher
-from opengrid.node.workspace import make_folders
+from opengrid.node.preload.client import Launcher, PreloadFailed, TemplateSpec, connect_launcher
+from opengrid.node.workspace import files_of_bundle, find_bundle, make_folders
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +29,7 @@ class Ready:
     launcher: Launcher
     launch: str  #: fork | exec
     reason: str
+    before: frozenset[str] | None  #: files of the user's tree, when the folders were not made now; None: all there is
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,7 @@ class Failed:
 
     generation: int
     message: str
+    is_retryable: bool = False  #: a process of ours died meanwhile
 
 
 def make_ready(
@@ -51,7 +53,14 @@ def make_ready(
     """Make what is missing; `launcher` is the one from an earlier generation, if it lives. Blocks; never raises."""
     try:
         scratch.mkdir(parents=True, exist_ok=True)
-        make_folders(assignment, lambda digest, into: _fetch(channel, digest, into), scratch)
+
+        def fetch(digest: str, into: Path) -> None:
+            _fetch(channel, digest, into)
+
+        # An agent that replaces another finds what that one's ranks wrote: it is not of the user's tree.
+        is_made = make_folders(assignment, fetch, scratch)
+        is_replaced = launcher is None and not is_made
+        before = files_of_bundle(find_bundle(assignment, fetch, scratch)) if is_replaced else None
         for place in places(assignment):
             _check_directory(start_directory(assignment, place.node), assignment.directory)
         how = "template warm"
@@ -59,13 +68,14 @@ def make_ready(
             launcher, how = _connect(template(assignment))
         _check_imports(assignment, launcher)
     except GridError as error:
-        return Failed(generation, f"{error.message} ({error.hint})" if error.hint else error.message)
+        message = f"{error.message} ({error.hint})" if error.hint else error.message
+        return Failed(generation, message, is_retryable=isinstance(error, PreloadFailed))
     except OSError as error:
         return Failed(generation, f"{error.filename or 'the agent'}: {error.strerror or error}")
     reason = reason_for_processes(assignment)
     if reason:
-        return Ready(generation, launcher, "exec", f"{reason}: ranks are started as ordinary processes")
-    return Ready(generation, launcher, "fork", how)
+        return Ready(generation, launcher, "exec", f"{reason}: ranks are started as ordinary processes", before)
+    return Ready(generation, launcher, "fork", how, before)
 
 
 def template_spec(assignment: Assignment, program: str, directory: str | None, idle_s: float) -> TemplateSpec:

@@ -1,6 +1,7 @@
 """What a machine does next, from what it is told to be and what it is. Pure; agent.py does it.
 
-IDLE ─Prepare─► PREPARING ─► PREPARED ─Start─► RUNNING ─(AskToEnd)─Clear─► CLEARING ─► IDLE …  ─Release─► RELEASING
+IDLE ─Prepare─► PREPARING ─► PREPARED ─(PutBack)─Start─► RUNNING ─(AskToEnd)─Clear─► CLEARING ─► IDLE …  ─Release─►
+RELEASING
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ class Stage(Enum):
     IDLE = "idle"  #: nothing of it is left, or there was none yet
     PREPARING = "preparing"  #: folders, launcher and store are being made
     PREPARED = "prepared"
+    RESTORING = "restoring"  #: files are being put back; then it is prepared again
     RUNNING = "running"  #: ranks were started
     CLEARING = "clearing"  #: everything below the launcher is being killed
     RELEASING = "releasing"  #: the last logs and facts go up
@@ -28,6 +30,7 @@ class Own:
 
     generation: int = 0  #: the last one that it prepared or heard of
     stage: Stage = Stage.IDLE
+    is_restored: bool = False  #: whether what the generation goes on from has been put back
     living: int = 0  #: ranks that were started and have not exited
     asked: Stop | None = None  #: how ranks were asked to end
     kill_at: float | None = None  #: when those that did not are killed
@@ -38,6 +41,11 @@ class Prepare:
     """Make a generation ready to start."""
 
     generation: int
+
+
+@dataclass(frozen=True, slots=True)
+class PutBack:
+    """Put back what the generation goes on from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +78,7 @@ class Release:
     """Send what is left to send, then end."""
 
 
-Step = Prepare | Start | AskToEnd | Clear | Skip | Release
+Step = Prepare | PutBack | Start | AskToEnd | Clear | Skip | Release
 
 
 def next_step(own: Own, desired: Desired, now: float) -> Step | None:
@@ -83,7 +91,7 @@ def next_step(own: Own, desired: Desired, now: float) -> Step | None:
         return None  # older than what this machine already does
     if own.stage in (Stage.CLEARING, Stage.RELEASING):
         return None
-    if own.stage is Stage.PREPARING:
+    if own.stage in (Stage.PREPARING, Stage.RESTORING):
         return Release() if released else None
     over = released or desired.generation > own.generation
     stops = over or desired.phase is Phase.STOP
@@ -97,10 +105,13 @@ def next_step(own: Own, desired: Desired, now: float) -> Step | None:
         return Release()
     if desired.generation > own.generation and desired.phase is Phase.STOP:
         return Skip(desired.generation)
-    if desired.generation > own.generation and desired.phase in (Phase.PREPARE, Phase.RUN):
+    if desired.generation > own.generation and desired.phase in (Phase.PREPARE, Phase.RESTORE, Phase.RUN):
         return Prepare(desired.generation)
-    if own.stage is Stage.PREPARED and desired.phase is Phase.RUN and desired.generation == own.generation:
-        return Start()
+    if own.stage is Stage.PREPARED and desired.generation == own.generation:
+        if desired.phase is Phase.RESTORE and not own.is_restored:
+            return PutBack()
+        if desired.phase is Phase.RUN:
+            return Start()
     return None
 
 

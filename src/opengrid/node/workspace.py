@@ -31,18 +31,28 @@ def node_folders(assignment: Assignment) -> dict[int, Path]:
     return {node.index: root / f"node{node.index}" if assignment.simulated else root for node in nodes}
 
 
-def make_folders(assignment: Assignment, fetch: Callable[[str, Path], None], scratch: Path) -> None:
-    """Make this machine's work folders, complete or not at all; one that exists is left as it is.
+def make_folders(assignment: Assignment, fetch: Callable[[str, Path], None], scratch: Path) -> bool:
+    """Make this machine's work folders, complete or not at all; return whether all are new.
 
+    One that exists is left as it is.
     `fetch` brings the blob of a digest into a file, where it does not lie on a disk of this machine; `scratch` is a
     folder for that. Errors say what to do next.
     """
     missing = [folder for folder in set(node_folders(assignment).values()) if not folder.exists()]
     if not missing:
-        return
+        return False
     bundle = find_bundle(assignment, fetch, scratch)
     for folder in missing:
         make_folder(bundle, folder)
+    return len(missing) == len(set(node_folders(assignment).values()))
+
+
+def files_of_bundle(bundle: Path) -> frozenset[str]:
+    """Return the paths of the files and links in a bundle."""
+    import tarfile
+
+    with tarfile.open(bundle, "r:*") as archive:
+        return frozenset(member.name.removeprefix("./") for member in archive if not member.isdir())
 
 
 def find_bundle(assignment: Assignment, fetch: Callable[[str, Path], None], scratch: Path) -> Path:

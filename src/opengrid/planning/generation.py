@@ -4,27 +4,30 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from opengrid.core.protocol import Desired, Phase, Stop
 from opengrid.core.records import Attempt, AttemptMachine, AttemptState, GenerationPhase, MachineState, RankExit
+from opengrid.planning.recovery import Again, GiveUp, Later, Past, after_failure, may_try_again
 
 #: After the first failure the other ranks have this long to die by themselves and write their errors.
 #: (Neighbours of a killed gloo rank die within 30 ms; ranks busy elsewhere never notice.)
 SETTLE_S = 0.3
 
 
+#: A machine that replaces a lost one has this long to say hello; then the whole gang is tried elsewhere.
+_REPLACED_WITHIN_US = 60_000_000
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
-    """What changes about an attempt; None leaves a field as it is."""
+    """What changes about an attempt."""
 
     reason: str
     to: AttemptState | None = None
-    generation: int | None = None
-    phase: GenerationPhase | None = None
-    store_address: str | None = None
-    store_port: int | None = None
-    outcome: str | None = None
+    changes: dict[str, object] = field(default_factory=dict[str, object])  #: other fields of the attempt
+    lost: tuple[int, ...] = ()  #: machines whose loss is a fact from now on
+    replace: tuple[int, ...] = ()  #: machines that are started anew
 
 
 def decide(
@@ -34,34 +37,44 @@ def decide(
     *,
     lost: Collection[int],
     stop_reason: str | None,
-) -> Move | None:
+    past: Past,
+    now_us: int,
+) -> Move | Later | None:
     """Return the next move of an attempt, or None while it has nothing to do but wait.
 
     `exits` are those of the current generation; `lost` the machines that the engine says are gone.
     """
     alive = [m for m in machines if m.index not in lost and m.state is not MachineState.LOST]
     if attempt.state in (AttemptState.SUBMITTED, AttemptState.ASSEMBLING):
-        return _assemble(attempt, machines, alive, stop_reason)
+        return _assemble(attempt, machines, alive, stop_reason, past)
+    if attempt.state is AttemptState.RUNNING and attempt.phase is GenerationPhase.ENDED:
+        return _follow(attempt, machines, stop_reason, past, now_us)
     if attempt.state is AttemptState.RUNNING:
-        return _drive(attempt, machines, alive, exits, stop_reason)
+        return _drive(attempt, machines, alive, exits, stop_reason, past, now_us)
     if attempt.state is AttemptState.ENDING and all(m.state is MachineState.RELEASED for m in alive):
         return Move(to=AttemptState(attempt.outcome or "failed"), reason=attempt.reason)
     return None
 
 
 def _assemble(
-    attempt: Attempt, machines: Sequence[AttemptMachine], alive: Sequence[AttemptMachine], stop_reason: str | None
+    attempt: Attempt,
+    machines: Sequence[AttemptMachine],
+    alive: Sequence[AttemptMachine],
+    stop_reason: str | None,
+    past: Past,
 ) -> Move | None:
     present = [m for m in alive if m.state is MachineState.PRESENT]
     if stop_reason is not None:
         return _end("stopped", stop_reason)
     if len(alive) < len(machines):
-        return _end("lost", _gone(machines, alive) + " before all agents had said hello")
+        outcome = "lost" if may_try_again(past) else "failed"
+        return _end(outcome, _gone(machines, alive) + " before all agents had said hello")
+    if any(m.preempted for m in alive):
+        return _end("preempted", _preempted(alive))
     if len(present) == len(machines):
         return Move(
             to=AttemptState.RUNNING,
-            generation=1,
-            phase=GenerationPhase.PREPARING,
+            changes={"generation": 1, "phase": GenerationPhase.PREPARING},
             reason=f"all {len(machines)} agents are here",
         )
     if present and attempt.state is AttemptState.SUBMITTED:
@@ -75,29 +88,75 @@ def _drive(
     alive: Sequence[AttemptMachine],
     exits: Sequence[RankExit],
     stop_reason: str | None,
+    past: Past,
+    now_us: int,
 ) -> Move | None:
-    generation = attempt.generation
+    generation, phase = attempt.generation, attempt.phase
     ended = all(m.ended >= generation for m in alive)
-    if attempt.phase is GenerationPhase.STOPPING:
-        return _end(attempt.outcome or "failed", attempt.reason, GenerationPhase.ENDED) if ended else None
+    if phase is GenerationPhase.STOPPING:
+        return _over(attempt.outcome or "failed", attempt.reason, machines, alive) if ended else None
     trouble = _trouble(machines, alive, exits, stop_reason)
-    if attempt.phase is GenerationPhase.PREPARING:
+    if phase is GenerationPhase.RUNNING:
         if trouble is not None:
-            return _end(*trouble, GenerationPhase.ENDED)
-        if all(m.prepared >= generation for m in alive):
-            return Move(
-                phase=GenerationPhase.RUNNING,
-                store_address=machines[0].address,
-                store_port=machines[0].store_port,
-                reason="all machines are prepared",
-            )
-        return None
+            outcome, reason = trouble
+            return Move(changes={"phase": GenerationPhase.STOPPING, "outcome": outcome}, reason=reason)
+        return _end("succeeded", "all ranks exited with 0", GenerationPhase.ENDED) if ended else None
     if trouble is not None:
-        outcome, reason = trouble
-        return Move(phase=GenerationPhase.STOPPING, outcome=outcome, reason=reason)
-    if ended:
-        return _end("succeeded", "all ranks exited with 0", GenerationPhase.ENDED)
+        return _over(*trouble, machines, alive)
+    waiting = next((m.index for m in alive if m.state is MachineState.WAITING), None)
+    if waiting is not None and now_us - past.generations[-1].created_us > _REPLACED_WITHIN_US:
+        reason = f"machine {waiting} was not replaced within {_REPLACED_WITHIN_US // 1_000_000} s"
+        return _end("lost", reason, GenerationPhase.ENDED)
+    if phase is GenerationPhase.PREPARING and all(m.prepared >= generation for m in alive):
+        # Only what was started before can have left a checkpoint.
+        if generation == 1 and attempt.number == 1:
+            return _run(machines, "all machines are prepared")
+        return Move(changes={"phase": GenerationPhase.RESTORING}, reason="all machines are prepared")
+    if phase is GenerationPhase.RESTORING:
+        restore = past.generations[-1].restore
+        if restore is None or not (restore.files or restore.aside):
+            return _run(machines, "no checkpoint to go on from: ranks start from the beginning")
+        if all(m.restored >= generation for m in alive):
+            return _run(machines, f"goes on from {restore.checkpoint}" if restore.checkpoint else "files are put back")
     return None
+
+
+def _run(machines: Sequence[AttemptMachine], reason: str) -> Move:
+    return Move(
+        changes={
+            "phase": GenerationPhase.RUNNING,
+            "store_address": machines[0].address,
+            "store_port": machines[0].store_port,
+        },
+        reason=reason,
+    )
+
+
+def _follow(
+    attempt: Attempt, machines: Sequence[AttemptMachine], stop_reason: str | None, past: Past, now_us: int
+) -> Move | Later:
+    """Return what comes after a generation that failed or was taken away."""
+    if stop_reason is not None:
+        return _end("stopped", stop_reason)
+    if attempt.outcome in ("stopped", "preempted"):
+        return _end(attempt.outcome, attempt.reason)
+    if past.is_new_boot:
+        reason = "this computer was restarted while it ran"
+        return _end("lost", reason) if past.auto_resume else _end("failed", f"{reason}, and without --auto_resume")
+    step = after_failure(past, attempt.outcome or "failed", now_us)
+    if isinstance(step, Again):
+        return Move(
+            changes={
+                "generation": attempt.generation + 1,
+                "phase": GenerationPhase.PREPARING,
+                "outcome": None,
+                "store_address": None,
+                "store_port": None,
+            },
+            reason=step.reason,
+            replace=tuple(m.index for m in machines if m.state is MachineState.LOST),
+        )
+    return _end("failed", step.reason) if isinstance(step, GiveUp) else step
 
 
 def _trouble(
@@ -109,15 +168,31 @@ def _trouble(
     """Return (outcome, reason) when the generation cannot go on. The user's word comes before failures it may cause."""
     if stop_reason is not None:
         return "stopped", stop_reason
+    if any(m.preempted for m in alive):
+        return "preempted", _preempted(alive)
+    if len(alive) < len(machines):
+        return "lost", _gone(machines, alive)
     failed = sorted((e for e in exits if e.exit_code != 0), key=lambda e: e.at_ns)
     if failed:
         return "failed", f"rank {failed[0].rank} {describe_exit(failed[0].exit_code)}"
     broken = next((m for m in alive if m.broken), None)
     if broken is not None:
-        return "failed", f"machine {broken.index}: {broken.broken}"
-    if len(alive) < len(machines):
-        return "lost", _gone(machines, alive)
+        return "lost" if broken.is_retryable else "failed", f"machine {broken.index}: {broken.broken}"
     return None
+
+
+def _over(outcome: str, reason: str, machines: Sequence[AttemptMachine], alive: Sequence[AttemptMachine]) -> Move:
+    """Return the end of a generation: of the whole attempt too, when nothing can follow."""
+    if outcome == "stopped":
+        return _end(outcome, reason, GenerationPhase.ENDED)
+    here = {m.index for m in alive}
+    lost = tuple(m.index for m in machines if m.index not in here)
+    changes: dict[str, object] = {"phase": GenerationPhase.ENDED, "outcome": "lost" if lost else outcome}
+    return Move(changes=changes, reason=reason, lost=lost)
+
+
+def _preempted(alive: Sequence[AttemptMachine]) -> str:
+    return f"machine {next(m.index for m in alive if m.preempted)} is being taken away"
 
 
 def describe_exit(exit_code: int) -> str:
@@ -136,7 +211,8 @@ def signal_name(number: int) -> str:
 
 
 def _end(outcome: str, reason: str, phase: GenerationPhase | None = None) -> Move:
-    return Move(to=AttemptState.ENDING, outcome=outcome, phase=phase, reason=reason)
+    changes: dict[str, object] = {"outcome": outcome, **({"phase": phase} if phase is not None else {})}
+    return Move(to=AttemptState.ENDING, changes=changes, reason=reason)
 
 
 def _gone(machines: Sequence[AttemptMachine], alive: Sequence[AttemptMachine]) -> str:
@@ -155,13 +231,15 @@ def desired_state(attempt: Attempt, *, grace_s: float, flush_interval_s: float, 
     elif attempt.state is AttemptState.RUNNING:
         phase = {
             GenerationPhase.PREPARING: Phase.PREPARE,
+            GenerationPhase.RESTORING: Phase.RESTORE,
             GenerationPhase.RUNNING: Phase.RUN,
             GenerationPhase.STOPPING: Phase.STOP,
             GenerationPhase.ENDED: Phase.WAIT,
         }[attempt.phase]
     if phase is Phase.STOP:
-        by_user = attempt.outcome == "stopped"
-        stop = Stop(terminate=by_user, grace_s=grace_s if by_user else SETTLE_S)
+        # Peers of a dead rank that are asked to end would wait for it: SIGTERM is for ranks that are all well.
+        all_well = attempt.outcome in ("stopped", "preempted")
+        stop = Stop(terminate=all_well, grace_s=grace_s if all_well else SETTLE_S)
     return Desired(
         version=attempt.version,
         generation=attempt.generation,

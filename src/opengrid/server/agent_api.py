@@ -10,7 +10,7 @@ from fastapi.responses import FileResponse, JSONResponse
 
 from opengrid.core.codec import from_json
 from opengrid.core.errors import InvalidValue
-from opengrid.core.protocol import LOG_INDEX_HEADER, POLL_S, Acknowledged, Assignment, Desired, Facts, Hello
+from opengrid.core.protocol import LOG_INDEX_HEADER, POLL_S, Acknowledged, Assignment, Desired, Facts, Hello, Restore
 from opengrid.server.auth import KnownAgents, agent_of, bearer
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.agents import AgentIdentity, Agents
@@ -74,6 +74,10 @@ def agent_api(agents: Agents, logs: LogFiles, sources: Sources, wakeups: Wakeups
             return JSONResponse({"size": mismatch.size}, status_code=409)
         wakeups.notify(f"logs:{attempt_id}")
         return JSONResponse({"size": size})
+
+    @api.get("/restore/{generation}", dependencies=known)
+    def restore(request: Request, generation: int) -> Restore:
+        return agents.restore(agent_of(request), generation)
 
     @api.get("/blobs/{digest}", dependencies=known)
     def blob(request: Request, digest: str) -> FileResponse:

@@ -6,6 +6,7 @@ import json
 
 from fastapi import APIRouter, Depends, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
 
 from opengrid.core.codec import from_json
 from opengrid.core.errors import InvalidValue
@@ -48,5 +49,9 @@ def agent_artifacts_api(agents: Agents, artifacts: Artifacts) -> APIRouter:
             raise
         await run_in_threadpool(opened.__exit__, None, None, None)
         return {"size": size}
+
+    @api.get("/contents/{digest}")
+    def content(digest: str, request: Request) -> FileResponse:
+        return FileResponse(artifacts.content(agent_of(request), digest), media_type="application/octet-stream")
 
     return api

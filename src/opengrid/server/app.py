@@ -42,6 +42,7 @@ from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
 from opengrid.services.agents import Agents
 from opengrid.services.artifacts import Artifacts
+from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.datastores import Datastores
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.log_files import LogFiles
@@ -82,6 +83,7 @@ class Server:
         datastores = Datastores(database, state / "datastores", now_us=now_us)
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
+        checkpoints = Checkpoints(database, artifacts, now_us=now_us)
         self._agents = agents = Agents(
             database,
             blobs,
@@ -107,6 +109,7 @@ class Server:
             database,
             self._engine,
             secret=secret,
+            find_restore=checkpoints.restore,
             moved=self._attempt_moved,
             ended=lambda attempt: self.wakeups.notify(f"logs:{attempt}"),
             now_us=now_us,

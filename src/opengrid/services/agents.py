@@ -22,14 +22,18 @@ from opengrid.core.protocol import (
     Fact,
     Facts,
     Hello,
+    Preempted,
     Prepared,
     Released,
+    Restore,
+    Restored,
     Started,
     Unsaved,
 )
 from opengrid.core.records import Attempt, AttemptMachine, Event, Experiment, MachineState, RankExit, Run
 from opengrid.core.tokens import matches, token_hash
 from opengrid.planning.generation import desired_state
+from opengrid.planning.recovery import DEFAULT_RESTARTS
 from opengrid.store.database import Database, Transaction
 
 #: How often agents send logs: while somebody follows, and otherwise.
@@ -94,7 +98,10 @@ class Agents:
                 raise Unauthorized("this attempt token has been used")
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
             run = tx.runs.find_by_id(experiment.run_id)
-        self._sessions[session_hash] = AgentIdentity(attempt_id=attempt.id, machine=machine.index)
+        identity = AgentIdentity(attempt_id=attempt.id, machine=machine.index)
+        for older in [known for known, whose in self._sessions.items() if whose == identity]:
+            self._sessions.pop(older, None)  # of the agent that this one replaces
+        self._sessions[session_hash] = identity
         self._changed(attempt.id)
         return self._assignment(run, experiment, attempt, machine)
 
@@ -168,13 +175,27 @@ class Agents:
         self._changed(attempt.id)
         return Acknowledged(number=seen)
 
+    def restore(self, agent: AgentIdentity, generation: int) -> Restore:
+        """Return what the agent's machine puts back before the ranks of a generation start."""
+        with self._database.read() as tx:
+            self._find(tx, agent.attempt_id, agent.machine)
+            generations = tx.attempts.generations(agent.attempt_id)
+        found = next((g.restore for g in generations if g.number == generation), None)
+        if found is None:
+            raise NotFound(f"generation {generation} of attempt {agent.attempt_id} puts nothing back")
+        return found
+
     def _apply(self, tx: Transaction, attempt: Attempt, machine: AttemptMachine, fact: Fact, skew_ns: int) -> None:
         def update(**changes: object) -> None:
             tx.attempts.update_machine(attempt.id, machine.index, **changes)
 
         if isinstance(fact, Prepared):
-            update(prepared=fact.generation, store_port=fact.store_port, broken=None)
+            update(prepared=fact.generation, store_port=fact.store_port, broken=None, is_retryable=False)
             self._note(tx, attempt, machine, fact.generation, f"prepared; {fact.launch_reason}")
+        elif isinstance(fact, Restored):
+            update(restored=fact.generation)
+            for text in fact.notes:
+                self._note(tx, attempt, machine, fact.generation, text)
         elif isinstance(fact, Started):
             update(started=fact.generation)
             how = f"as ordinary processes: {fact.launch_reason}" if fact.launch == "exec" else "by fork of the template"
@@ -183,9 +204,15 @@ class Agents:
             tx.attempts.add_exit(_exit(attempt, fact, skew_ns))
         elif isinstance(fact, Ended):
             update(ended=fact.generation, **({} if fact.met is None else {"met": fact.met}))
+            if fact.last_step is not None:
+                steps = {"first_step": fact.first_step, "last_step": fact.last_step}
+                tx.attempts.update_generation(attempt.id, fact.generation, **steps)
         elif isinstance(fact, Broken):
-            update(broken=fact.message, ended=fact.generation)
+            update(broken=fact.message, is_retryable=fact.is_retryable, ended=fact.generation)
             self._note(tx, attempt, machine, fact.generation, fact.message)
+        elif isinstance(fact, Preempted):
+            update(preempted=True)
+            self._note(tx, attempt, machine, attempt.generation, "told by SIGTERM that it goes away")
         elif isinstance(fact, Unsaved):
             self._note(tx, attempt, machine, attempt.generation, _unsaved_text(fact), kind="artifacts")
         elif isinstance(fact, Released):  # pyright: ignore[reportUnnecessaryIsInstance] - the wire may bring newer kinds
@@ -248,6 +275,7 @@ class Agents:
             work_dir=str(work_folder(self._work, experiment, attempt.number)),
             preload=plan.preload,
             now_ns=time.time_ns(),
+            max_restarts=DEFAULT_RESTARTS if spec.max_restarts is None else spec.max_restarts,
             collects=self._staging is not None,
             staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,
         )

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 
 from opengrid.blobs.folder import BlobWriter, FolderBlobs
-from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unusable
+from opengrid.core.errors import Forbidden, InvalidValue, NotFound, Superseded, Unusable
 from opengrid.core.gang import Gang
 from opengrid.core.manifest import safe_path
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted, reserved_bytes
@@ -66,6 +66,14 @@ class Artifacts:
         self._check_space(size)
         with self._blobs.writing(digest) as writer:
             yield writer
+
+    def content(self, agent: AgentIdentity, digest: str) -> Path:
+        """Return where a content of the agent's own experiment lies, for it to put back; Forbidden for any other."""
+        with self._database.read() as tx:
+            attempt = _open_attempt(tx, agent)
+            if digest not in tx.artifacts.digests([attempt.experiment_id]):
+                raise Forbidden("this attempt's experiment has no such content")
+        return self._blobs.path(digest)
 
     def list(self, experiment: str, *, limit: int, offset: int) -> tuple[list[Artifact], int, int]:
         """Return a page of an experiment's artifacts by path, how many there are, and their bytes."""

@@ -55,6 +55,12 @@ class Artifacts:
         number, size = self._connection.execute(counted.where(artifacts.c.experiment_id == experiment_id)).one()
         return int(number), int(size)
 
+    def all(self, experiment_id: str) -> list[Artifact]:
+        """Return all artifacts of an experiment, by path and node."""
+        chosen = select(*_columns).where(artifacts.c.experiment_id == experiment_id)
+        rows = self._connection.execute(chosen.order_by(artifacts.c.path, artifacts.c.node)).mappings()
+        return [Artifact(**fields(row)) for row in rows]
+
     def find(self, experiment_id: str, id: str) -> Artifact:
         """Return one artifact, or raise NotFound."""
         chosen = select(*_columns).where(artifacts.c.experiment_id == experiment_id, artifacts.c.id == id)

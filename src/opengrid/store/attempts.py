@@ -8,13 +8,14 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, insert, select, update
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records import ATTEMPT_MOVES, Attempt, AttemptMachine, AttemptState, Event, RankExit
+from opengrid.core.records import ATTEMPT_MOVES, Attempt, AttemptMachine, AttemptState, Event, Generation, RankExit
 from opengrid.store.runs import Runs
-from opengrid.store.tables import attempt_machines, attempts, checked, experiments, fields, rank_exits
+from opengrid.store.tables import attempt_machines, attempts, checked, experiments, fields, generations, rank_exits
 
 _OPEN = [state for state in AttemptState if not state.is_terminal]
 _MOVED = frozenset({"generation", "phase", "store_address", "store_port", "outcome", "token_hash", "token_expires_us"})
 _MACHINE = frozenset(c.name for c in attempt_machines.columns) - {"attempt_id", "index"}
+_GENERATION = frozenset(c.name for c in generations.columns) - {"attempt_id", "number", "created_us"}
 
 
 class Attempts:
@@ -118,6 +119,22 @@ class Attempts:
         if self._connection.execute(update(attempt_machines).where(*its_row).values(changes)).rowcount != 1:
             raise _no_machine(attempt_id, index)
 
+    def generations(self, attempt_id: str) -> list[Generation]:
+        """Return an attempt's generations by number."""
+        found = select(generations).where(generations.c.attempt_id == attempt_id).order_by(generations.c.number)
+        return [Generation(**fields(row)) for row in self._connection.execute(found).mappings()]
+
+    def add_generation(self, generation: Generation) -> None:
+        """Remember that a generation begins."""
+        self._connection.execute(insert(generations).values(_values(generation)))
+
+    def update_generation(self, attempt_id: str, number: int, **changes: object) -> None:
+        """Change fields of a generation; NotFound when there is none such."""
+        its_row = (generations.c.attempt_id == attempt_id, generations.c.number == number)
+        values = checked(changes, _GENERATION)
+        if self._connection.execute(update(generations).where(*its_row).values(values)).rowcount != 1:
+            raise NotFound(f"attempt {attempt_id!r} has no generation {number}")
+
     def add_exit(self, exit: RankExit) -> bool:
         """Remember how a rank ended; False when that is known: the first word counts."""
         its_row = [rank_exits.c[key] == getattr(exit, key) for key in ("attempt_id", "generation", "rank")]
@@ -133,7 +150,7 @@ class Attempts:
         return [RankExit(**fields(row)) for row in self._connection.execute(found).mappings()]
 
 
-def _values(record: Attempt | AttemptMachine | RankExit) -> dict[str, object]:
+def _values(record: Attempt | AttemptMachine | RankExit | Generation) -> dict[str, object]:
     return {f.name: getattr(record, f.name) for f in dataclasses.fields(record)}
 
 

@@ -22,10 +22,12 @@ from sqlalchemy import (
     String,
     Table,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.engine import RowMapping
 
 from opengrid.core.gang import Plan
+from opengrid.core.protocol import Restore
 from opengrid.core.records import (
     AttemptState,
     DatastoreState,
@@ -111,11 +113,28 @@ attempt_machines = Table(
     Column("address", Text),
     Column("facts_seen", BigInteger, nullable=False),
     Column("prepared", Integer, nullable=False),
+    Column("restored", Integer, nullable=False, server_default="0"),
     Column("store_port", Integer),
     Column("started", Integer, nullable=False),
     Column("ended", Integer, nullable=False),
     Column("met", Boolean),
     Column("broken", Text),
+    Column("is_retryable", Boolean, nullable=False, server_default=false()),
+    Column("preempted", Boolean, nullable=False, server_default=false()),
+)
+
+generations = Table(
+    "generations",
+    metadata,
+    Column("attempt_id", Text, ForeignKey("attempts.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("started_us", BigInteger),
+    Column("ended_us", BigInteger),
+    Column("cause", Document(RootCause)),
+    Column("restore", Document(Restore)),
+    Column("first_step", BigInteger),
+    Column("last_step", BigInteger),
 )
 
 rank_exits = Table(

@@ -20,7 +20,7 @@ from opengrid.core.protocol import Ticket
 from opengrid.engines.engine import AgentProcess, GangRequest, Submission
 from opengrid.engines.local.host import Interpreters, host_inventory
 from opengrid.engines.local.nvml import gpus
-from opengrid.engines.local.processes import ProcessId, read_process_id
+from opengrid.engines.local.processes import ProcessId, boot_id, read_process_id
 from opengrid.engines.local.slots import GpuSlots
 from opengrid.planning.inventory import Interpreter, Inventory
 
@@ -115,6 +115,8 @@ class LocalEngine:
                 start_new_session=True,
                 pass_fds=descriptors,
             )
+        self._swept.discard(key)  # it may replace one that was lost
+        self._first_missed.pop(key, None)
         self._children[key] = child
         self._agents[key] = child.pid
         self._watch.add(child.pid)
@@ -148,6 +150,11 @@ class LocalEngine:
             self._swept.add(key)
             self._sweep(*key)
         return True
+
+    def is_new_boot(self, attempt_id: str) -> bool:
+        """Return whether this computer was restarted since the attempt's agents were."""
+        locks = (read_process_id(path) for path in self._folder.glob(f"{attempt_id}-*.lock"))
+        return any(process.boot_id != boot_id() for process in locks if process is not None)
 
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return the last line of an agent's own log."""

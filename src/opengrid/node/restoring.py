@@ -1,0 +1,115 @@
+"""Puts back into the work folders what a generation goes on from, before its ranks start."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from opengrid.client.http import Http
+from opengrid.core import checkpoint_file
+from opengrid.core.codec import from_json
+from opengrid.core.errors import InvalidValue, Unusable
+from opengrid.core.manifest import safe_path
+from opengrid.core.protocol import Assignment, Restore, RestoreFile
+from opengrid.node.link import Channel
+from opengrid.node.scan import scan
+from opengrid.node.workspace import node_folders
+
+_BLOCK = 1 << 20
+
+#: Added to the name of what must not be taken for a checkpoint.
+ASIDE = ".incomplete"
+
+
+def put_back(
+    assignment: Assignment,
+    generation: int,
+    channel: Channel,
+    *,
+    digest_of: Callable[[Path], str | None],
+) -> tuple[Restore, tuple[str, ...]]:
+    """Make the work folders what the server says they shall be; return that, and what people should know.
+
+    What lies there with the right content stays; `digest_of` returns a file's SHA-256 where it is known already.
+    Files appear whole or not at all. Raises GridError and OSError.
+    """
+    restore = channel.call_until_answered(lambda http: _ask(http, generation), timeout_s=float("inf"))
+    folders = node_folders(assignment)
+    notes: list[str] = []
+    for file in restore.files:
+        for node, folder in folders.items():
+            if file.node in (None, node):
+                _put(file, safe_path(folder, file.path), channel, digest_of)
+    for folder in sorted(set(folders.values())):
+        renamed = [path for path in restore.aside if _set_aside(safe_path(folder, path))]
+        notes += [f"{path} is incomplete: renamed to {path}{ASIDE}" for path in renamed]
+        notes += _set_torn_aside(folder)
+    return restore, tuple(dict.fromkeys(notes))
+
+
+def _ask(http: Http, generation: int) -> Restore:
+    return from_json(Restore, http.request("GET", f"/agent/v1/restore/{generation}").json())
+
+
+def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[[Path], str | None]) -> None:
+    with contextlib.suppress(FileNotFoundError):
+        if target.stat().st_size == file.size and (digest_of(target) or _digest(target)) == file.sha256:
+            return
+    if target.is_dir():
+        raise Unusable(f"{target} is a folder and should be a file of the checkpoint")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
+    try:
+        _bring(file, partial, channel)
+        os.utime(partial, (file.modified_us / 1e6, file.modified_us / 1e6))
+        os.replace(partial, target)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _bring(file: RestoreFile, partial: Path, channel: Channel) -> None:
+    if file.source is not None and os.access(file.source, os.R_OK):
+        shutil.copyfile(file.source, partial)
+    else:
+        channel.call_until_answered(lambda http: _download(http, file, partial), timeout_s=float("inf"))
+    found = _digest(partial)
+    if found != file.sha256:
+        raise InvalidValue(f"{file.path} came with SHA-256 {found[:12]}…, not {file.sha256[:12]}…")
+
+
+def _download(http: Http, file: RestoreFile, partial: Path) -> None:
+    path = f"/agent/v1/artifacts/contents/{file.sha256}"
+    with partial.open("wb") as copy, http.stream("GET", path, timeout_s=60) as blocks:
+        for block in blocks:
+            copy.write(block)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        found = hashlib.sha256()
+        while block := file.read(_BLOCK):
+            found.update(block)
+    return found.hexdigest()
+
+
+def _set_aside(path: Path) -> bool:
+    try:
+        os.rename(path, path.with_name(path.name + ASIDE))
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _set_torn_aside(folder: Path) -> list[str]:
+    """Rename files that a rank was killed while writing: the script would fail of them."""
+    notes: list[str] = []
+    for path in filter(checkpoint_file.is_candidate, scan(folder).files):
+        with contextlib.suppress(OSError):
+            problem = checkpoint_file.torn(folder / path)
+            if problem is not None and _set_aside(folder / path):
+                notes.append(f"{path} is torn, {problem}: renamed to {path}{ASIDE}")
+    return notes

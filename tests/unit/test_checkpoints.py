@@ -1,0 +1,83 @@
+"""Which of an experiment's artifacts are checkpoints, and which of those are complete."""
+
+from __future__ import annotations
+
+import pytest
+
+from opengrid.core.records import Artifact
+from opengrid.planning.checkpoints import Candidate, find_candidates, missing_pieces
+
+
+def artifact(path: str, modified_us: int = 0, node: int = 0) -> Artifact:
+    return Artifact(
+        experiment_id="x",
+        node=node,
+        path=path,
+        version=1,
+        attempt=1,
+        digest=f"{path}@{node}@{modified_us}",
+        size=1,
+        modified_us=modified_us,
+        collected_us=0,
+    )
+
+
+def found(*artifacts: Artifact, world_size: int = 4) -> list[Candidate]:
+    return find_candidates(artifacts, world_size)
+
+
+def test_files_with_the_names_of_training_states_come_newest_first() -> None:
+    candidates = found(artifact("a.ckpt", 5), artifact("deep/b.pt", 9), artifact("c.pth", 7), artifact("log.txt", 99))
+    assert [c.path for c in candidates] == ["deep/b.pt", "c.pth", "a.ckpt"]
+    assert not any(c.is_folder or c.problem for c in candidates)
+
+
+def test_of_a_file_that_several_nodes_have_the_newest_counts() -> None:
+    (candidate,) = found(artifact("last.pt", 5, node=0), artifact("last.pt", 9, node=1))
+    assert candidate.files[0].node == 1
+
+
+def test_pieces_of_torch_distributed_checkpoint_may_lie_on_different_nodes() -> None:
+    pieces = [artifact(f"s/10/__{rank}_0.distcp", 10, node=rank // 2) for rank in range(4)]
+    (whole,) = found(artifact("s/10/.metadata", 11), *pieces)
+    assert (whole.path, whole.is_folder, whole.problem, len(whole.files)) == ("s/10", True, None, 5)
+    assert whole.index is not None
+    words = ["__0_0.distcp", "__3_0.distcp", "layer.weight"]
+    assert missing_pieces(whole, words) == []
+    assert missing_pieces(whole, [*words, "__4_0.distcp"]) == ["__4_0.distcp"]
+    (headless,) = found(*pieces)
+    assert headless.problem == "its .metadata is missing"
+
+
+def test_a_folder_of_deepspeed_needs_every_ranks_optimizer_states_and_takes_the_word_latest_along() -> None:
+    model = artifact("ds/global_step7/mp_rank_00_model_states.pt", 7)
+    states = [artifact(f"ds/global_step7/zero_pp_rank_{r}_mp_rank_00_optim_states.pt", 7, node=r) for r in range(4)]
+    latest = artifact("ds/latest", 8)
+    (whole,) = found(model, *states, latest)
+    assert (whole.path, whole.problem, whole.extra) == ("ds/global_step7", None, (latest,))
+    (partial,) = found(model, *states[:2], states[3])
+    assert partial.problem == "the optimizer states of zero_pp_rank_2_mp_rank_00 are missing"
+    (weightless,) = found(*states)
+    assert weightless.problem == "its model states are missing"
+
+
+@pytest.mark.parametrize(
+    ("absent", "problem"),
+    [
+        ("trainer_state.json", "its trainer_state.json is missing"),
+        ("model.safetensors", "its model is missing"),
+        ("rng_state_3.pth", "rng_state_3.pth is missing"),
+        ("optimizer.pt.absent", None),
+    ],
+)
+def test_a_folder_of_transformers_needs_its_state_its_model_and_all_random_states(
+    absent: str, problem: str | None
+) -> None:
+    names = ["trainer_state.json", "model.safetensors", "optimizer.pt", *(f"rng_state_{r}.pth" for r in range(4))]
+    (candidate,) = found(*(artifact(f"out/checkpoint-500/{name}", 3) for name in names if name != absent))
+    assert (candidate.path, candidate.problem) == ("out/checkpoint-500", problem)
+
+
+def test_files_inside_a_folder_checkpoint_are_no_candidates_of_their_own() -> None:
+    folder = [artifact("x.ckpt/.metadata", 2), artifact("x.ckpt/__0_0.distcp", 2), artifact("x.ckpt/meta.pt", 2)]
+    assert [c.path for c in found(*folder, artifact("old.ckpt", 1))] == ["x.ckpt", "old.ckpt"]
