@@ -68,6 +68,7 @@ class StackSender:
             self._channel.call(lambda http: http.request("POST", "/agent/v1/stacks", json=to_json(message)))
         except GridError as error:
             self._log(f"stacks: {error.message}")
+        self._channel.close()  # requests are rare
         self._is_busy = False
         self._on_idle()
 
