@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -213,6 +214,17 @@ def test_stacks_of_a_hanging_rank_can_be_had(plain_bench: Bench, preloaded: bool
     plain_bench.launcher.dump_stacks()
     stacks = plain_bench.directory / "0.stacks"
     plain_bench.until(lambda: f'"{plain_bench.directory}/script.py", line 4 in hang' in stacks.read_text())
+
+
+def test_a_program_that_has_become_another_by_exec_does_not_die_of_being_asked_for_stacks(plain_bench: Bench) -> None:
+    shell = "trap 'exit 3' USR1; echo up; sleep 600 & wait"
+    plain_bench.write("script.py", f"import os\nos.execv('/bin/sh', ['sh', '-c', {shell!r}])")
+    plain_bench.start(plain_bench.rank(Program(kind=ProgramKind.SCRIPT, target="script.py")))
+    plain_bench.until(lambda: "up" in plain_bench.out())
+    plain_bench.launcher.dump_stacks()
+    plain_bench.launcher.signal(signal.SIGUSR1)  # arrives after the other, which would have been its end
+    plain_bench.until(lambda: 0 in plain_bench.exited)
+    assert plain_bench.exited[0].exit_code == 3
 
 
 def test_a_crash_leaves_the_stacks_on_stderr(plain_bench: Bench) -> None:

@@ -17,7 +17,19 @@ from urllib.parse import parse_qs, urlsplit
 
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import GridError, InvalidValue, NotFound, Superseded, Unauthorized
-from opengrid.core.protocol import ArtifactFile, Artifacts, Assignment, Desired, Fact, Facts, Hello, Phase, Stop, Wanted
+from opengrid.core.protocol import (
+    ArtifactFile,
+    Artifacts,
+    Assignment,
+    Desired,
+    Fact,
+    Facts,
+    Hello,
+    Phase,
+    Stacks,
+    Stop,
+    Wanted,
+)
 
 #: Generous: the machine may be loaded.
 DEADLINE_S = 60.0
@@ -40,6 +52,7 @@ class GangServer:
         self.messages: list[tuple[int, Facts]] = []
         self.logs: dict[tuple[int, int, int, str], bytearray] = {}
         self.index: dict[tuple[int, int, int, str], list[tuple[int, int]]] = {}
+        self.stacks: list[tuple[int, Stacks]] = []  #: with the machine that sent them
         self.contents: dict[str, bytes] = {}
         self.received: list[str] = []  #: digests of contents, once for each time that one came
         self.artifacts: dict[tuple[int, str], ArtifactFile] = {}  #: by node and path
@@ -242,6 +255,9 @@ class _Handler(BaseHTTPRequestHandler):
             key = (machine, int(rest[0]), int(rest[1]), rest[2])
             size, fits = gang.append(key, int(query["offset"]), body, self.headers.get("Grid-Log-Index", ""))
             return (200 if fits else 409), _json({"size": size})
+        if what == "stacks":
+            gang.stacks.append((machine, from_json(Stacks, json.loads(body))))
+            return 200, b"{}"
         if what == "artifacts" and not rest:
             files = from_json(Artifacts, json.loads(body)).files
             return 200, _json(gang.offer(files, gang.assignments[machine].staging))

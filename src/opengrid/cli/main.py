@@ -25,6 +25,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "status": ("show", "status", "Show active runs, a run's experiments, or one experiment."),
     "history": ("show", "history", "Show all runs, newest first."),
     "logs": ("logs", "logs", "Show what an experiment's ranks wrote."),
+    "stacks": ("stacks", "stacks", "Show where the ranks of a running experiment are."),
     "artifacts": ("artifacts", "artifacts", "Download the files that experiments have made."),
     "stop": ("change", "stop", "Stop runs or experiments; what they made is kept."),
     "delete": ("change", "delete", "Delete runs or experiments that have ended, for good."),

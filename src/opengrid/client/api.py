@@ -18,6 +18,7 @@ from opengrid.client.documents import (
     RunRow,
     RunsDocument,
     ServerDocument,
+    StacksDocument,
     StagingDocument,
     StoppedDocument,
 )
@@ -140,6 +141,10 @@ class Api:
     def log_lines(self, name: str, query: Mapping[str, str | int | None]) -> dict[str, object]:
         """Return an experiment's log as a document of lines."""
         return self._get(f"/api/v1/experiments/{name}/logs", {**query, "format": "json"})
+
+    def stacks(self, name: str) -> StacksDocument:
+        """Return the stacks of all ranks of a running experiment; blocks for the seconds that they may take."""
+        return cast("StacksDocument", self._get(f"/api/v1/experiments/{name}/stacks"))
 
     def artifacts(self, experiment: str) -> list[ArtifactRow]:
         """Return all of an experiment's artifacts, by path and node, however many pages that takes."""

@@ -140,6 +140,45 @@ class RunDocument(TypedDict):
     experiments: list[ExperimentDocument]
 
 
+class FrameDocument(TypedDict):
+    """One line of a stack; files of the user's tree are relative to where the program started."""
+
+    file: str
+    line: int
+    function: str
+
+
+class ThreadDocument(TypedDict):
+    """A stack that other threads than the main one have, in these ranks."""
+
+    ranks: list[int]
+    frames: list[FrameDocument]
+
+
+class StackGroupDocument(TypedDict):
+    """Ranks whose main threads have equal stacks; outermost frame first, as in a traceback."""
+
+    ranks: list[int]
+    top: str
+    frames: list[FrameDocument]
+    threads: list[ThreadDocument]
+
+
+class SilentRankDocument(TypedDict):
+    """A rank of which there is no stack."""
+
+    rank: int
+    reason: str
+
+
+class StacksDocument(TypedDict):
+    """Where all ranks of an experiment are, the most common stack first."""
+
+    experiment: str
+    groups: list[StackGroupDocument]
+    silent: list[SilentRankDocument]
+
+
 class StoppedDocument(TypedDict):
     """Experiments that were asked to stop, and those that had ended before."""
 

@@ -22,6 +22,9 @@ POLL_S = 25.0
 #: Most files in one offer of artifacts.
 MOST_ARTIFACTS = 500
 
+#: Most bytes of one rank's stacks; of longer ones the end is sent, where the main thread's is.
+MOST_STACKS_BYTES = 64 << 10
+
 #: Header of a log upload: `offset:ns,offset:ns …`, see PUT logs in docs/architecture.md.
 LOG_INDEX_HEADER = "Grid-Log-Index"
 
@@ -127,7 +130,7 @@ class Stop:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Desired:
-    """The whole desired state of one machine: GET /agent/v1/desired?version=N."""
+    """The whole desired state of one machine: GET /agent/v1/desired?version=N&stacks=N, with what is known of it."""
 
     version: int
     generation: int
@@ -136,6 +139,7 @@ class Desired:
     store_port: int | None = None
     stop: Stop | None = None
     flush_interval_s: float = 2.0  #: how often logs are sent; short while someone follows
+    stacks: int = 0  #: request for all ranks' stacks, to be answered once if it is higher than the last; 0 = none
     now_ns: int = 0
 
 
@@ -283,6 +287,24 @@ class Wanted:
     """
 
     contents: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankStacks:
+    """The stacks of one rank, or why there are none."""
+
+    rank: int
+    text: str = ""  #: what faulthandler wrote: every thread, the main one last
+    reason: str = ""  #: why there is no text
+    folder: str = ""  #: where the rank's tree lies, as its files' names begin in the text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stacks:
+    """POST /agent/v1/stacks: the answer of one machine to a request for stacks. Sent once; a lost one is missed."""
+
+    number: int  #: of the request, from the desired state
+    ranks: tuple[RankStacks, ...]  #: all ranks of the machine
 
 
 def reserved_bytes(disk: int) -> int:

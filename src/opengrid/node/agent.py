@@ -48,6 +48,7 @@ from opengrid.node.ranks import Ranks
 from opengrid.node.readying import Failed, Ready, make_ready
 from opengrid.node.restoring import put_back
 from opengrid.node.settling import SETTLE_S
+from opengrid.node.stacks import StackSender
 from opengrid.node.steps import AskToEnd, Clear, Own, Prepare, PutBack, Skip, Stage, Start, Step, next_step
 from opengrid.node.workspace import node_folders
 
@@ -164,6 +165,7 @@ class Agent:
             log=self._log,
             settle_s=settings.settle_s,
         )
+        self._stacks = StackSender(Channel(address, session), on_idle=self._inbox.put, log=self._log)
         self._ranks = Ranks(
             assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
         )
@@ -191,6 +193,8 @@ class Agent:
                 for fact in self._ranks.hear():
                     self._tell(fact)
                 self._judge()
+                if self._stacks.is_due(self._desired.stacks):
+                    self._stacks.answer(self._desired.stacks, self._ranks.ask_stacks())
                 if not self._go_on():
                     self._wait()
         finally:

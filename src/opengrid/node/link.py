@@ -178,26 +178,28 @@ class Link:
             self._changed.notify_all()
 
     def _poll(self) -> None:
-        version, last = 0, None
+        version, stacks, last = 0, 0, None
         while not self._stopped.is_set():
             try:
-                desired = self._polls.call(lambda http, v=version: self._poll_once(http, v))
+                desired = self._polls.call(lambda http, v=version, s=stacks: self._poll_once(http, v, s))
             except Superseded as error:
                 self._on_superseded(error.message)
                 return
             except GridError as error:
                 self._say_away("poll", error, self._polls)
                 continue
-            version, news = desired.version, dataclasses.replace(desired, now_ns=0)
+            version, stacks = desired.version, max(stacks, desired.stacks)
+            news = dataclasses.replace(desired, now_ns=0)
             if news == last:
                 self._stopped.wait(0.05)  # a server that answers at once without news must not keep us busy
                 continue
             last = news
             self._on_desired(desired)
 
-    def _poll_once(self, http: Http, version: int) -> Desired:
+    def _poll_once(self, http: Http, version: int, stacks: int) -> Desired:
         sent_ns = time.time_ns()
-        response = http.request("GET", "/agent/v1/desired", query={"version": version}, timeout_s=POLL_S + 15)
+        known = {"version": version, "stacks": stacks}
+        response = http.request("GET", "/agent/v1/desired", query=known, timeout_s=POLL_S + 15)
         desired = from_json(Desired, response.json())
         self._clock.observe(desired.now_ns, sent_ns=sent_ns, received_ns=time.time_ns())
         return desired

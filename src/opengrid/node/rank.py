@@ -32,11 +32,7 @@ from opengrid.core.codec import from_json, to_json
 from opengrid.core.spec import ProgramKind
 from opengrid.node import main_module, spawn
 from opengrid.node.error_file import write_error_file
-from opengrid.node.preload.messages import RankStart
-
-#: Makes a Python rank write the stacks of all its threads. A real-time signal: USR1 and USR2 belong to Slurm,
-#: Lightning and users.
-STACKS_SIGNAL = signal.SIGRTMIN + 7
+from opengrid.node.preload.messages import STACKS_SIGNAL, RankStart
 
 #: What the interpreter's own end calls first.
 _join_threads = cast("Callable[[], None]", vars(threading)["_shutdown"])

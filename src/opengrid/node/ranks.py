@@ -9,6 +9,7 @@ from enum import Enum
 from pathlib import Path
 
 from opengrid.core.protocol import Assignment, Broken, Ended, Exited, Fact, Restore, Started
+from opengrid.core.spec import ProgramKind
 from opengrid.node import spawn
 from opengrid.node.generation import Files, places, rank_starts, start_directory, uses_lightning
 from opengrid.node.hooks import write_hooks
@@ -16,9 +17,11 @@ from opengrid.node.logs import Stream, make_streams
 from opengrid.node.network import ReservedPort
 from opengrid.node.outcome import Outcome, read_outcome
 from opengrid.node.preload.client import Event, Launcher, PreloadFailed
-from opengrid.node.preload.messages import Cleared, RankExited, RankStarted, StoreFailed
+from opengrid.node.preload.messages import STACKS_SIGNAL, Cleared, RankExited, RankStarted, StoreFailed
 from opengrid.node.program import needs_store
 from opengrid.node.progress import cpu_seconds, read_steps
+from opengrid.node.stacks import AskedRank
+from opengrid.node.workspace import node_folders
 
 
 class _Stage(Enum):
@@ -102,6 +105,29 @@ class Ranks:
         """Send SIGTERM to all ranks at once."""
         if self.launcher is not None:
             self.launcher.signal(signal.SIGTERM)
+
+    def ask_stacks(self) -> list[AskedRank]:
+        """Have all ranks that can write their stacks, a moment later; return where, and of the others why not."""
+        asked = [self._asked_rank(rank) for rank in sorted(self._places)]
+        if self.launcher is not None:
+            self.launcher.dump_stacks([one.rank for one in asked if not one.reason])
+        return asked
+
+    def _asked_rank(self, rank: int) -> AskedRank:
+        started, folder = self._started.get(rank), node_folders(self._assignment)[self._places[rank].node.index]
+        if rank in self._exited:
+            reason = "it has ended"
+        elif started is None:
+            reason = "it has not started"
+        elif self._assignment.program.kind is ProgramKind.EXECUTABLE:
+            reason = "it is no Python program"
+        elif not spawn.takes(started.pid, STACKS_SIGNAL):
+            reason = "it has no handler that writes stacks: it runs another program, or is about to end"
+        else:
+            reason = ""
+        return AskedRank.now(
+            rank, pid=started.pid if started else 0, file=self._files().stacks(rank), folder=folder, reason=reason
+        )
 
     def clear(self) -> None:
         """Kill what is left of the generation; Ended follows when nothing is."""

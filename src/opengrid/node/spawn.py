@@ -145,6 +145,16 @@ def kill(pid: int, number: int) -> bool:
     return True
 
 
+def takes(pid: int, number: int) -> bool:
+    """Whether a process has a handler for a signal, or lets it wait: whether sending it would not be its end."""
+    try:
+        lines = Path(f"/proc/{pid}/status").read_text(errors="replace").splitlines()
+    except OSError:
+        return False
+    masks = [int(line.split()[1], 16) for line in lines if line.startswith(("SigCgt:", "SigBlk:"))]
+    return any(mask >> (number - 1) & 1 for mask in masks)
+
+
 def session_of(pid: int) -> Session | None:
     """Return the session that a living process leads, to be recorded."""
     found = process(pid)

@@ -223,7 +223,9 @@ def _gone(machines: Sequence[AttemptMachine], alive: Sequence[AttemptMachine]) -
     )
 
 
-def desired_state(attempt: Attempt, *, grace_s: float, flush_interval_s: float, now_ns: int) -> Desired:
+def desired_state(
+    attempt: Attempt, *, grace_s: float, flush_interval_s: float, now_ns: int, stacks: int = 0
+) -> Desired:
     """Return what every machine of an attempt shall be doing now."""
     phase, stop = Phase.WAIT, None
     if attempt.state is AttemptState.ENDING or attempt.state.is_terminal:
@@ -248,5 +250,6 @@ def desired_state(attempt: Attempt, *, grace_s: float, flush_interval_s: float, 
         store_port=attempt.store_port,
         stop=stop,
         flush_interval_s=flush_interval_s,
+        stacks=stacks,
         now_ns=now_ns,
     )

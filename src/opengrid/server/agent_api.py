@@ -32,11 +32,12 @@ def agent_api(agents: Agents, logs: LogFiles, sources: Sources, wakeups: Wakeups
         return agents.hello(message, bearer(request))
 
     @api.get("/desired", dependencies=known)
-    async def desired(request: Request, version: int = 0) -> Desired:
+    async def desired(request: Request, version: int = 0, stacks: int = 0) -> Desired:
         agent = agent_of(request)
 
         def is_news(answer: Desired) -> bool:
-            return answer.version > version or answer.flush_interval_s != told_flush.get(agent, answer.flush_interval_s)
+            is_new = answer.version > version or answer.stacks > stacks
+            return is_new or answer.flush_interval_s != told_flush.get(agent, answer.flush_interval_s)
 
         async def look() -> Desired:
             return agents.known_desired(agent) or await run_in_threadpool(agents.desired, agent)

@@ -38,6 +38,7 @@ from opengrid.server.data_api import data_api
 from opengrid.server.logs_api import logs_api
 from opengrid.server.runs_api import runs_api
 from opengrid.server.settings import Settings
+from opengrid.server.stacks_api import stacks_api
 from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
 from opengrid.services.agents import Agents
@@ -49,6 +50,7 @@ from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
 from opengrid.services.runs import Runs
 from opengrid.services.sources import Sources
+from opengrid.services.stacks import StackRequests
 from opengrid.store.database import Database
 
 
@@ -84,12 +86,14 @@ class Server:
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)
+        stacks = StackRequests(database, now_us=now_us)
         self._agents = agents = Agents(
             database,
             blobs,
             work=state / "work",
             changed=self._facts_came,
             is_followed=logs.is_followed,
+            stacks_asked=stacks.number,
             now_us=now_us,
             staging=artifacts.staging_folder,
         )
@@ -129,6 +133,7 @@ class Server:
         self.app.include_router(artifacts_api(artifacts, users))
         self.app.include_router(runs_api(runs, users, self.wakeups))
         self.app.include_router(logs_api(logs, users, self.wakeups))
+        self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
         self.app.include_router(data_api(blobs, datastores, users))
         self.app.include_router(
             admin_api(

@@ -22,6 +22,7 @@ from opengrid.node import spawn
 from opengrid.node.preload import faithful
 from opengrid.node.preload.loop import Wakeup, Work, readable, reap
 from opengrid.node.preload.messages import (
+    STACKS_SIGNAL,
     AskMet,
     Cleared,
     DumpStacks,
@@ -237,9 +238,10 @@ class Launcher:
 
     def _dump_stacks(self, request: DumpStacks) -> None:
         for living in self._chosen(request.ranks):
-            # Any other program would die of it.
-            if living.start.stacks is not None and living.start.program.kind is not ProgramKind.EXECUTABLE:
-                spawn.kill(living.pid, rank_entry.STACKS_SIGNAL)
+            # Any other program would die of it, and so would one that a Python program has become by exec.
+            is_python = living.start.stacks is not None and living.start.program.kind is not ProgramKind.EXECUTABLE
+            if is_python and spawn.takes(living.pid, STACKS_SIGNAL):
+                spawn.kill(living.pid, STACKS_SIGNAL)
 
     def _reap(self) -> None:
         self._wakeup.drain()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import socket
 from dataclasses import dataclass
 from typing import Literal, cast
@@ -12,6 +13,10 @@ from opengrid.core.spec import Program
 
 #: First byte on a connection to a template: "fork a launcher that serves this connection".
 LAUNCH = b"L"
+
+#: Makes a Python rank write the stacks of all its threads. A real-time signal: USR1 and USR2 belong to Slurm,
+#: Lightning and users.
+STACKS_SIGNAL = signal.SIGRTMIN + 7
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
