@@ -35,7 +35,9 @@ def end_experiment(tx: Transaction, attempt: Attempt, now_us: int) -> None:
     elif attempt.state is not AttemptState.STOPPED:
         failed = any(e.exit_code != 0 for e in exits)
         cause = find_root_cause(run.plan.gang, exits) if failed else RootCause(summary=attempt.reason)
-        reason, exit_code = cause.summary, cause.exit_code
+        reason = cause.summary
+        # A rank that left too early did so with 0, one that never came had no code: the experiment has its victims'.
+        exit_code = cause.exit_code or next((e.exit_code for e in exits if e.exit_code > 0), cause.exit_code)
     tx.runs.move(
         experiment,
         _STATE[attempt.state],

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-#: Most bytes of output that go along with an exit.
-_TAIL_LIMIT = 4096
+from opengrid.node.error_file import is_users
+
+#: Most bytes of output that are looked at, and most lines and signs of a line that go along with an exit.
+_TAIL_LIMIT, _TAIL_LINES, _LINE_LIMIT = 8192, 20, 500
 _TRACEBACK_LIMIT = 16_384
 _EXCEPTION_LIMIT = 1000
+
+
+#: In output that holds one of these, more lines may count: Python's traceback, and what faulthandler writes at a crash.
+_TRACEBACK = re.compile(r"most recent call (last|first)\):")
+_CRASH = re.compile(r"^Current thread .*\(most recent call first\):\n((?:  File .*\n)+)", re.MULTILINE)
+_CRASH_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,7 +29,7 @@ class Outcome:
 
     exception: str | None = None  #: `ValueError: bad lr`
     frame: str | None = None  #: `train.py:12 in main`
-    log_tail: str = ""  #: traceback, or the end of stderr
+    log_tail: str = ""  #: traceback, or the last lines of the output
 
 
 def read_outcome(error_file: Path, stderr: Path, stdout: Path, directory: Path) -> Outcome:
@@ -28,7 +37,8 @@ def read_outcome(error_file: Path, stderr: Path, stdout: Path, directory: Path) 
     found = _read_error_file(error_file, directory)
     if found is not None:
         return found
-    return Outcome(log_tail=_tail(stderr) or _tail(stdout))
+    said = _tail(stderr)
+    return Outcome(frame=_crash_frame(said, directory), log_tail=_last_lines(said, before=_tail(stdout)))
 
 
 def _read_error_file(path: Path, directory: Path) -> Outcome | None:
@@ -59,6 +69,27 @@ def _frame(frame: object, directory: Path) -> str | None:
     shown = real[len(inside) :] if real.startswith(inside) else file
     where = "" if function == "<module>" else f" in {function}"
     return _storable(f"{shown}:{line}{where}")
+
+
+def _crash_frame(said: str, directory: Path) -> str | None:
+    """Return the user's line at which a compiled library crashed, as faulthandler shows it."""
+    crash = _CRASH.search(said)
+    frames = (match.groupdict() for match in _CRASH_FRAME.finditer(crash[1] if crash is not None else ""))
+    return next((_frame(frame, directory) for frame in frames if is_users(frame["file"])), None)
+
+
+def _last_lines(said: str, *, before: str) -> str:
+    """Return the last lines of stderr; of stdout those for which there is room, as nobody knows how the two mix."""
+    lines = _shown_lines(said)
+    if not _TRACEBACK.search(said):
+        lines = [*_shown_lines(before), *lines[-_TAIL_LINES:]][-_TAIL_LINES:]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _shown_lines(text: str) -> list[str]:
+    """Return the lines as a terminal leaves them: of a progress bar its last state."""
+    shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.removesuffix("\n").split("\n")) if text else ()
+    return [line if len(line) <= _LINE_LIMIT else f"{line[:_LINE_LIMIT]}…" for line in shown]
 
 
 def _member(document: object, name: str) -> object:
