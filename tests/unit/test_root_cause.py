@@ -131,6 +131,7 @@ def test_a_rank_that_reached_nobody_is_the_cause_when_the_others_met() -> None:
     cause = find_root_cause(GANG, [*(ended(r, 1, r, WAITING) for r in range(7)), ended(7, 1, 9, alone)])
     assert (cause.rank, cause.exit_code) == (7, 1)
     assert "MASTER_ADDR" in (cause.hint or "")
+    assert find_root_cause(GANG, [ended(7, 1, 9, alone), ended(6, -9, 400)]).rank == 7
     assert find_root_cause(GANG, [ended(r, 1, r, alone) for r in range(8)]).rank == 0
 
 

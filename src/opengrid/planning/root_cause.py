@@ -92,8 +92,7 @@ def _left_early(left: Sequence[RankExit]) -> _Absence | None:
 
 
 def _unreached(spoke: Sequence[RankExit]) -> _Absence | None:
-    lonely = [e for e in spoke if _UNREACHED.search(_words(e))]
-    return _Absence(end=lonely[0]) if 0 < len(lonely) < len(spoke) else None
+    return next((_Absence(end=e) for e in spoke if _UNREACHED.search(_words(e))), None)
 
 
 def _absent(spoke: Sequence[RankExit], ended_by_us: Sequence[RankExit]) -> _Absence | None:
