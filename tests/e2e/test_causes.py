@@ -63,7 +63,7 @@ def fail():
     if failure == "killed":
         os.kill(os.getpid(), signal.SIGKILL)
     if failure == "cuda-memory":
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has a total capacity of 1 GiB")
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0 has 1.2 GiB")
     if failure == "module":
         import nosuch
     if failure == "file":
@@ -229,7 +229,7 @@ def check(experiment: dict[str, Any], told: Told) -> None:
     assert (found["exit_code"], found["signal"]) == (told.exit_code, told.signal), found
     rest: str = found["cause"]
     for words in told.cause:
-        before, met, rest = rest.partition(words)
+        _, met, rest = rest.partition(words)
         assert met, (words, found)
     assert told.hint in found["hint"] if told.hint is not None else found["hint"] is None, found
     assert told.log in found["log_tail"]

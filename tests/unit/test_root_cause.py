@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from opengrid.core.records import Memory, RankExit
+from opengrid.core.codec import from_json
+from opengrid.core.records import Memory, RankExit, RootCause
 from opengrid.planning.layout import lay_out, plain_node
 from opengrid.planning.root_cause import find_root_cause
 
@@ -150,6 +151,10 @@ def test_the_memory_of_the_rank_goes_along() -> None:
     cause = find_root_cause(GANG, [ended(6, 1, 1, peak_mib=812, available_mib=20_000)])
     assert cause.memory == Memory(peak_mib=812, available_mib=20_000)
     assert find_root_cause(GANG, [ended(6, 1, 1)]).memory is None
+
+
+def test_a_root_cause_that_was_stored_before_memory_was_told_can_be_read() -> None:
+    assert from_json(RootCause, {"summary": "rank 0 failed", "rank": 0}) == RootCause(summary="rank 0 failed", rank=0)
 
 
 def test_sys_exit_is_told_as_an_exit_code_with_its_place() -> None:
