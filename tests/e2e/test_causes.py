@@ -185,8 +185,10 @@ FAILURES = {
     "loader": Told(cause=("RuntimeError: DataLoader worker (pid",), hint="num_workers=0"),
     "everywhere": Told(cause=("failed: ValueError: bad data", "failed alike"), hint=None, rank=None),
     "early": Told(cause=("left early: it exited with code 0",), hint="same steps", exit_code=0, log=""),
-    "hang": Told(cause=("did not take part",), hint="skipped a collective", exit_code=None, log=""),
-    "never": Told(cause=("never joined the others",), hint="must call init_process_group", exit_code=None, log=""),
+    "hang": Told(cause=("did not take part", "(causes.py:"), hint="skipped a collective", exit_code=None, log=""),
+    "never": Told(
+        cause=("never joined the others", "(causes.py:"), hint="must call init_process_group", exit_code=None, log=""
+    ),
     "never-ended": Told(cause=("left early: it exited with code 0",), hint="same steps", exit_code=0, log=""),
     "unreachable": Told(cause=("The client socket has ", "trying to connect"), hint="MASTER_PORT as they are set"),
 }
@@ -241,6 +243,19 @@ def check(experiment: dict[str, Any], told: Told) -> None:
 @pytest.mark.parametrize("failure", list(FAILURES))
 def test_a_failure_names_its_rank_and_its_cause(grid: Grid, planted: dict[str, str], failure: str) -> None:
     check(grid.ended(planted[failure]), FAILURES[failure])
+
+
+def test_why_and_the_end_of_the_log_tell_the_same(grid: Grid, planted: dict[str, str]) -> None:
+    name = planted["exception"]
+    cause = grid.ended(name)["root_cause"]["cause"]
+    card = grid.ok("why", name)
+    assert card in grid.ok("status", name)
+    assert f"first failing rank: {CULPRIT} (node 1, machine 1)" in card
+    assert "ranks 0-4, 6-7 followed" in card
+    assert grid.json("why", name)["root_cause"]["cause"] == cause
+    said = grid.call("logs", name).err
+    assert cause in said
+    assert f"grid why {name}" in said
 
 
 @pytest.mark.parametrize("failure", list(OF_LIGHTNING))

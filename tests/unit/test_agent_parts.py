@@ -145,7 +145,8 @@ def test_an_exception_is_shown_relative_to_the_work_folder(tmp_path: Path) -> No
     }
     error = tmp_path / "error.json"
     error.write_text(json.dumps({"message": {"message": "ValueError: bad \udcff lr", "extraInfo": extra}}))
-    outcome = read_outcome(error, tmp_path / "none", tmp_path / "none", tmp_path)
+    none = tmp_path / "none"
+    outcome = read_outcome(error, none, none, tmp_path, stacks=none)
     assert outcome.frame == "src/train.py:12 in main"
     assert outcome.exception == "ValueError: bad ? lr"
     assert outcome.log_tail == "Traceback ?\ufffd"
@@ -156,7 +157,8 @@ def test_an_error_file_that_is_none_leaves_the_end_of_the_output(tmp_path: Path,
     (tmp_path / "error.json").write_text(content)
     (tmp_path / "err").write_bytes(b"")
     (tmp_path / "out").write_bytes(b"line\n" * 5000)
-    outcome = read_outcome(tmp_path / "error.json", tmp_path / "err", tmp_path / "out", tmp_path)
+    none, error = tmp_path / "none", tmp_path / "error.json"
+    outcome = read_outcome(error, tmp_path / "err", tmp_path / "out", tmp_path, stacks=none)
     assert outcome.exception is None
     assert outcome.log_tail == "line\n" * 20
 
@@ -164,7 +166,7 @@ def test_an_error_file_that_is_none_leaves_the_end_of_the_output(tmp_path: Path,
 def _output(tmp_path: Path, stderr: str, stdout: str) -> Outcome:
     (tmp_path / "err").write_text(stderr)
     (tmp_path / "out").write_text(stdout)
-    return read_outcome(tmp_path / "none", tmp_path / "err", tmp_path / "out", tmp_path)
+    return read_outcome(tmp_path / "none", tmp_path / "err", tmp_path / "out", tmp_path, stacks=tmp_path / "stacks")
 
 
 def test_what_a_killed_rank_wrote_last_is_shown_with_what_stands_on_a_terminal(tmp_path: Path) -> None:
@@ -188,6 +190,17 @@ def test_a_crash_in_a_library_is_shown_at_the_users_line(tmp_path: Path) -> None
         f'  File "{tmp_path}/train.py", line 30 in <module>\n\nExtension modules: torch._C (total: 1)\n'
     )
     assert _output(tmp_path, text, "").frame == "train.py:12 in main"
+
+
+def test_a_rank_that_was_ended_is_shown_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / "stacks").write_text(
+        f'Thread 0x01 (most recent call first):\n  File "{tmp_path}/other.py", line 1 in wait\n\n'
+        "Current thread 0x02 (most recent call first):\n"
+        f'  File "/usr/lib64/python3.99/selectors.py", line 7 in select\n  File "{tmp_path}/train.py", line 9 in load\n'
+        f'  File "{tmp_path}/agent.pyz/opengrid/node/rank.py", line 30 in run\n'
+    )
+    outcome = _output(tmp_path, "", "step 7\n")
+    assert (outcome.frame, outcome.log_tail) == ("train.py:9 in load", "step 7\n")
 
 
 # Memory

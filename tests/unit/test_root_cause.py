@@ -123,6 +123,16 @@ def test_the_only_rank_that_still_ran_when_the_others_had_waited_did_not_take_pa
     assert "skipped a collective" in (cause.hint or "")
 
 
+def test_of_several_that_still_ran_the_one_at_another_line_did_not_take_part() -> None:
+    waiting = [*(ended(r, 1, r, TIMED_OUT, frame="t.py:7") for r in range(3)), ended(3, -9, 400), ended(4, -9, 401)]
+    exits = [*waiting, ended(5, -9, 402, frame="t.py:7"), ended(6, -9, 403, frame="t.py:5 in load")]
+    cause = find_root_cause(GANG, exits)
+    assert (cause.rank, cause.frame) == (6, "t.py:5 in load")
+    assert cause.summary.startswith("rank 6 did not take part")
+    assert cause.summary.endswith("in vain (t.py:5 in load)")
+    assert find_root_cause(GANG, exits[:-1]).rank == 0
+
+
 def test_a_rank_that_only_lost_a_connection_does_not_make_one_that_still_ran_the_cause() -> None:
     assert find_root_cause(GANG, [ended(0, 1, 0, CLOSED), ended(1, -9, 400)]).rank == 0
 

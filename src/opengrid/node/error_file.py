@@ -15,7 +15,7 @@ _MESSAGE_LIMIT = 16_384
 _CALLSTACK_LIMIT = 262_144
 
 _STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
-_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_INSTALLED = ("/site-packages/", "/dist-packages/", "/lib/python3.", "/lib64/python3.")
 
 
 @dataclass(frozen=True, slots=True)

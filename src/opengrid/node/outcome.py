@@ -19,8 +19,11 @@ _EXCEPTION_LIMIT = 1000
 
 #: In output that holds one of these, more lines may count: Python's traceback, and what faulthandler writes at a crash.
 _TRACEBACK = re.compile(r"most recent call (last|first)\):")
-_CRASH = re.compile(r"^Current thread .*\(most recent call first\):\n((?:  File .*\n)+)", re.MULTILINE)
-_CRASH_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
+_CURRENT_THREAD = re.compile(r"^Current thread .*\(most recent call first\):\n((?:  File .*\n)+)", re.MULTILINE)
+_THREADS_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
+
+#: In the path of every file of ours, in a zipapp or not.
+_OURS = f"{os.sep}opengrid{os.sep}node{os.sep}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,13 +35,17 @@ class Outcome:
     log_tail: str = ""  #: traceback, or the last lines of the output
 
 
-def read_outcome(error_file: Path, stderr: Path, stdout: Path, directory: Path) -> Outcome:
-    """Return what a failed rank left. File names below `directory` are shown relative to it."""
+def read_outcome(error_file: Path, stderr: Path, stdout: Path, directory: Path, *, stacks: Path) -> Outcome:
+    """Return what a failed rank left. File names below `directory` are shown relative to it.
+
+    The frame is that of its exception, else of its crash, else where it was when it was asked for its `stacks`.
+    """
     found = _read_error_file(error_file, directory)
     if found is not None:
         return found
     said = _tail(stderr)
-    return Outcome(frame=_crash_frame(said, directory), log_tail=_last_lines(said, before=_tail(stdout)))
+    frame = _current_frame(said, directory) or _current_frame(_tail(stacks), directory)
+    return Outcome(frame=frame, log_tail=_last_lines(said, before=_tail(stdout)))
 
 
 def _read_error_file(path: Path, directory: Path) -> Outcome | None:
@@ -71,11 +78,15 @@ def _frame(frame: object, directory: Path) -> str | None:
     return _storable(f"{shown}:{line}{where}")
 
 
-def _crash_frame(said: str, directory: Path) -> str | None:
-    """Return the user's line at which a compiled library crashed, as faulthandler shows it."""
-    crash = _CRASH.search(said)
-    frames = (match.groupdict() for match in _CRASH_FRAME.finditer(crash[1] if crash is not None else ""))
-    return next((_frame(frame, directory) for frame in frames if is_users(frame["file"])), None)
+def _current_frame(said: str, directory: Path) -> str | None:
+    """Return the user's innermost line, of the thread that crashed or was asked, in what faulthandler wrote."""
+    current = _CURRENT_THREAD.search(said)
+    frames = (match.groupdict() for match in _THREADS_FRAME.finditer(current[1] if current is not None else ""))
+    return next((_frame(frame, directory) for frame in frames if _is_users(frame["file"])), None)
+
+
+def _is_users(file: str) -> bool:
+    return is_users(file) and _OURS not in file
 
 
 def _last_lines(said: str, *, before: str) -> str:

@@ -98,6 +98,11 @@ class Ranks:
         if self.launcher is not None:
             self.launcher.signal(signal.SIGTERM)
 
+    def ask_for_stacks(self) -> None:
+        """Have the ranks that still run write where they are: after a failure that tells who did not wait for it."""
+        if self.launcher is not None:
+            self.launcher.dump_stacks()
+
     def clear(self) -> None:
         """Kill what is left of the generation; Ended follows when nothing is."""
         self._let_port_go()
@@ -173,7 +178,13 @@ class Ranks:
 
     def _outcome(self, rank: int) -> Outcome:
         files, directory = self._files(), start_directory(self._assignment, self._places[rank].node)
-        return read_outcome(files.error(rank), files.stream(rank, "stderr"), files.stream(rank, "stdout"), directory)
+        return read_outcome(
+            files.error(rank),
+            files.stream(rank, "stderr"),
+            files.stream(rank, "stdout"),
+            directory,
+            stacks=files.stacks(rank),
+        )
 
     def _end(self) -> Ended:
         self._stage = _Stage.NOTHING

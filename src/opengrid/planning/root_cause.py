@@ -98,18 +98,21 @@ def _unreached(spoke: Sequence[RankExit]) -> _Absence | None:
 def _absent(spoke: Sequence[RankExit], ended_by_us: Sequence[RankExit]) -> _Absence | None:
     """Return the rank that was still at something else when the others had waited for it in vain.
 
-    Of several that still ran it is the one whose address the others waited for.
+    Of several that still ran it is the one whose address the others waited for, or that was at another line than they.
     """
     waited = [match for match in (_WAITED.search(_words(e)) for e in spoke) if match is not None]
     if not waited or not ended_by_us:
         return None
     missing = {match["missing"] for match in waited}
     named = [e for e in ended_by_us if str(e.rank) in missing]
-    if not named and len(ended_by_us) > 1:
+    waiting = {e.frame for e in spoke}
+    elsewhere = [e for e in ended_by_us if e.frame is not None and e.frame not in waiting]
+    found = named or elsewhere or (ended_by_us if len(ended_by_us) == 1 else ())
+    if not found:
         return None
     never = "never joined the others" if named else "did not take part"
     return _Absence(
-        end=(named or ended_by_us)[0],
+        end=found[0],
         what=f"{never}: it was still at something else when they had waited for it in vain",
         is_by_us=True,
     )
