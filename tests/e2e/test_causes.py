@@ -36,6 +36,7 @@ is_culprit = int(os.environ["RANK"]) == 5
 
 def meet(seconds=60):
     dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=seconds))
+    print("met", flush=True)
 
 
 def train(steps=1):
@@ -170,7 +171,7 @@ FAILURES = {
         signal="SIGSEGV",
         log="Segmentation fault",
     ),
-    "killed": Told(cause=("was killed by SIGKILL",), hint="dmesg", exit_code=-9, signal="SIGKILL", log=""),
+    "killed": Told(cause=("was killed by SIGKILL",), hint="dmesg", exit_code=-9, signal="SIGKILL", log="met"),
     "cuda-memory": Told(cause=("OutOfMemoryError: CUDA out of memory",), hint="smaller batch per rank"),
     "module": Told(cause=("ModuleNotFoundError: No module named 'nosuch'",), hint="does not have nosuch"),
     "file": Told(cause=("FileNotFoundError: ", "'no/such.yaml'"), hint="no/such.yaml is not in the tree"),
@@ -185,7 +186,7 @@ FAILURES = {
     "loader": Told(cause=("RuntimeError: DataLoader worker (pid",), hint="num_workers=0"),
     "everywhere": Told(cause=("failed: ValueError: bad data", "failed alike"), hint=None, rank=None),
     "early": Told(cause=("left early: it exited with code 0",), hint="same steps", exit_code=0, log=""),
-    "hang": Told(cause=("did not take part", "(causes.py:"), hint="skipped a collective", exit_code=None, log=""),
+    "hang": Told(cause=("did not take part", "(causes.py:"), hint="skipped a collective", exit_code=None, log="met"),
     "never": Told(
         cause=("never joined the others", "(causes.py:"), hint="must call init_process_group", exit_code=None, log=""
     ),
@@ -296,6 +297,7 @@ def test_a_rank_that_the_kernel_killed_for_want_of_memory_is_told_so(
         hint="had no memory left",
         exit_code=-9,
         signal="SIGKILL",
-        log="",
+        log="met",
     )
     check(experiment, told)
+    assert experiment["root_cause"]["memory"]["peak_mib"] >= 64

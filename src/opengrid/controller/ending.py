@@ -33,11 +33,11 @@ def end_experiment(tx: Transaction, attempt: Attempt, now_us: int) -> None:
         exit_code = 0
         reason = _never_met(run, tx.attempts.machines(attempt.id)) or "all ranks exited with 0"
     elif attempt.state is not AttemptState.STOPPED:
-        failed = any(e.exit_code != 0 for e in exits)
+        failed = [e for e in exits if e.exit_code != 0]
         cause = find_root_cause(run.plan.gang, exits) if failed else RootCause(summary=attempt.reason)
         reason = cause.summary
-        # A rank that left too early did so with 0, one that never came had no code: the experiment has its victims'.
-        exit_code = cause.exit_code or next((e.exit_code for e in exits if e.exit_code > 0), cause.exit_code)
+        # A rank that left too early did so with 0, and one that never came has no code: then their victims' counts.
+        exit_code = cause.exit_code or (min(failed, key=lambda e: e.at_ns).exit_code if failed else None)
     tx.runs.move(
         experiment,
         _STATE[attempt.state],

@@ -31,7 +31,7 @@ _VICTIM = re.compile(
 
 #: What a rank says that waited for others in vain; with the rank whose address it waited for, where it says so.
 _WAITED = re.compile(
-    r"Timed out|wait timeout after \d+ms(?:, keys: \S*//(?:cpu|cuda)//\d+/(?P<missing>\d+)$)?|Socket Timeout"
+    r"Timed out|wait timeout after \d+ms(?:, keys: /default_pg/\d+//cpu//\d+/(?P<missing>\d+)$)?|Socket Timeout"
     r"|Watchdog caught collective operation timeout",
     re.IGNORECASE | re.MULTILINE,
 )
@@ -47,6 +47,9 @@ _ERROR_LINE = re.compile(
 )
 
 _LINE_LIMIT = 240
+
+#: Times of two machines are compared no closer than this: they are as exact as messages to the server are fast.
+_CLOCKS_NS = 100_000_000
 
 
 def find_root_cause(gang: Gang, exits: Sequence[RankExit], *, clock_uncertainty_ns: int = 0) -> RootCause:
@@ -68,7 +71,7 @@ def find_root_cause(gang: Gang, exits: Sequence[RankExit], *, clock_uncertainty_
         first = _first(own, clock_uncertainty_ns)
         alike = [e for e in own if e != first and first.exception is not None and e.exception == first.exception]
         return _describe(gang, first, alike=len(alike), victims=[e for e in failed if e != first and e not in own])
-    left = [e for e in exits if e.exit_code == 0 and e.at_ns <= failed[0].at_ns + clock_uncertainty_ns]
+    left = [e for e in exits if e.exit_code == 0 and e.at_ns <= failed[0].at_ns + _CLOCKS_NS]
     absence = _left_early(left) or _unreached(spoke) or _absent(spoke, ended_by_us)
     first = absence.end if absence is not None else _first(spoke, clock_uncertainty_ns)
     return _describe(gang, first, absence=absence, victims=[e for e in failed if e != first])
