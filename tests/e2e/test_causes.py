@@ -187,9 +187,7 @@ FAILURES = {
     "everywhere": Told(cause=("failed: ValueError: bad data", "failed alike"), hint=None, rank=None),
     "early": Told(cause=("left early: it exited with code 0",), hint="same steps", exit_code=0, log=""),
     "hang": Told(cause=("did not take part", "(causes.py:"), hint="skipped a collective", exit_code=None, log="met"),
-    "never": Told(
-        cause=("never joined the others", "(causes.py:"), hint="must call init_process_group", exit_code=None, log=""
-    ),
+    "never": Told(cause=("never joined: ", "(causes.py:"), hint="must call init_process_group", exit_code=None, log=""),
     "never-ended": Told(cause=("left early: it exited with code 0",), hint="same steps", exit_code=0, log=""),
     "unreachable": Told(cause=("The client socket has ", "trying to connect"), hint="MASTER_PORT as they are set"),
 }

@@ -110,7 +110,7 @@ def test_a_rank_that_never_joined_is_named_by_those_who_waited_for_it() -> None:
     exits = [*(ended(r, 1, r, keys) for r in (0, 1, 2, 3)), *(ended(r, -9, 400, log_tail="#\n") for r in (4, 5, 6))]
     cause = find_root_cause(GANG, exits)
     assert cause.summary == (
-        "rank 5 never joined the others: it was still at something else when they had waited for it in vain"
+        "rank 5 never joined: it was still at something else when the others had waited for it in vain"
     )
     assert (cause.rank, cause.exit_code, cause.signal, cause.log_tail) == (5, None, None, "#\n")
     assert cause.victims == (0, 1, 2, 3, 4, 6)

@@ -113,10 +113,10 @@ def _absent(spoke: Sequence[RankExit], ended_by_us: Sequence[RankExit]) -> _Abse
     found = named or elsewhere or (ended_by_us if len(ended_by_us) == 1 else ())
     if not found:
         return None
-    never = "never joined the others" if named else "did not take part"
+    never = "never joined" if named else "did not take part"
     return _Absence(
         end=found[0],
-        what=f"{never}: it was still at something else when they had waited for it in vain",
+        what=f"{never}: it was still at something else when the others had waited for it in vain",
         is_by_us=True,
     )
 
