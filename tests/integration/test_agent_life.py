@@ -56,6 +56,9 @@ def test_an_uncaught_exception_is_told_with_its_place(bench: AgentBench) -> None
     bench.until_ended()
     exited = bench.server.of(Exited)[0]
     assert (exited.exit_code, exited.exception, exited.frame) == (1, "ValueError: bad lr", "script.py:2 in main")
+    assert (exited.peak_mib or 0) > 1
+    assert (exited.available_mib or 0) > 1
+    assert exited.oom_killed is False
     assert exited.log_tail.startswith("Traceback")
 
 

@@ -33,7 +33,7 @@ from opengrid.core.protocol import (
     RestoreFile,
     Started,
 )
-from opengrid.core.records import AttemptState, Experiment, ExperimentState, Run
+from opengrid.core.records import AttemptState, Experiment, ExperimentState, Memory, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
 from opengrid.services.agents import AgentIdentity, Agents
@@ -190,7 +190,7 @@ def world(tmp_path: Path) -> World:
     return World(tmp_path)
 
 
-def exited(rank: int, code: int, at_ns: int = 0, **more: str) -> Exited:
+def exited(rank: int, code: int, at_ns: int = 0, **more: Any) -> Exited:
     return Exited(generation=1, rank=rank, exit_code=code, at_ns=at_ns, **more)
 
 
@@ -237,6 +237,29 @@ def test_the_first_failing_rank_is_named_and_the_others_are_ended(world: World) 
     assert (ended.state, ended.exit_code) == (ExperimentState.FAILED, 1)
     assert ended.root_cause is not None
     assert (ended.root_cause.rank, ended.root_cause.exception) == (1, "ValueError: bad lr")
+
+
+def test_a_rank_that_left_early_is_the_cause_of_a_failure_with_its_victims_exit_code(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = world.start(experiment)
+    world.tell(agents[1], exited(1, 0, at_ns=1, peak_mib=812, available_mib=20_000), Ended(generation=1))
+    world.tell(agents[0], exited(0, -6, at_ns=2, log_tail="Connection closed by peer"), Ended(generation=1))
+    for agent in agents:
+        world.tell(agent, Released())
+    ended = world.experiment(experiment)
+    assert (ended.state, ended.exit_code) == (ExperimentState.FAILED, -6)
+    cause = ended.root_cause
+    assert cause is not None
+    assert (cause.rank, cause.exit_code, cause.victims) == (1, 0, (0,))
+    assert cause.memory == Memory(peak_mib=812, available_mib=20_000)
+
+
+def test_a_kill_for_want_of_memory_is_told_as_the_agent_saw_it(world: World) -> None:
+    experiment = world.run(machines=1, max_restarts=0)
+    (agent,) = world.start(experiment)
+    world.tell(agent, exited(0, -9, oom_killed=True), Ended(generation=1))
+    world.tell(agent, Released())
+    assert world.experiment(experiment).reason == "the program was killed by the kernel's out-of-memory killer"
 
 
 def test_repeated_facts_count_once_and_a_gap_is_refused(world: World) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sysconfig
 from pathlib import Path
 
 import pytest
@@ -10,8 +11,9 @@ import pytest
 from opengrid.core.spec import Framework, Program, ProgramKind
 from opengrid.node.clock import ServerClock
 from opengrid.node.logs import CHUNK, Stream
+from opengrid.node.memory import available_mib, oom_kills
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
-from opengrid.node.outcome import read_outcome
+from opengrid.node.outcome import Outcome, read_outcome
 from opengrid.node.program import as_found, needs_store, reason_to_execute
 
 # Clock
@@ -143,7 +145,8 @@ def test_an_exception_is_shown_relative_to_the_work_folder(tmp_path: Path) -> No
     }
     error = tmp_path / "error.json"
     error.write_text(json.dumps({"message": {"message": "ValueError: bad \udcff lr", "extraInfo": extra}}))
-    outcome = read_outcome(error, tmp_path / "none", tmp_path / "none", tmp_path)
+    none = tmp_path / "none"
+    outcome = read_outcome(error, none, none, tmp_path, stacks=none)
     assert outcome.frame == "src/train.py:12 in main"
     assert outcome.exception == "ValueError: bad ? lr"
     assert outcome.log_tail == "Traceback ?\ufffd"
@@ -154,9 +157,62 @@ def test_an_error_file_that_is_none_leaves_the_end_of_the_output(tmp_path: Path,
     (tmp_path / "error.json").write_text(content)
     (tmp_path / "err").write_bytes(b"")
     (tmp_path / "out").write_bytes(b"line\n" * 5000)
-    outcome = read_outcome(tmp_path / "error.json", tmp_path / "err", tmp_path / "out", tmp_path)
+    none, error = tmp_path / "none", tmp_path / "error.json"
+    outcome = read_outcome(error, tmp_path / "err", tmp_path / "out", tmp_path, stacks=none)
     assert outcome.exception is None
-    assert outcome.log_tail == "line\n" * (4096 // 5)
+    assert outcome.log_tail == "line\n" * 20
+
+
+def _output(tmp_path: Path, stderr: str, stdout: str) -> Outcome:
+    (tmp_path / "err").write_text(stderr)
+    (tmp_path / "out").write_text(stdout)
+    return read_outcome(tmp_path / "none", tmp_path / "err", tmp_path / "out", tmp_path, stacks=tmp_path / "stacks")
+
+
+def test_what_a_killed_rank_wrote_last_is_shown_with_what_stands_on_a_terminal(tmp_path: Path) -> None:
+    outcome = _output(tmp_path, "warned\n\r1%\r99%\r\n", "".join(f"step {i}\n" for i in range(100)))
+    assert outcome.log_tail == "".join(f"step {i}\n" for i in range(82, 100)) + "warned\n99%\n"
+    assert _output(tmp_path, "", "x" * 700).log_tail == "x" * 500 + "…\n"
+    assert _output(tmp_path, "", "").log_tail == ""
+
+
+def test_a_traceback_in_the_output_is_shown_whole(tmp_path: Path) -> None:
+    text = "Traceback (most recent call last):\n" + "".join(f"  line {i}\n" for i in range(30)) + "KeyError: 1\n"
+    assert _output(tmp_path, text, "step 7\n").log_tail == text
+
+
+def test_a_crash_in_a_library_is_shown_at_the_users_line(tmp_path: Path) -> None:
+    library = sysconfig.get_path("purelib")
+    text = (
+        "Fatal Python error: Segmentation fault\n\nThread 0x01 (most recent call first):\n"
+        f'  File "{tmp_path}/other.py", line 1 in wait\n\nCurrent thread 0x02 [main] (most recent call first):\n'
+        f'  File "{library}/torch/nn.py", line 7 in forward\n  File "{tmp_path}/train.py", line 12 in main\n'
+        f'  File "{tmp_path}/train.py", line 30 in <module>\n\nExtension modules: torch._C (total: 1)\n'
+    )
+    assert _output(tmp_path, text, "").frame == "train.py:12 in main"
+
+
+def test_a_rank_that_was_ended_is_shown_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / "stacks").write_text(
+        f'Thread 0x01 (most recent call first):\n  File "{tmp_path}/other.py", line 1 in wait\n\n'
+        "Current thread 0x02 (most recent call first):\n"
+        f'  File "/usr/lib64/python3.99/selectors.py", line 7 in select\n  File "{tmp_path}/train.py", line 9 in load\n'
+        f'  File "{tmp_path}/agent.pyz/opengrid/node/rank.py", line 30 in run\n'
+    )
+    outcome = _output(tmp_path, "", "step 7\n")
+    assert (outcome.frame, outcome.log_tail) == ("train.py:9 in load", "step 7\n")
+
+
+# Memory
+
+
+def test_the_kernels_words_on_memory_are_read_where_there_are_any(tmp_path: Path) -> None:
+    assert (available_mib(tmp_path), oom_kills(tmp_path)) == (None, None)
+    (tmp_path / "meminfo").write_text("MemTotal: 4096000 kB\nMemAvailable:   2048000 kB\nHugePages_Total: 0\n")
+    (tmp_path / "vmstat").write_text("nr_free_pages 12\noom_kill 3\n")
+    assert (available_mib(tmp_path), oom_kills(tmp_path)) == (2000, 3)
+    (tmp_path / "vmstat").write_text("oom_kill\n")
+    assert oom_kills(tmp_path) is None
 
 
 # Programs

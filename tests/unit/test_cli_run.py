@@ -228,7 +228,8 @@ def test_wait_shows_the_root_cause_of_a_failure_and_fails(api: FakeApi, grid: Ty
         "frame": "train.py:12 in main",
         "hint": "try a smaller one",
         "log_tail": "Traceback (most recent call last):\nValueError: bad lr",
-        "victims": [0, 1, 2],
+        "victims": [0, 1, 2, 5, 7, 8],
+        "memory": {"peak_mib": 1812, "available_mib": 20_000},
     }
     failed = {"state": "failed", "reason": "rank 3 failed", "exit_code": 1, "root_cause": cause}
     api.on("GET", "/api/v1/runs/calm-fox-7", states({"state": "running"}, failed))
@@ -239,7 +240,8 @@ def test_wait_shows_the_root_cause_of_a_failure_and_fails(api: FakeApi, grid: Ty
         "calm-fox-7-exp0 failed with exit code 1",
         "  rank 3 failed: ValueError: bad lr (train.py:12 in main)",
         "  first failing rank: 3 (node 1, machine 0)",
-        "  failed because of it: ranks 0, 1, 2",
+        "  memory: 1,812 MiB at most, 20,000 MiB left on its machine at the end",
+        "  ranks 0-2, 5, 7-8 followed",
         "",
         "    Traceback (most recent call last):",
         "    ValueError: bad lr",

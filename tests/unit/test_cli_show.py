@@ -256,6 +256,79 @@ def test_logs_as_json_are_the_servers_document(api: FakeApi, grid: Typist) -> No
     assert log_query(api)["format"] == "json"
 
 
+def failed(**changes: Any) -> dict[str, Any]:
+    cause = {
+        "cause": "rank 5 left early: it exited with code 0",
+        "rank": 5,
+        "node": 1,
+        "machine": 1,
+        "exit_code": 0,
+        "signal": None,
+        "exception": None,
+        "frame": None,
+        "hint": "all ranks must make the same steps",
+        "log_tail": "",
+        "victims": [0, 1, 2, 3, 4, 6, 7],
+        "memory": {"peak_mib": 812, "available_mib": None},
+    }
+    return experiment(state="failed", reason=cause["cause"], exit_code=1, root_cause=cause, **changes)
+
+
+def test_why_shows_the_card_alone(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", f"/api/v1/experiments/{NAME}", failed())
+    done = grid("why", NAME)
+    assert (done.code, done.err) == (0, "")
+    assert done.out.splitlines() == [
+        "calm-fox-7-exp0 failed with exit code 1",
+        "  rank 5 left early: it exited with code 0",
+        "  missing rank: 5 (node 1, machine 1)",
+        "  memory: 812 MiB at most",
+        "  ranks 0-4, 6-7 followed",
+        "",
+        "  hint: all ranks must make the same steps",
+        "",
+        "  the rest: grid logs calm-fox-7-exp0 --rank 5",
+    ]
+    assert done.out.strip() in grid("status", NAME).out
+    whole = grid("why", NAME, "-o", "json").json
+    assert whole == {
+        "experiment": NAME,
+        "state": "failed",
+        "reason": "rank 5 left early: it exited with code 0",
+        "root_cause": failed()["root_cause"],
+    }
+
+
+def test_why_of_a_run_is_about_its_first_experiment_that_failed(api: FakeApi, grid: Typist) -> None:
+    members = [experiment(), failed(experiment="calm-fox-7-exp1"), failed(experiment="calm-fox-7-exp2")]
+    api.on("GET", "/api/v1/runs/calm-fox-7", lambda _: {"run": "calm-fox-7", "etag": "x", "experiments": members})
+    done = grid("why", "calm-fox-7")
+    assert done.out.startswith("calm-fox-7-exp1 failed")
+    assert "calm-fox-7-exp1 is its first that failed" in done.err
+    del members[1:]
+    done = grid("why", "calm-fox-7")
+    assert done.out == "calm-fox-7-exp0 has not failed: succeeded, all ranks exited with 0\n"
+    assert "none has failed" in done.err
+
+
+def test_why_of_what_has_not_failed_says_what_it_does(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", f"/api/v1/experiments/{NAME}", experiment(state="running", reason="all 8 ranks started"))
+    done = grid("why", NAME)
+    assert (done.code, done.out) == (0, "calm-fox-7-exp0 has not failed: running, all 8 ranks started\n")
+    assert grid("why", NAME, "-o", "json").json["root_cause"] is None
+
+
+@pytest.mark.parametrize("options", [(), ("-l", "5"), ("-f",)])
+def test_logs_of_a_failed_experiment_end_with_its_cause(api: FakeApi, grid: Typist, options: tuple[str, ...]) -> None:
+    api.on("GET", f"/api/v1/experiments/{NAME}", failed())
+    api.on("GET", f"/api/v1/experiments/{NAME}/logs", b"line\n")
+    done = grid("logs", *options, NAME)
+    assert (done.code, done.out) == (0, "line\n")
+    assert done.err == (
+        "calm-fox-7-exp0 failed: rank 5 left early: it exited with code 0\nmore about that: grid why calm-fox-7-exp0\n"
+    )
+
+
 @pytest.mark.parametrize(
     ("words", "kinds"),
     [

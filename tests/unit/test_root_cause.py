@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from opengrid.core.records import RankExit
+from opengrid.core.codec import from_json
+from opengrid.core.records import Memory, RankExit, RootCause
 from opengrid.planning.layout import lay_out, plain_node
 from opengrid.planning.root_cause import find_root_cause
 
@@ -23,7 +26,7 @@ PRODUCT = "ValueError: You set `devices=8` and `num_nodes=2` in Lightning, but t
 MESH = f"RuntimeError: Gloo connectFullMesh failed with {GLOO}pair.cc:144] no error"
 
 
-def ended(rank: int, code: int, at_ms: float, exception: str | None = None, **more: str) -> RankExit:
+def ended(rank: int, code: int, at_ms: float, exception: str | None = None, **more: Any) -> RankExit:
     return RankExit(
         attempt_id="x-1", generation=1, rank=rank, exit_code=code, at_ns=int(at_ms * MS), exception=exception, **more
     )
@@ -80,10 +83,94 @@ def test_ranks_that_we_killed_after_the_settle_window_are_victims() -> None:
 
 
 def test_a_victim_is_named_when_no_rank_says_why() -> None:
-    cause = find_root_cause(GANG, [ended(1, 1, 9, TIMED_OUT), ended(0, 1, 5, TIMED_OUT), ended(2, -9, 400)])
-    assert (cause.rank, cause.victims) == (0, (1, 2))
+    exits = [ended(1, 1, 9, TIMED_OUT), ended(0, 1, 5, TIMED_OUT), ended(2, -9, 400), ended(3, -9, 400)]
+    cause = find_root_cause(GANG, exits)
+    assert (cause.rank, cause.victims) == (0, (1, 2, 3))
     assert "did not take part" in (cause.hint or "")
     assert "no rank says why" in (find_root_cause(GANG, [ended(1, 1, 9, CLOSED)]).hint or "")
+
+
+@pytest.mark.parametrize("message", [CLOSED, TIMED_OUT, WAITING, STORE])
+def test_a_rank_that_left_its_victims_with_exit_code_0_is_the_cause(message: str) -> None:
+    exits = [ended(5, 0, 90), ended(3, 0, 95), *(ended(r, 1, 100 + r, message) for r in (0, 1)), ended(2, -9, 500)]
+    cause = find_root_cause(GANG, exits)
+    assert cause.summary == ("rank 5 left early: it exited with code 0 while other ranks needed it, and so did 1 more")
+    assert (cause.rank, cause.exit_code, cause.signal, cause.victims) == (5, 0, None, (0, 1, 2))
+    assert "same steps" in (cause.hint or "")
+
+
+def test_who_exits_with_0_after_the_failure_or_besides_a_real_one_has_not_left_early() -> None:
+    assert find_root_cause(GANG, [ended(0, 1, 10, CLOSED), ended(5, 0, 150)]).rank == 0
+    assert find_root_cause(GANG, [ended(0, 1, 10, CLOSED), ended(5, 0, 12)]).rank == 5  # clocks are not that exact
+    assert find_root_cause(GANG, [ended(5, 0, 5), ended(0, 1, 10, CLOSED), ended(1, 1, 12, "KeyError: 1")]).rank == 1
+
+
+def test_a_rank_that_never_joined_is_named_by_those_who_waited_for_it() -> None:
+    keys = "DistStoreError: wait timeout after 3000ms, keys: /default_pg/0//cpu//0/5"
+    exits = [*(ended(r, 1, r, keys) for r in (0, 1, 2, 3)), *(ended(r, -9, 400, log_tail="#\n") for r in (4, 5, 6))]
+    cause = find_root_cause(GANG, exits)
+    assert cause.summary == (
+        "rank 5 never joined: it was still at something else when the others had waited for it in vain"
+    )
+    assert (cause.rank, cause.exit_code, cause.signal, cause.log_tail) == (5, None, None, "#\n")
+    assert cause.victims == (0, 1, 2, 3, 4, 6)
+    assert "--rank 5" in (cause.hint or "")
+
+
+@pytest.mark.parametrize("message", [TIMED_OUT, "RuntimeError: Socket Timeout"])
+def test_the_only_rank_that_still_ran_when_the_others_had_waited_did_not_take_part(message: str) -> None:
+    cause = find_root_cause(GANG, [*(ended(r, 1, r, message) for r in range(7)), ended(7, -9, 400)])
+    assert cause.summary.startswith("rank 7 did not take part")
+    assert "skipped a collective" in (cause.hint or "")
+
+
+def test_of_several_that_still_ran_the_one_at_another_line_did_not_take_part() -> None:
+    waiting = [*(ended(r, 1, r, TIMED_OUT, frame="t.py:7") for r in range(3)), ended(3, -9, 400), ended(4, -9, 401)]
+    exits = [*waiting, ended(5, -9, 402, frame="t.py:7"), ended(6, -9, 403, frame="t.py:5 in load")]
+    cause = find_root_cause(GANG, exits)
+    assert (cause.rank, cause.frame) == (6, "t.py:5 in load")
+    assert cause.summary.startswith("rank 6 did not take part")
+    assert cause.summary.endswith("in vain (t.py:5 in load)")
+    assert find_root_cause(GANG, exits[:-1]).rank == 0
+
+
+def test_a_rank_that_only_lost_a_connection_does_not_make_one_that_still_ran_the_cause() -> None:
+    assert find_root_cause(GANG, [ended(0, 1, 0, CLOSED), ended(1, -9, 400)]).rank == 0
+
+
+def test_a_rank_that_reached_nobody_is_the_cause_when_the_others_met() -> None:
+    alone = "DistNetworkError: The client socket has timed out after 3000ms while trying to connect to (10.0.0.1, 1)."
+    cause = find_root_cause(GANG, [*(ended(r, 1, r, WAITING) for r in range(7)), ended(7, 1, 9, alone)])
+    assert (cause.rank, cause.exit_code) == (7, 1)
+    assert "MASTER_ADDR" in (cause.hint or "")
+    assert find_root_cause(GANG, [ended(7, 1, 9, alone), ended(6, -9, 400)]).rank == 7
+    assert find_root_cause(GANG, [ended(r, 1, r, alone) for r in range(8)]).rank == 0
+
+
+def test_the_kernels_killer_is_named_only_with_evidence() -> None:
+    cause = find_root_cause(GANG, [ended(6, -9, 1, oom_killed=True), ended(0, 1, 5, CLOSED)])
+    assert cause.summary == "rank 6 was killed by the kernel's out-of-memory killer"
+    assert (cause.signal, cause.exit_code) == ("SIGKILL", -9)
+    assert "had no memory left" in (cause.hint or "")
+    for evidence in (False, None):
+        cause = find_root_cause(GANG, [ended(6, -9, 1, oom_killed=evidence), ended(0, 1, 5, CLOSED)])
+        assert cause.summary == "rank 6 was killed by SIGKILL"
+        assert "dmesg" in (cause.hint or "")
+
+
+def test_the_memory_of_the_rank_goes_along() -> None:
+    cause = find_root_cause(GANG, [ended(6, 1, 1, peak_mib=812, available_mib=20_000)])
+    assert cause.memory == Memory(peak_mib=812, available_mib=20_000)
+    assert find_root_cause(GANG, [ended(6, 1, 1)]).memory is None
+
+
+def test_a_root_cause_that_was_stored_before_memory_was_told_can_be_read() -> None:
+    assert from_json(RootCause, {"summary": "rank 0 failed", "rank": 0}) == RootCause(summary="rank 0 failed", rank=0)
+
+
+def test_sys_exit_is_told_as_an_exit_code_with_its_place() -> None:
+    cause = find_root_cause(GANG, [ended(3, 3, 1, "SystemExit: 3", frame="train.py:7 in main")])
+    assert cause.summary == "rank 3 exited with code 3 (train.py:7 in main)"
 
 
 def test_ends_closer_than_the_clocks_allow_are_ordered_by_what_they_say() -> None:
@@ -139,6 +226,15 @@ def test_only_the_first_line_of_a_long_message_is_in_the_summary() -> None:
         (f"{PRODUCT} (8 * 2) does not match the world size (8).", "devices=4, num_nodes=2"),
         ("OSError: [Errno 28] No space left on device", "disk is full"),
         ("RuntimeError: DataLoader worker (pid(s) 18939) exited unexpectedly", "num_workers=0"),
+        ("bdb.BdbQuit", "keyboard"),
+        ("RuntimeError: [enforce fail at gloo] ifa != nullptr. Unable to find address for: eth7", "interface eth7"),
+        (f"{MESH.removesuffix('no error')}timed out connecting: SO_ERROR", "firewall"),
+        ("gaierror: [Errno -2] Name or service not known", "by its name"),
+        ("URLError: <urlopen error [Errno -3] Temporary failure in name resolution>", "by its name"),
+        ("UnpicklingError: Weights only load failed. WeightsUnpickler error: Unsupported global: x.Y", "weights_only"),
+        ("UnpicklingError: invalid load key, 'v'.", "damaged"),
+        ("RuntimeError: PytorchStreamReader failed reading zip archive: failed finding central directory", "damaged"),
+        ("UnidentifiedImageError: cannot identify image file '/x.png'", "damaged"),
     ],
 )  # fmt: skip
 def test_a_known_failure_has_a_hint(exception: str, words: str) -> None:

@@ -6,16 +6,16 @@ import shutil
 import sys
 import textwrap
 
-from opengrid.client.documents import ExperimentDocument
+from opengrid.client.documents import ExperimentDocument, MemoryDocument
 
 #: What the screen holds beside the traceback.
-_OTHER_LINES = 12
+_OTHER_LINES = 13
 
 _WIDTH = 80
 
 
 def failure_lines(experiment: ExperimentDocument) -> list[str]:
-    """Return why an experiment failed: exit code, first failing rank, traceback, where the rest is."""
+    """Return why an experiment failed: exit code, first failing rank, its memory, traceback, where the rest is."""
     name, code = experiment["experiment"], experiment["exit_code"]
     lines = [f"{name} failed" + (f" with exit code {code}" if code is not None else "")]
     cause = experiment.get("root_cause")
@@ -24,9 +24,12 @@ def failure_lines(experiment: ExperimentDocument) -> list[str]:
     lines += _wrapped(cause["cause"])
     rank = cause["rank"]
     if rank is not None:
-        lines.append(f"  first failing rank: {rank} (node {cause['node']}, machine {cause['machine']})")
+        role = "missing" if cause["exit_code"] in (0, None) else "first failing"
+        lines.append(f"  {role} rank: {rank} (node {cause['node']}, machine {cause['machine']})")
+    if cause["memory"] is not None:
+        lines += _wrapped(f"memory: {_memory(cause['memory'])}")
     if cause["victims"]:
-        lines += _wrapped(f"failed because of it: {_ranks(cause['victims'])}")
+        lines += _wrapped(f"{_ranks(cause['victims'])} followed")
     if cause["log_tail"].strip():
         lines += ["", *_tail(cause["log_tail"])]
     if cause["hint"]:
@@ -42,9 +45,23 @@ def _tail(text: str) -> list[str]:
     return [*(["    …"] if len(shown) < len(all_lines) else []), *(f"    {line}" for line in shown)]
 
 
+def _memory(memory: MemoryDocument) -> str:
+    peak, available = memory["peak_mib"], memory["available_mib"]
+    told = [f"{peak:,} MiB at most"] if peak is not None else []
+    told += [f"{available:,} MiB left on its machine at the end"] if available is not None else []
+    return ", ".join(told)
+
+
 def _ranks(ranks: list[int]) -> str:
-    named = ", ".join(str(rank) for rank in ranks[:8])
-    return f"rank{'s' if len(ranks) > 1 else ''} {named}" + (f" and {len(ranks) - 8} more" if len(ranks) > 8 else "")
+    """Return `ranks 0-2, 4-7` for sorted ranks."""
+    spans: list[tuple[int, int]] = []
+    for rank in ranks:
+        if spans and rank == spans[-1][1] + 1:
+            spans[-1] = (spans[-1][0], rank)
+        else:
+            spans.append((rank, rank))
+    named = ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in spans)
+    return f"rank{'s' if len(ranks) > 1 else ''} {named}"
 
 
 def _wrapped(text: str) -> list[str]:

@@ -8,6 +8,7 @@ from opengrid.cli.following import follow_log, print_log
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, print_json, settings, tell
 from opengrid.client.api import Api
+from opengrid.client.documents import ExperimentDocument
 from opengrid.core.names import experiment_name, split_experiment_name
 
 _ENDED = ("succeeded", "failed", "stopped")
@@ -57,12 +58,15 @@ def logs(
             query["tail"] = _LAST_LINES if tail_lines is None else tail_lines
             print_json(api.log_lines(name, query))
             return 0
-        state = api.experiment(name)["state"]
+        experiment_now = api.experiment(name)
+        state = experiment_now["state"]
         if follow or (follow is None and tail_lines is None and state not in _ENDED):
             return _follow(api, name, state, query)
         if tail_lines is None:
             query["tail"] = _LAST_LINES
         print_log(api, name, query)
+        if state == "failed":
+            _tell_end(experiment_now)
     return 0
 
 
@@ -84,6 +88,12 @@ def _follow(api: Api, name: str, state: str, query: dict[str, str | int | None])
     except KeyboardInterrupt:
         tell(f"\nnot following any more; {name} goes on (`grid stop experiment {name}` ends it)")
         return 130
-    experiment = api.experiment(name)
-    tell(f"{name} {experiment['state']}" + (f": {experiment['reason']}" if experiment["reason"] else ""))
+    _tell_end(api.experiment(name))
     return 0
+
+
+def _tell_end(experiment: ExperimentDocument) -> None:
+    name, state, reason = experiment["experiment"], experiment["state"], experiment["reason"]
+    tell(f"{name} {state}" + (f": {reason}" if reason else ""))
+    if state == "failed":
+        tell(f"more about that: grid why {name}")

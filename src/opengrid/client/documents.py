@@ -66,6 +66,13 @@ class RunsDocument(TypedDict):
     not_active: int
 
 
+class MemoryDocument(TypedDict):
+    """Memory when a rank ended, in MiB."""
+
+    peak_mib: int | None
+    available_mib: int | None
+
+
 class RootCauseDocument(TypedDict):
     """Why an experiment failed."""
 
@@ -80,6 +87,7 @@ class RootCauseDocument(TypedDict):
     hint: str | None
     log_tail: str
     victims: list[int]
+    memory: MemoryDocument | None
 
 
 EventDocument = TypedDict(  # by call: `from` could not be a name

@@ -52,7 +52,9 @@ def end_experiment(tx: Transaction, attempt: Attempt, now_us: int) -> None:
         last = next(reversed(tx.attempts.generations(attempt.id)), None)
         found = last.cause if last is not None and last.cause is not None else RootCause(summary=reason)
         cause = dataclasses.replace(found, summary=reason)  # which says how often it was tried, too
-        exit_code = cause.exit_code
+        failed = [e for e in tx.attempts.exits(attempt.id, attempt.generation) if e.exit_code != 0]
+        # A rank that left too early did so with 0, and one that never came has no code: then their victims' counts.
+        exit_code = cause.exit_code or (min(failed, key=lambda e: e.at_ns).exit_code if failed else None)
     tx.runs.move(
         experiment,
         _STATE[attempt.state],

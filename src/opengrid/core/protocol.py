@@ -187,6 +187,9 @@ class Exited:
     exception: str | None = None
     frame: str | None = None
     log_tail: str = ""
+    peak_mib: int | None = None  #: most resident memory of its process
+    available_mib: int | None = None  #: of the machine's memory, right after its end
+    oom_killed: bool | None = None  #: by the kernel, for want of memory; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -106,6 +106,14 @@ class Run:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Memory:
+    """Memory when a rank ended."""
+
+    peak_mib: int | None  #: most that was resident of the rank's process, pages that it shares included
+    available_mib: int | None  #: what its machine could still give, right after the end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RootCause:
     """Why an experiment failed: the first rank that did, and what it left."""
 
@@ -118,8 +126,9 @@ class RootCause:
     exception: str | None = None  #: `ValueError: bad lr`
     frame: str | None = None  #: `train.py:12 in main`
     hint: str | None = None
-    log_tail: str = ""  #: traceback, or the last lines of the rank's stderr
+    log_tail: str = ""  #: traceback, or the last lines of the rank's output
     victims: tuple[int, ...] = ()  #: ranks that failed because this one did
+    memory: Memory | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -225,6 +234,9 @@ class RankExit:
     exception: str | None = None
     frame: str | None = None
     log_tail: str = ""
+    peak_mib: int | None = None
+    available_mib: int | None = None
+    oom_killed: bool | None = None  #: by the kernel, for want of memory; None: not known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -274,6 +274,8 @@ class Agent:
             self._own = dataclasses.replace(self._own, asked=step.stop, kill_at=step.kill_at)
             if step.stop.terminate:
                 self._ranks.ask_to_end()
+            else:
+                self._ranks.ask_stacks()
         elif isinstance(step, Clear):
             self._own = dataclasses.replace(self._own, stage=Stage.CLEARING)
             self._ranks.clear()

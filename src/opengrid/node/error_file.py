@@ -15,7 +15,7 @@ _MESSAGE_LIMIT = 16_384
 _CALLSTACK_LIMIT = 262_144
 
 _STANDARD_LIBRARY = os.path.realpath(sysconfig.get_path("stdlib")) + os.sep
-_INSTALLED = (f"{os.sep}site-packages{os.sep}", f"{os.sep}dist-packages{os.sep}")
+_INSTALLED = ("/site-packages/", "/dist-packages/", "/lib/python3.", "/lib64/python3.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,15 +58,16 @@ def write_error_file(path: str, error: BaseException, shown: TracebackType | Non
 
 def user_frame(error: BaseException, shown: TracebackType | None) -> Frame | None:
     """Return the innermost frame that belongs to no installed package and not to the standard library."""
-    if isinstance(error, SyntaxError) and error.filename and _is_users(error.filename):
+    if isinstance(error, SyntaxError) and error.filename and is_users(error.filename):
         return Frame(error.filename, error.lineno or 0, "<module>")
     for entry in reversed(traceback.extract_tb(shown)):
-        if _is_users(entry.filename):
+        if is_users(entry.filename):
             return Frame(entry.filename, entry.lineno or 0, entry.name)
     return None
 
 
-def _is_users(filename: str) -> bool:
+def is_users(filename: str) -> bool:
+    """Whether a file belongs to no installed package and not to the standard library."""
     if filename.startswith("<") or any(part in filename for part in _INSTALLED):
         return False
     return not os.path.realpath(filename).startswith(_STANDARD_LIBRARY)

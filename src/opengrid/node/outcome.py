@@ -4,14 +4,26 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-#: Most bytes of output that go along with an exit.
-_TAIL_LIMIT = 4096
+from opengrid.node.error_file import is_users
+
+#: Most bytes of output that are looked at, and most lines and signs of a line that go along with an exit.
+_TAIL_LIMIT, _TAIL_LINES, _LINE_LIMIT = 8192, 20, 500
 _TRACEBACK_LIMIT = 16_384
 _EXCEPTION_LIMIT = 1000
+
+
+#: In output that holds one of these, more lines may count: Python's traceback, and what faulthandler writes at a crash.
+_TRACEBACK = re.compile(r"most recent call (last|first)\):")
+_CURRENT_THREAD = re.compile(r"^Current thread .*\(most recent call first\):\n((?:  File .*\n)+)", re.MULTILINE)
+_THREADS_FRAME = re.compile(r'^  File "(?P<file>.*)", line (?P<line>\d+) in (?P<function>.*)$', re.MULTILINE)
+
+#: In the path of every file of ours, in a zipapp or not.
+_OURS = f"{os.sep}opengrid{os.sep}node{os.sep}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -20,15 +32,20 @@ class Outcome:
 
     exception: str | None = None  #: `ValueError: bad lr`
     frame: str | None = None  #: `train.py:12 in main`
-    log_tail: str = ""  #: traceback, or the end of stderr
+    log_tail: str = ""  #: traceback, or the last lines of the output
 
 
-def read_outcome(error_file: Path, stderr: Path, stdout: Path, directory: Path) -> Outcome:
-    """Return what a failed rank left. File names below `directory` are shown relative to it."""
+def read_outcome(error_file: Path, stderr: Path, stdout: Path, directory: Path, *, stacks: Path) -> Outcome:
+    """Return what a failed rank left. File names below `directory` are shown relative to it.
+
+    The frame is that of its exception, else of its crash, else where it was when it was asked for its `stacks`.
+    """
     found = _read_error_file(error_file, directory)
     if found is not None:
         return found
-    return Outcome(log_tail=_tail(stderr) or _tail(stdout))
+    said = _tail(stderr)
+    frame = _current_frame(said, directory) or _current_frame(_tail(stacks), directory)
+    return Outcome(frame=frame, log_tail=_last_lines(said, before=_tail(stdout)))
 
 
 def _read_error_file(path: Path, directory: Path) -> Outcome | None:
@@ -59,6 +76,31 @@ def _frame(frame: object, directory: Path) -> str | None:
     shown = real[len(inside) :] if real.startswith(inside) else file
     where = "" if function == "<module>" else f" in {function}"
     return _storable(f"{shown}:{line}{where}")
+
+
+def _current_frame(said: str, directory: Path) -> str | None:
+    """Return the user's innermost line, of the thread that crashed or was asked, in what faulthandler wrote."""
+    current = _CURRENT_THREAD.search(said)
+    frames = (match.groupdict() for match in _THREADS_FRAME.finditer(current[1] if current is not None else ""))
+    return next((_frame(frame, directory) for frame in frames if _is_users(frame["file"])), None)
+
+
+def _is_users(file: str) -> bool:
+    return is_users(file) and _OURS not in file
+
+
+def _last_lines(said: str, *, before: str) -> str:
+    """Return the last lines of stderr; of stdout those for which there is room, as nobody knows how the two mix."""
+    lines = _shown_lines(said)
+    if not _TRACEBACK.search(said):
+        lines = [*_shown_lines(before), *lines[-_TAIL_LINES:]][-_TAIL_LINES:]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _shown_lines(text: str) -> list[str]:
+    """Return the lines as a terminal leaves them: of a progress bar its last state."""
+    shown = (line.rstrip("\r").rpartition("\r")[2] for line in text.removesuffix("\n").split("\n")) if text else ()
+    return [line if len(line) <= _LINE_LIMIT else f"{line[:_LINE_LIMIT]}…" for line in shown]
 
 
 def _member(document: object, name: str) -> object:

@@ -14,6 +14,7 @@ from opengrid.node import spawn
 from opengrid.node.generation import Files, places, rank_starts, start_directory, uses_lightning
 from opengrid.node.hooks import write_hooks
 from opengrid.node.logs import Stream, make_streams
+from opengrid.node.memory import available_mib, oom_kills
 from opengrid.node.network import ReservedPort
 from opengrid.node.outcome import Outcome, read_outcome
 from opengrid.node.preload.client import Event, Launcher, PreloadFailed
@@ -52,6 +53,7 @@ class Ranks:
         self._met: bool | None = None
         self._started: dict[int, RankStarted] = {}
         self._exited: set[int] = set()
+        self._oom_kills: int | None = None  #: of this machine that are accounted for
 
     @property
     def living(self) -> int:
@@ -97,7 +99,7 @@ class Ranks:
             hooks=self._hooks(),
         )
         self._let_port_go()
-        self._stage, self._has_ranks = _Stage.STARTED, True
+        self._stage, self._has_ranks, self._oom_kills = _Stage.STARTED, True, oom_kills()
         self.launcher.start(starts)
         return streams
 
@@ -158,7 +160,7 @@ class Ranks:
         if isinstance(event, RankStarted):
             return self._rank_started(event)
         if isinstance(event, RankExited):
-            return [self._exit(event.rank, event.exit_code, event.at_ns)]
+            return [self._exit(event.rank, event.exit_code, event.at_ns, peak_mib=event.peak_mib)]
         if isinstance(event, Cleared):
             return [self._end()]
         if isinstance(event, StoreFailed):
@@ -176,7 +178,9 @@ class Ranks:
         launch = "exec" if reason else "fork"
         return [Started(generation=self._generation, at_ns=at_ns, pids=pids, launch=launch, launch_reason=reason)]
 
-    def _exit(self, rank: int, exit_code: int, at_ns: int, outcome: Outcome | None = None) -> Exited:
+    def _exit(
+        self, rank: int, exit_code: int, at_ns: int, outcome: Outcome | None = None, *, peak_mib: int | None = None
+    ) -> Exited:
         self._exited.add(rank)
         self._log(f"rank {rank} exited with {exit_code}")
         outcome = outcome or (self._outcome(rank) if exit_code != 0 else Outcome())
@@ -188,11 +192,27 @@ class Ranks:
             exception=outcome.exception,
             frame=outcome.frame,
             log_tail=outcome.log_tail,
+            peak_mib=peak_mib,
+            available_mib=available_mib(),
+            oom_killed=self._is_oom_killed(exit_code),
         )
+
+    def _is_oom_killed(self, exit_code: int) -> bool | None:
+        """Whether the kernel has killed for want of memory since the ranks started, and no earlier exit explains it."""
+        if exit_code != -signal.SIGKILL:
+            return False
+        before, self._oom_kills = self._oom_kills, oom_kills()
+        return None if before is None or self._oom_kills is None else self._oom_kills > before
 
     def _outcome(self, rank: int) -> Outcome:
         files, directory = self._files(), start_directory(self._assignment, self._places[rank].node)
-        return read_outcome(files.error(rank), files.stream(rank, "stderr"), files.stream(rank, "stdout"), directory)
+        return read_outcome(
+            files.error(rank),
+            files.stream(rank, "stderr"),
+            files.stream(rank, "stdout"),
+            directory,
+            stacks=files.stacks(rank),
+        )
 
     def _end(self) -> Ended:
         self._stage = _Stage.NOTHING

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import functools
 import re
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from opengrid.core.gang import Gang
-from opengrid.core.records import RankExit, RootCause
+from opengrid.core.records import Memory, RankExit, RootCause
 from opengrid.planning.generation import SETTLE_S, describe_exit, signal_name
-from opengrid.planning.toml_data import packaged_text, parse_toml
+from opengrid.planning.hints import find_hint
 
 #: What a rank says that only noticed the end of another: torch with gloo and nccl, its store, plain sockets.
 _VICTIM = re.compile(
@@ -31,35 +29,105 @@ _VICTIM = re.compile(
     re.IGNORECASE,
 )
 
+#: What a rank says that waited for others in vain; with the rank whose address it waited for, where it says so.
+_WAITED = re.compile(
+    r"Timed out|wait timeout after \d+ms(?:, keys: /default_pg/\d+//cpu//\d+/(?P<missing>\d+)$)?|Socket Timeout"
+    r"|Watchdog caught collective operation timeout",
+    re.IGNORECASE | re.MULTILINE,
+)
+
+#: What a rank says that reached nobody: when others did meet, it is no victim of theirs.
+_UNREACHED = re.compile(
+    r"The client socket has (failed|timed out)|failed to connect to \S+ |SO_ERROR|Connection refused", re.IGNORECASE
+)
+
 #: The last line of a traceback, also with torch's `[rank1]: ` before it.
 _ERROR_LINE = re.compile(
-    r"^(?:\[rank\d+\]: )?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning)\b.*)$", re.MULTILINE
+    r"^(?:\[rank\d+\]: )?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|gaierror)\b.*)$", re.MULTILINE
 )
 
 _LINE_LIMIT = 240
+
+#: Times of two machines are compared no closer than this: they are as exact as messages to the server are fast.
+_CLOCKS_NS = 100_000_000
 
 
 def find_root_cause(gang: Gang, exits: Sequence[RankExit], *, clock_uncertainty_ns: int = 0) -> RootCause:
     """Return why a generation failed: its first failing rank that is no victim of another.
 
-    `exits` need one with a code other than 0, and have times of one clock; ends closer than `clock_uncertainty_ns` are
-    ordered by what they say: a signal from outside, then an exception, then a bare exit code.
+    When all that failed are victims of another rank, it is the one that left them with exit code 0, that could not
+    reach them, or that was still at something else. `exits` need one with a code other than 0, and have times of one
+    clock; ends closer than `clock_uncertainty_ns` are ordered by what they say: a signal from outside, then an
+    exception, then a bare exit code.
     """
     failed = sorted((e for e in exits if e.exit_code != 0), key=lambda e: (e.at_ns, e.rank))
     if not failed:
         raise ValueError("no rank failed")
     settled_ns = failed[0].at_ns + int(SETTLE_S * 1e9) - clock_uncertainty_ns
-    ended_by_us = {
-        e.rank for e in failed if e.exit_code == -signal.SIGKILL and e.at_ns >= settled_ns and e != failed[0]
-    }
-    own = [e for e in failed if e.rank not in ended_by_us and not _is_victim(e)]
-    first = _first(own or [e for e in failed if e.rank not in ended_by_us], clock_uncertainty_ns)
-    alike = [e for e in own if e != first and first.exception is not None and e.exception == first.exception]
-    return _describe(gang, first, alike=alike, victims=[e for e in failed if e != first and e not in own])
+    ended_by_us = [e for e in failed[1:] if e.exit_code == -signal.SIGKILL and e.at_ns >= settled_ns]
+    spoke = [e for e in failed if e not in ended_by_us]
+    own = [e for e in spoke if not _is_victim(e)]
+    if own:
+        first = _first(own, clock_uncertainty_ns)
+        alike = [e for e in own if e != first and first.exception is not None and e.exception == first.exception]
+        return _describe(gang, first, alike=len(alike), victims=[e for e in failed if e != first and e not in own])
+    left = [e for e in exits if e.exit_code == 0 and e.at_ns <= failed[0].at_ns + _CLOCKS_NS]
+    absence = _left_early(left) or _unreached(spoke) or _absent(spoke, ended_by_us)
+    first = absence.end if absence is not None else _first(spoke, clock_uncertainty_ns)
+    return _describe(gang, first, absence=absence, victims=[e for e in failed if e != first])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Absence:
+    """A rank that the others missed."""
+
+    end: RankExit
+    what: str | None = None  #: what it did instead, in a few words; None where its own words say it
+    is_by_us: bool = False  #: it ran until we ended it, so that its exit says nothing
+
+
+def _left_early(left: Sequence[RankExit]) -> _Absence | None:
+    if not left:
+        return None
+    more = f", and so did {len(left) - 1} more" if len(left) > 1 else ""
+    end = min(left, key=lambda e: (e.at_ns, e.rank))
+    return _Absence(end=end, what=f"left early: it exited with code 0 while other ranks needed it{more}")
+
+
+def _unreached(spoke: Sequence[RankExit]) -> _Absence | None:
+    return next((_Absence(end=e) for e in spoke if _UNREACHED.search(_words(e))), None)
+
+
+def _absent(spoke: Sequence[RankExit], ended_by_us: Sequence[RankExit]) -> _Absence | None:
+    """Return the rank that was still at something else when the others had waited for it in vain.
+
+    Of several that still ran it is the one whose address the others waited for, or that was at another line than they.
+    """
+    waited = [match for match in (_WAITED.search(_words(e)) for e in spoke) if match is not None]
+    if not waited or not ended_by_us:
+        return None
+    missing = {match["missing"] for match in waited}
+    named = [e for e in ended_by_us if str(e.rank) in missing]
+    waiting = {e.frame for e in spoke}
+    elsewhere = [e for e in ended_by_us if e.frame is not None and e.frame not in waiting]
+    found = named or elsewhere or (ended_by_us if len(ended_by_us) == 1 else ())
+    if not found:
+        return None
+    never = "never joined" if named else "did not take part"
+    return _Absence(
+        end=found[0],
+        what=f"{never}: it was still at something else when the others had waited for it in vain",
+        is_by_us=True,
+    )
 
 
 def _is_victim(end: RankExit) -> bool:
-    return _VICTIM.search(_error_of(end) or end.log_tail) is not None
+    return _VICTIM.search(_words(end)) is not None
+
+
+def _words(end: RankExit) -> str:
+    """Return what a rank said about its end."""
+    return _error_of(end) or end.log_tail
 
 
 def _error_of(end: RankExit) -> str | None:
@@ -85,70 +153,49 @@ def _strength(end: RankExit) -> int:
     return 1 if _error_of(end) is not None else 2
 
 
-def _describe(gang: Gang, first: RankExit, *, alike: Sequence[RankExit], victims: Sequence[RankExit]) -> RootCause:
+def _describe(
+    gang: Gang, first: RankExit, *, absence: _Absence | None = None, alike: int = 0, victims: Sequence[RankExit]
+) -> RootCause:
     place = next((place for place in gang.ranks() if place.rank == first.rank), None)
-    exception = _error_of(first)
+    is_by_us = absence is not None and absence.is_by_us
+    what = (absence.what if absence is not None else None) or _what(first)
+    has_memory = first.peak_mib is not None or first.available_mib is not None
     return RootCause(
-        summary=_summary(gang, first, exception, len(alike)),
+        summary=_summary(gang, first, what, alike),
         rank=first.rank,
         node=place.node.index if place is not None else None,
         machine=place.node.machine if place is not None else None,
-        exit_code=first.exit_code,
-        signal=signal_name(-first.exit_code) if first.exit_code < 0 else None,
-        exception=exception,
+        exit_code=None if is_by_us else first.exit_code,
+        signal=signal_name(-first.exit_code) if first.exit_code < 0 and not is_by_us else None,
+        exception=_error_of(first),
         frame=first.frame,
-        hint=_hint(gang, first),
+        hint=_hint(gang, first, what, is_by_us=is_by_us),
         log_tail=first.log_tail,
         victims=tuple(sorted(e.rank for e in victims)),
+        memory=Memory(peak_mib=first.peak_mib, available_mib=first.available_mib) if has_memory else None,
     )
 
 
-def _summary(gang: Gang, first: RankExit, exception: str | None, alike: int) -> str:
+def _what(end: RankExit) -> str:
+    if end.oom_killed:
+        return "was killed by the kernel's out-of-memory killer"
+    exception = _error_of(end)
+    if exception is None or end.exit_code < 0 or exception == f"SystemExit: {end.exit_code}":
+        return describe_exit(end.exit_code)
+    line = exception.strip().partition("\n")[0]
+    return f"failed: {line[:_LINE_LIMIT]}{'…' if len(line) > _LINE_LIMIT else ''}"
+
+
+def _summary(gang: Gang, first: RankExit, what: str, alike: int) -> str:
     who = f"rank {first.rank}" if gang.world_size > 1 else "the program"
-    if exception is not None and first.exit_code > 0:
-        line = exception.strip().partition("\n")[0]
-        what = f"failed: {line[:_LINE_LIMIT]}{'…' if len(line) > _LINE_LIMIT else ''}"
-    else:
-        what = describe_exit(first.exit_code)
     where = f" ({first.frame})" if first.frame is not None else ""
     others = f"; {alike} other rank{'s' if alike > 1 else ''} failed alike" if alike else ""
     return f"{who} {what}{where}{others}"
 
 
-def _hint(gang: Gang, first: RankExit) -> str | None:
-    # The exception itself comes first: what a log shows before the end may be an older trouble that was overcome.
-    # A rank that was killed from outside wrote no word about it.
-    killed = _strength(first) == 0
-    for text in () if killed else (_error_of(first) or "", first.log_tail):
-        for cause in _causes():
-            match = cause.pattern.search(text) if cause.pattern is not None else None
-            if match is not None:
-                return cause.hint.format(
-                    ranks=gang.world_size,
-                    nodes=len(gang.nodes),
-                    ranks_per_node=gang.ranks_per_node,
-                    **{name: value or "" for name, value in match.groupdict().items()},
-                )
-    return next((cause.hint for cause in _causes() if cause.exit_code == first.exit_code), None)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Cause:
-    """One entry of causes.toml."""
-
-    pattern: re.Pattern[str] | None
-    exit_code: int | None
-    hint: str
-
-
-@functools.lru_cache(maxsize=1)
-def _causes() -> tuple[_Cause, ...]:
-    entries = cast("list[dict[str, object]]", parse_toml(packaged_text("causes.toml"), "causes.toml")["cause"])
-    return tuple(
-        _Cause(
-            pattern=re.compile(cast("str", entry["pattern"])) if "pattern" in entry else None,
-            exit_code=cast("int | None", entry.get("exit_code")),
-            hint=cast("str", entry["hint"]),
-        )
-        for entry in entries
-    )
+def _hint(gang: Gang, first: RankExit, what: str, *, is_by_us: bool) -> str | None:
+    # The exception itself comes before the log: what that shows before the end may be an older trouble, overcome since.
+    # A rank that was killed from outside wrote no word about it, and one that left early no word that is to the point.
+    is_silent = is_by_us or first.exit_code == 0 or _strength(first) == 0
+    texts = (what,) if is_silent else (_error_of(first) or "", first.log_tail)
+    return find_hint(texts, first.exit_code, gang=gang, rank=first.rank)

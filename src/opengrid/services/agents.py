@@ -309,4 +309,7 @@ def _exit(attempt: Attempt, fact: Exited, skew_ns: int) -> RankExit:
         exception=fact.exception,
         frame=fact.frame,
         log_tail=fact.log_tail,
+        peak_mib=fact.peak_mib,
+        available_mib=fact.available_mib,
+        oom_killed=fact.oom_killed,
     )

@@ -148,6 +148,9 @@ rank_exits = Table(
     Column("exception", Text),
     Column("frame", Text),
     Column("log_tail", Text, nullable=False),
+    Column("peak_mib", Integer),
+    Column("available_mib", Integer),
+    Column("oom_killed", Boolean),
 )
 
 events = Table(

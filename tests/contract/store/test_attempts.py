@@ -206,6 +206,9 @@ def test_the_first_word_on_an_exit_counts(database: Database, attempt: Attempt) 
         exception="ValueError: \0",
         frame="train.py:12 in main",
         log_tail="caf\udce9",
+        peak_mib=812,
+        available_mib=20_000,
+        oom_killed=True,
     )
     with database.transaction() as tx:
         assert tx.attempts.add_exit(whole)

@@ -245,11 +245,12 @@ class Launcher:
 
     def _reap(self) -> None:
         self._wakeup.drain()
-        for pid, exit_code in reap():
+        for pid, exit_code, peak_mib in reap():
             at_ns = time.time_ns()
             living = self._ranks.pop(pid, None)  # None: the store, or what a rank left behind
             if living is not None:
-                self._send(RankExited(rank=living.start.rank, pid=pid, exit_code=exit_code, at_ns=at_ns))
+                rank = living.start.rank
+                self._send(RankExited(rank=rank, pid=pid, exit_code=exit_code, at_ns=at_ns, peak_mib=peak_mib))
 
     def _clear(self) -> None:
         store = [self._store.pid] if self._store is not None else []

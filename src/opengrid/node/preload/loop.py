@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import signal
 import sys
@@ -77,16 +78,21 @@ def readable(descriptors: list[int], timeout_s: float | None) -> set[int]:
     return {fd for fd, _ in poll.poll(None if timeout_s is None else max(0, timeout_s) * 1000)}
 
 
-def reap() -> Iterator[tuple[int, int]]:
-    """Yield (pid, exit code) of every child that has ended; the code is negative for a signal."""
+def reap() -> Iterator[tuple[int, int, int]]:
+    """Yield (pid, exit code, peak resident MiB) of every child that has ended; the code is negative for a signal."""
     while True:
         try:
-            pid, status = os.waitpid(-1, os.WNOHANG)
+            pid, status, usage = os.wait4(-1, os.WNOHANG)
         except ChildProcessError:
             return
         if pid == 0:
             return
-        yield pid, os.waitstatus_to_exitcode(status)
+        yield pid, os.waitstatus_to_exitcode(status), _peak_mib(usage)
+
+
+def _peak_mib(usage: resource.struct_rusage) -> int:
+    # os.wait4 itself imports this module; at the top of this one it is loaded before the first fork.
+    return usage.ru_maxrss // 1024
 
 
 def _noticed(number: int, frame: FrameType | None) -> None:

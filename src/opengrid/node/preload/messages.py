@@ -121,6 +121,7 @@ class RankExited:
     pid: int
     exit_code: int  #: negative: by that signal
     at_ns: int
+    peak_mib: int | None = None  #: most resident memory of its process, or of the largest that it reaped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -158,7 +158,7 @@ class Template:
 
     def _reap(self) -> None:
         self._wakeup.drain()
-        for pid, _ in reap():
+        for pid, _, _ in reap():
             if pid in self._launchers:
                 self._launchers.discard(pid)
                 self._idle_since = time.monotonic()
