@@ -7,7 +7,7 @@ import sys
 import click
 
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import plural, print_json, settings
+from opengrid.cli.output import note, plural, print_json, settings
 from opengrid.client.api import Kind
 from opengrid.core.errors import InvalidValue, UserError
 from opengrid.core.names import split_experiment_name
@@ -62,6 +62,33 @@ def delete(names: tuple[str, ...], *, yes: bool) -> int:
         for name in deleted:
             click.echo(f"deleted {name}")
     return 0
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...")
+@click.option("--failed", is_flag=True, help="Only what has failed, not what was stopped.")
+@global_options
+def resume(names: tuple[str, ...], *, failed: bool) -> None:
+    """Go on with what has failed or was stopped, from its newest checkpoint.
+
+    The experiment is queued again as a new attempt: its files are put back, and the same command runs.
+    """
+    resumed: list[str] = []
+    left: list[str] = []
+    with connected() as api:
+        for kind, some in _by_kind(names).items():
+            answer = api.resume(kind, some, failed=failed)
+            resumed += answer["resumed"]
+            left += answer["left"]
+    if settings().is_json:
+        print_json({"resumed": resumed, "left": left})
+        return
+    for name in resumed:
+        click.echo(f"resuming {name}")
+    if left:
+        note(f"{plural(len(left), 'experiment')} had neither failed nor been stopped")
+    if not resumed:
+        click.echo("nothing to resume", err=True)
 
 
 def _by_kind(names: tuple[str, ...]) -> dict[Kind, list[str]]:

@@ -15,7 +15,7 @@ from opengrid.cli.output import (
     print_table,
     seconds_between,
 )
-from opengrid.client.documents import EventDocument, ExperimentDocument
+from opengrid.client.documents import EventDocument, ExperimentDocument, StartDocument
 
 
 def print_experiment(experiment: ExperimentDocument) -> None:
@@ -38,6 +38,18 @@ def print_experiment(experiment: ExperimentDocument) -> None:
         click.echo(f"{title:<10}  {text}")
     if state == "failed":
         click.echo("\n" + "\n".join(failure_lines(experiment)))
+    starts = experiment.get("starts", [])
+    if len(starts) > 1:
+        click.echo()
+        columns = [
+            Column(title="Start"),
+            Column(title="Began"),
+            Column(title="Ran", is_number=True),
+            Column(title="Steps", is_number=True),
+            Column(title="From", may_wrap=True),
+            Column(title="Why It Ended", may_wrap=True),
+        ]
+        print_table(columns, [_start_row(start) for start in starts])
     events = experiment.get("events", [])
     if events:
         click.echo()
@@ -60,6 +72,18 @@ def _nodes(experiment: ExperimentDocument) -> str:
 
 def _queued(experiment: ExperimentDocument) -> float | None:
     return seconds_between(experiment["created_at"], experiment["started_at"] or experiment["ended_at"])
+
+
+def _start_row(start: StartDocument) -> list[str]:
+    first, last = start["first_step"], start["last_step"]
+    return [
+        f"{start['attempt']}.{start['generation']}",
+        local_time(start["started_at"]).partition(" ")[2] or "-",
+        duration_text(seconds_between(start["started_at"], start["ended_at"])),
+        f"{first}-{last}" if last is not None else "-",
+        start["resumed_from"] or "the beginning",
+        start["cause"] or "-",
+    ]
 
 
 def _event_row(event: EventDocument) -> list[str]:

@@ -29,6 +29,8 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "stacks": ("stacks", "stacks", "Show where the ranks of a running experiment are."),
     "artifacts": ("artifacts", "artifacts", "Download the files that experiments have made."),
     "stop": ("change", "stop", "Stop runs or experiments; what they made is kept."),
+    "resume": ("change", "resume", "Go on with what has failed or was stopped, from its newest checkpoint."),
+    "rehearse": ("rehearse", "rehearse", "Bring a fault about on a running experiment, to see it recover."),
     "delete": ("change", "delete", "Delete runs or experiments that have ended, for good."),
     "datastore": ("data", "datastore", "List or create versioned data."),
     "instance-types": ("show", "instance_types", "Show the types of machines."),

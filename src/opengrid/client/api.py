@@ -14,6 +14,7 @@ from opengrid.client.documents import (
     ExperimentDocument,
     InstanceTypeRow,
     PlanDocument,
+    ResumedDocument,
     RunDocument,
     RunRow,
     RunsDocument,
@@ -173,6 +174,16 @@ class Api:
     def stop(self, kind: Kind, names: list[str]) -> StoppedDocument:
         """Ask runs or experiments to stop."""
         return cast("StoppedDocument", self._post("/api/v1/stop", {"kind": kind, "names": names}))
+
+    def resume(self, kind: Kind, names: list[str], *, failed: bool) -> ResumedDocument:
+        """Queue again what has failed or was stopped."""
+        document = self._post("/api/v1/resume", {"kind": kind, "names": names, "failed": failed})
+        return cast("ResumedDocument", document)
+
+    def rehearse(self, name: str, fault: str, target: int | None, *, confirmed: bool) -> str:
+        """Bring a fault about on a running experiment; return in words which."""
+        body = {"fault": fault, "target": target, "confirmed": confirmed}
+        return cast("str", self._post(f"/api/v1/experiments/{name}/rehearsals", body)["rehearsal"])
 
     def delete(self, kind: Kind, names: list[str]) -> list[str]:
         """Delete runs or experiments that have ended, for good; return the experiments that are gone."""

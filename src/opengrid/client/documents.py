@@ -105,6 +105,19 @@ EventDocument = TypedDict(  # by call: `from` could not be a name
 """One thing that happened; `from` and `to` are None for what is no change of state."""
 
 
+class StartDocument(TypedDict):
+    """One start of all ranks; steps as far as the framework told them."""
+
+    attempt: int
+    generation: int
+    started_at: str | None
+    ended_at: str | None
+    resumed_from: str | None
+    first_step: int | None
+    last_step: int | None
+    cause: str | None
+
+
 class _Experiment(TypedDict):
     experiment: str
     run: str
@@ -129,7 +142,7 @@ class _Experiment(TypedDict):
 
 
 class ExperimentDocument(_Experiment, total=False):
-    """One experiment; `root_cause` once diagnosed, `plan`, `work_dir` and `events` when it was asked for alone."""
+    """One experiment; `root_cause` once diagnosed; what `plan` and all after it tell, when it was asked for alone."""
 
     stopping: bool
     gpus_per_node: int
@@ -137,6 +150,7 @@ class ExperimentDocument(_Experiment, total=False):
     root_cause: RootCauseDocument
     plan: PlanDocument
     work_dir: str | None
+    starts: list[StartDocument]
     events: list[EventDocument]
 
 
@@ -192,6 +206,13 @@ class StoppedDocument(TypedDict):
 
     stopped: list[str]
     already: list[str]
+
+
+class ResumedDocument(TypedDict):
+    """Experiments that go on, and those of a run that had not failed or been stopped."""
+
+    resumed: list[str]
+    left: list[str]
 
 
 class InstanceTypeRow(TypedDict):

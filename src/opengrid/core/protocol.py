@@ -120,6 +120,32 @@ class Phase(str, Enum):
     RELEASED = "released"  #: upload what is left, say released, end
 
 
+class Fault(str, Enum):
+    """What can be rehearsed on a running experiment."""
+
+    KILL_RANK = "kill-rank"  #: SIGKILL to one rank
+    HANG_RANK = "hang-rank"  #: one rank stands still until it is killed
+    KILL_MACHINE = "kill-machine"  #: the agent of one machine dies, and its ranks with it
+    PARTITION_MACHINE = "partition-machine"  #: one machine is cut off for PARTITION_S, its ranks stand still
+    PREEMPT = "preempt"  #: one machine is told that it goes away
+    KILL_SERVER = "kill-server"  #: the server dies
+
+
+#: How long a rehearsed partition lasts.
+PARTITION_S = 20.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rehearsal:
+    """A fault that one machine brings about on itself, once."""
+
+    number: int  #: higher than that of any earlier one
+    generation: int  #: only while this one runs
+    fault: Fault
+    machine: int
+    rank: int | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Stop:
     """How ranks are ended: an optional SIGTERM to all, then this long, then SIGKILL to each rank's session."""
@@ -139,6 +165,7 @@ class Desired:
     store_port: int | None = None
     stop: Stop | None = None
     flush_interval_s: float = 2.0  #: how often logs are sent; short while someone follows
+    rehearsals: tuple[Rehearsal, ...] = ()  #: the newest last
     stacks: int = 0  #: request for all ranks' stacks, to be answered once if it is higher than the last; 0 = none
     now_ns: int = 0
 

@@ -46,6 +46,7 @@ from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
 from opengrid.node.preload.client import PreloadFailed, TemplateSpec
 from opengrid.node.ranks import Ranks
 from opengrid.node.readying import Failed, Ready, make_ready
+from opengrid.node.rehearsals import Rehearsals
 from opengrid.node.restoring import put_back
 from opengrid.node.settling import SETTLE_S
 from opengrid.node.stacks import StackSender
@@ -169,6 +170,13 @@ class Agent:
         self._ranks = Ranks(
             assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
         )
+        self._rehearsals = Rehearsals(
+            assignment.machine,
+            address,
+            signal_rank=self._ranks.signal,
+            preempt=lambda: self._inbox.put(_Terminated()),
+            log=self._log,
+        )
         self._orphan = OrphanWatch(settings.limits)
         self._desired = Desired(version=0, generation=0, phase=Phase.WAIT)
         self._own = Own()
@@ -204,6 +212,7 @@ class Agent:
     def _take(self, news: _News) -> None:
         if isinstance(news, Desired):
             self._desired = news
+            self._rehearsals.take(news.rehearsals, self._own)
             self._logs.set_interval(news.flush_interval_s)
         elif isinstance(news, Ready):
             self._ready(news)
@@ -212,7 +221,7 @@ class Agent:
         elif isinstance(news, _PutBack):
             self._put_back(news)
         elif isinstance(news, _Terminated):
-            self._log("SIGTERM: this machine goes away")
+            self._log("this machine goes away")
             self._link.tell(Preempted())
         elif isinstance(news, _Drained):
             self._drained(news)

@@ -35,6 +35,16 @@ class ServerAddress:
     def __init__(self, ticket: Ticket) -> None:
         self._url = ticket.url
         self._file = Path(ticket.server_file) if ticket.server_file is not None else None
+        self._cut_until = 0.0
+
+    def cut_off(self, seconds: float) -> None:
+        """Let nobody reach the server for so long: the rehearsal of a partition."""
+        self._cut_until = time.monotonic() + seconds
+
+    def check(self) -> None:
+        """Raise ServerUnreachable while we are cut off."""
+        if time.monotonic() < self._cut_until:
+            raise ServerUnreachable("cut off, as rehearsed")
 
     def url(self) -> str:
         """Return the server's address; ServerUnreachable when its file tells none."""
@@ -69,9 +79,11 @@ class Channel:
     def call(self, use: Callable[[Http], T]) -> T:
         """Do one request. After a GridError the address is read anew before the next one."""
         try:
+            self._address.check()
             if self._http is None:
                 self._http = self._address.connect(self._token)
             result = use(self._http)
+            self._address.check()  # what was under way when the cut came is lost as well
         except Superseded:
             raise
         except GridError:

@@ -108,6 +108,12 @@ class Ranks:
         if self.launcher is not None:
             self.launcher.signal(signal.SIGTERM)
 
+    def signal(self, number: int, rank: int | None) -> None:
+        """Send a signal to one rank alone, or to all, without their children. For rehearsals."""
+        for started in list(self._started.values()):
+            if rank in (None, started.rank) and started.rank not in self._exited:
+                spawn.kill(started.pid, number)
+
     def ask_stacks(self) -> list[AskedRank]:
         """Have all ranks that can write their stacks, a moment later; return where, and of the others why not."""
         asked = [self._asked_rank(rank) for rank in sorted(self._places)]

@@ -6,7 +6,7 @@ import signal
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
-from opengrid.core.protocol import Desired, Phase, Stop
+from opengrid.core.protocol import Desired, Phase, Rehearsal, Stop
 from opengrid.core.records import Attempt, AttemptMachine, AttemptState, GenerationPhase, MachineState, RankExit
 from opengrid.planning.recovery import Again, GiveUp, Later, Past, after_failure, may_try_again
 
@@ -224,7 +224,13 @@ def _gone(machines: Sequence[AttemptMachine], alive: Sequence[AttemptMachine]) -
 
 
 def desired_state(
-    attempt: Attempt, *, grace_s: float, flush_interval_s: float, now_ns: int, stacks: int = 0
+    attempt: Attempt,
+    *,
+    grace_s: float,
+    flush_interval_s: float,
+    now_ns: int,
+    stacks: int = 0,
+    rehearsals: tuple[Rehearsal, ...] = (),
 ) -> Desired:
     """Return what every machine of an attempt shall be doing now."""
     phase, stop = Phase.WAIT, None
@@ -251,5 +257,6 @@ def desired_state(
         stop=stop,
         flush_interval_s=flush_interval_s,
         stacks=stacks,
+        rehearsals=rehearsals,
         now_ns=now_ns,
     )

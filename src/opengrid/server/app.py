@@ -36,6 +36,7 @@ from opengrid.server.artifacts_api import artifacts_api
 from opengrid.server.auth import Users
 from opengrid.server.data_api import data_api
 from opengrid.server.logs_api import logs_api
+from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
 from opengrid.server.settings import Settings
 from opengrid.server.stacks_api import stacks_api
@@ -48,6 +49,7 @@ from opengrid.services.datastores import Datastores
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
+from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.runs import Runs
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
@@ -87,6 +89,7 @@ class Server:
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)
         stacks = StackRequests(database, now_us=now_us)
+        self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
             database,
             blobs,
@@ -94,6 +97,7 @@ class Server:
             changed=self._facts_came,
             is_followed=logs.is_followed,
             stacks_asked=stacks.number,
+            rehearsals=rehearsals.of,
             now_us=now_us,
             staging=artifacts.staging_folder,
         )
@@ -115,7 +119,7 @@ class Server:
             secret=secret,
             find_restore=checkpoints.restore,
             moved=self._attempt_moved,
-            ended=lambda attempt: self.wakeups.notify(f"logs:{attempt}"),
+            ended=self._attempt_ended,
             now_us=now_us,
         )
         admission = Admission(database, self._engine, secret=secret, now_us=now_us)
@@ -132,6 +136,7 @@ class Server:
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(artifacts_api(artifacts, users))
         self.app.include_router(runs_api(runs, users, self.wakeups))
+        self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
         self.app.include_router(data_api(blobs, datastores, users))
@@ -164,6 +169,10 @@ class Server:
     def _attempt_moved(self, attempt: Attempt) -> None:
         self._agents.attempt_moved(attempt)
         self.wakeups.notify(f"attempt:{attempt.id}")
+
+    def _attempt_ended(self, attempt_id: str) -> None:
+        self._rehearsals.forget(attempt_id)
+        self.wakeups.notify(f"logs:{attempt_id}")
 
     def _agent_ended(self) -> None:
         self._gangs.hint()

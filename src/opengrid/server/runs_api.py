@@ -15,7 +15,7 @@ from opengrid.core.spec import RunSpec
 from opengrid.server.auth import Users, user_of
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.runs import Runs
-from opengrid.services.views import event_view, experiment_view, run_view
+from opengrid.services.views import event_view, experiment_view, run_view, start_view
 
 #: Longest time that a request is held while nothing changes, in seconds.
 _HOLD_S = 25.0
@@ -29,6 +29,13 @@ class Names:
 
     kind: Literal["run", "experiment"]
     names: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resumed(Names):
+    """What shall go on."""
+
+    failed: bool = False  #: only what has failed, not what was stopped
 
 
 def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
@@ -82,6 +89,11 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
         stopped, already = runs.stop(what.names, f"stopped by {user_of(request)}")
         return {"stopped": stopped, "already": already}
 
+    @api.post("/resume")
+    def resume(what: Resumed, request: Request) -> dict[str, object]:
+        resumed, left = runs.resume(what.names, only_failed=what.failed, reason=f"resumed by {user_of(request)}")
+        return {"resumed": resumed, "left": left}
+
     @api.post("/delete")
     def delete(what: Names) -> dict[str, object]:
         return {"deleted": runs.delete(what.names)}
@@ -90,11 +102,12 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
 
 
 def _experiment_answer(runs: Runs, name: str) -> dict[str, object]:
-    run, experiment, events, folder = runs.show_experiment(name)
+    run, experiment, events, starts, folder = runs.show_experiment(name)
     return {
         **experiment_view(run, experiment),
         "plan": run.plan.to_wire(),
         "work_dir": str(folder) if folder else None,
+        "starts": [start_view(*start) for start in starts],
         "events": [event_view(event) for event in events],
     }
 

@@ -24,6 +24,7 @@ from opengrid.core.protocol import (
     Hello,
     Preempted,
     Prepared,
+    Rehearsal,
     Released,
     Restore,
     Restored,
@@ -62,12 +63,13 @@ class Agents:
         changed: Callable[[str], None],
         is_followed: Callable[[str], bool],
         stacks_asked: Callable[[str], int] = lambda _: 0,
+        rehearsals: Callable[[str], tuple[Rehearsal, ...]] = lambda _: (),
         now_us: Callable[[], int],
         staging: Callable[[str, int], Path] | None = None,
     ) -> None:
         self._database, self._blobs, self._work, self._staging = database, blobs, work, staging
         self._changed, self._is_followed, self._now_us = changed, is_followed, now_us
-        self._stacks_asked = stacks_asked
+        self._stacks_asked, self._rehearsals = stacks_asked, rehearsals
         self._sessions: dict[str, AgentIdentity] = {}
         self._attempts: dict[str, Attempt] = {}
         self._grace_s: dict[str, float] = {}  #: by attempt
@@ -141,6 +143,7 @@ class Agents:
             grace_s=grace_s,
             flush_interval_s=FOLLOWED_FLUSH_S if is_followed else QUIET_FLUSH_S,
             stacks=self._stacks_asked(attempt.id),
+            rehearsals=self._rehearsals(attempt.id),
             now_ns=time.time_ns(),
         )
 

@@ -14,7 +14,7 @@ import coolname
 from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.gang import Plan
 from opengrid.core.names import experiment_name, split_experiment_name
-from opengrid.core.records import Event, Experiment, ExperimentState, Run
+from opengrid.core.records import Attempt, Event, Experiment, ExperimentState, Generation, Run
 from opengrid.core.spec import ProgramKind, RunSpec
 from opengrid.engines.engine import Engine
 from opengrid.planning.arguments import parameters
@@ -106,13 +106,16 @@ class Runs:
             run = tx.runs.find(name)
             return run, tx.runs.experiments(run.id)
 
-    def show_experiment(self, name: str) -> tuple[Run, Experiment, list[Event], Path | None]:
-        """Return an experiment with its run, its events, and the folder its newest attempt works in."""
+    def show_experiment(
+        self, name: str
+    ) -> tuple[Run, Experiment, list[Event], list[tuple[Attempt, Generation]], Path | None]:
+        """Return an experiment with its run, events, generations, and the folder its newest attempt works in."""
         with self._database.read() as tx:
             experiment = tx.runs.experiment(name)
             run, events = tx.runs.find_by_id(experiment.run_id), tx.runs.events(experiment.id)
+            starts = [(a, g) for a in tx.attempts.of_experiment(experiment.id) for g in tx.attempts.generations(a.id)]
         folder = work_folder(self._work, experiment, experiment.attempts) if experiment.attempts else None
-        return run, experiment, events, folder
+        return run, experiment, events, starts, folder
 
     def stop(self, names: Sequence[str], reason: str) -> tuple[list[str], list[str]]:
         """Ask what is named to stop; return the experiments that were asked and those that had ended before."""
@@ -126,6 +129,28 @@ class Runs:
                 (stopped if asked else already).append(experiment.name)
         self._changed()
         return stopped, already
+
+    def resume(self, names: Sequence[str], *, only_failed: bool, reason: str) -> tuple[list[str], list[str]]:
+        """Queue again what is named and has failed or was stopped; return those, and the others that are named.
+
+        They go on from their newest checkpoint. Conflict, touching nothing, for a single experiment that cannot.
+        """
+        resumable = [ExperimentState.FAILED] if only_failed else [ExperimentState.FAILED, ExperimentState.STOPPED]
+        resumed: list[str] = []
+        left: list[str] = []
+        with self._database.transaction() as tx:
+            for experiment in self._experiments(tx, names):
+                can = experiment.state in resumable
+                if can:
+                    tx.runs.move(experiment, ExperimentState.QUEUED, reason=reason, now_us=self._now_us())
+                elif experiment.name in names:
+                    raise Conflict(
+                        f"{experiment.name} is {experiment.state.value}",
+                        hint="what has failed or was stopped can be resumed",
+                    )
+                (resumed if can else left).append(experiment.name)
+        self._changed()
+        return resumed, left
 
     def delete(self, names: Sequence[str]) -> list[str]:
         """Remove what is named with logs and work folders; Conflict, touching nothing, while some of it is active."""

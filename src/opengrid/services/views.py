@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from datetime import datetime, timezone
 
 from opengrid.core.codec import to_json
-from opengrid.core.records import DatastoreVersion, Event, Experiment, ExperimentState, Run
+from opengrid.core.records import Attempt, DatastoreVersion, Event, Experiment, ExperimentState, Generation, Run
 
 _QUEUED = (ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING)
 
@@ -74,6 +74,20 @@ def root_cause_view(experiment: Experiment) -> dict[str, object]:
     document: dict[str, object] = to_json(experiment.root_cause)
     document["cause"] = document.pop("summary")
     return document
+
+
+def start_view(attempt: Attempt, generation: Generation) -> dict[str, object]:
+    """Return one start of all ranks; steps as far as its framework tells them."""
+    return {
+        "attempt": attempt.number,
+        "generation": generation.number,
+        "started_at": time_text(generation.started_us),
+        "ended_at": time_text(generation.ended_us),
+        "resumed_from": generation.restore.checkpoint if generation.restore is not None else None,
+        "first_step": generation.first_step,
+        "last_step": generation.last_step,
+        "cause": generation.cause.summary if generation.cause is not None else None,
+    }
 
 
 def event_view(event: Event) -> dict[str, object]:

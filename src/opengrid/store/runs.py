@@ -134,7 +134,7 @@ class Runs:
         if to is ExperimentState.QUEUED:
             values.update(ended_us=None, exit_code=None, root_cause=None)
             if experiment.state.is_terminal:
-                values.update(stop_requested=None)
+                values.update(stop_requested=None, started_us=None)
         as_read = (
             experiments.c.id == experiment.id,
             experiments.c.state == experiment.state,
