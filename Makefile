@@ -13,7 +13,7 @@ INSTALLED := $(VENV)/.stamp-installed
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full check format bench clean distclean
+.PHONY: help setup run test test-full check format bench chaos clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make check      style, types and layers"
 	@echo "make format     put the code into the one format"
 	@echo "make bench      measure, side by side with torchrun"
+	@echo "make chaos      kill what carries a training, FAULTS=$(FAULTS) times, and check its result"
 	@echo "make setup      only the set-up: $(VENV) with $(TORCH), OpenGrid and its development tools"
 	@echo "make clean      remove caches and build outputs (distclean: also .venv)"
 	@echo "Variables: PYTHON=$(PYTHON) (3.10 or newer), TORCH='$(TORCH)', VENV=$(VENV)"
@@ -51,6 +52,10 @@ format: setup
 
 bench: setup
 	$(BIN)/python -m benchmarks
+
+FAULTS ?= 200
+chaos: setup
+	$(BIN)/python -m tests.support.chaos --faults $(FAULTS)
 
 clean:
 	rm -rf build dist .pytest_cache .hypothesis .ruff_cache .import_linter_cache examples/lightning_logs

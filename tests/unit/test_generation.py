@@ -246,6 +246,22 @@ def test_generations_that_end_at_once_are_followed_by_growing_pauses() -> None:
     assert ended(*[KILLED] * 20, max_restarts=99).changes["generation"] == 21
 
 
+def test_generations_that_leave_newer_checkpoints_are_followed_at_once_however_short_they_lived() -> None:
+    past = Past(
+        max_restarts=99,
+        generations=tuple(
+            generation(n, started_us=NOW - 100_000, ended_us=NOW, cause=KILLED, restore=_restore(f"{n}"))
+            for n in range(1, 9)
+        ),
+    )
+    over = attempt(generation=8, phase=GenerationPhase.ENDED, outcome="failed", reason="it failed")
+    assert move(over, [machine(0)], past=past).changes["generation"] == 9
+
+
+def _restore(digest: str) -> Restore:
+    return Restore(files=(RestoreFile(node=None, path="last.pt", size=1, sha256=digest, modified_us=0),))
+
+
 def test_after_a_restart_of_the_computer_only_auto_resume_queues_it_again() -> None:
     assert ended(LOST, outcome="lost", is_new_boot=True).changes["outcome"] == "failed"
     step = ended(LOST, outcome="lost", is_new_boot=True, auto_resume=True)

@@ -10,7 +10,7 @@ from opengrid.core.records import Generation, RootCause
 #: Restarts that infrastructure gets when nobody said otherwise; the script's own errors get none.
 DEFAULT_RESTARTS = 3
 
-#: A generation whose ranks lived shorter than this did no work: the next ones wait, each twice as long.
+#: After generations whose ranks lived shorter than this and left no newer checkpoint, each waits twice as long.
 _QUICK_US = 2_000_000
 _LONGEST_WAIT_S = 30
 
@@ -103,14 +103,20 @@ def _place(generation: Generation) -> tuple[object, ...]:
 
 
 def _wait_us(past: Past) -> int:
-    """Return the pause before the next generation: none, unless several in a row ended at once."""
-    quick = 0
+    """Return the pause before the next generation: none, unless several in a row ended at once and achieved nothing."""
+    quick, later = 0, None
     for generation in reversed(past.generations):
         lived_us = (generation.ended_us or 0) - (generation.started_us or generation.ended_us or 0)
-        if lived_us >= _QUICK_US:
+        achieved = later is not None and _contents(later) != _contents(generation)
+        if lived_us >= _QUICK_US or achieved:
             break
-        quick += 1
+        quick, later = quick + 1, generation
     return min(_LONGEST_WAIT_S, 2 ** (quick - 2)) * 1_000_000 if quick > 1 else 0
+
+
+def _contents(generation: Generation) -> set[str]:
+    """Return what the generation went on from."""
+    return {file.sha256 for file in generation.restore.files} if generation.restore is not None else set()
 
 
 def _restarts(number: int) -> str:
