@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import os
 import random
 import re
@@ -91,7 +92,7 @@ class Chaos:
         self._wait_for_progress()
 
     def go_on(self, *, faults: int | None = None, seconds: float = float("inf")) -> None:
-        """Bring faults about, so many or for so long, at random moments: also while an earlier one is recovered from."""
+        """Bring faults about, so many or for so long, at random moments: also while another is recovered from."""
         chance, deadline = random.Random(self.seed), time.monotonic() + seconds
         number = 0
         while (faults is None or number < faults) and time.monotonic() < deadline:
@@ -188,7 +189,7 @@ class Chaos:
         assert all(start["cause"] or start["ended_at"] for start in starts)
         states = [event for event in events if event["kind"] == "state"]
         assert states[-1]["to"] == "succeeded"
-        for before, after in zip(states, states[1:], strict=False):
+        for before, after in itertools.pairwise(states):
             assert after["from"] == before["to"], (before, after)
 
     def _left_running(self) -> list[int]:
