@@ -174,9 +174,10 @@ class Chaos:
         """Within one start, a rank's lines have no gap and no repeat; those of the last start are whole."""
         for start in ended["starts"]:
             place = ("--attempt", str(start["attempt"]), "--generation", str(start["generation"]))
+            log = self.grid.log(self.experiment, *place).decode()
+            lines = re.findall(r"^\[rank (\d+)\] line (\d+) ", log, re.MULTILINE)
             for rank in range(RANKS):
-                log = self.grid.log(self.experiment, *place, "--rank", str(rank)).decode()
-                numbers = [int(number) for number in re.findall(r"^line (\d+) ", log, re.MULTILINE)]
+                numbers = [int(number) for of, number in lines if int(of) == rank]
                 assert numbers == list(range(len(numbers))), f"start {place}, rank {rank}: {numbers[-20:]}"
                 if start is ended["starts"][-1]:
                     assert numbers, f"nothing of rank {rank} in the last start"

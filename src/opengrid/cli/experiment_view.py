@@ -46,6 +46,7 @@ def print_experiment(experiment: ExperimentDocument) -> None:
             Column(title="Began"),
             Column(title="Ran", is_number=True),
             Column(title="Steps", is_number=True),
+            Column(title="Lost", is_number=True),
             Column(title="From", may_wrap=True),
             Column(title="Why It Ended", may_wrap=True),
         ]
@@ -81,9 +82,16 @@ def _start_row(start: StartDocument) -> list[str]:
         local_time(start["started_at"]).partition(" ")[2] or "-",
         duration_text(seconds_between(start["started_at"], start["ended_at"])),
         f"{first}-{last}" if last is not None else "-",
+        _lost_text(start),
         start["resumed_from"] or "the beginning",
         start["cause"] or "-",
     ]
+
+
+def _lost_text(start: StartDocument) -> str:
+    seconds, steps = start["lost_s"], start["lost_steps"]
+    told = [f"{seconds:.1f} s" if seconds is not None else "", plural(steps, "step") if steps is not None else ""]
+    return ", ".join(filter(None, told)) or "-"
 
 
 def _event_row(event: EventDocument) -> list[str]:

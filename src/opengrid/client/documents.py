@@ -115,6 +115,8 @@ class StartDocument(TypedDict):
     resumed_from: str | None
     first_step: int | None
     last_step: int | None
+    lost_s: float | None  #: since the start before it had ended
+    lost_steps: int | None  #: done once more
     cause: str | None
 
 

@@ -15,7 +15,7 @@ from opengrid.core.spec import RunSpec
 from opengrid.server.auth import Users, user_of
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.runs import Runs
-from opengrid.services.views import event_view, experiment_view, run_view, start_view
+from opengrid.services.views import event_view, experiment_view, run_view, start_views
 
 #: Longest time that a request is held while nothing changes, in seconds.
 _HOLD_S = 25.0
@@ -107,7 +107,7 @@ def _experiment_answer(runs: Runs, name: str) -> dict[str, object]:
         **experiment_view(run, experiment),
         "plan": run.plan.to_wire(),
         "work_dir": str(folder) if folder else None,
-        "starts": [start_view(*start) for start in starts],
+        "starts": start_views(starts),
         "events": [event_view(event) for event in events],
     }
 

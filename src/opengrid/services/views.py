@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timezone
 
 from opengrid.core.codec import to_json
@@ -76,8 +76,22 @@ def root_cause_view(experiment: Experiment) -> dict[str, object]:
     return document
 
 
-def start_view(attempt: Attempt, generation: Generation) -> dict[str, object]:
-    """Return one start of all ranks; steps as far as its framework tells them."""
+def start_views(starts: Sequence[tuple[Attempt, Generation]]) -> list[dict[str, object]]:
+    """Return all starts of an experiment's ranks, with what each lost.
+
+    That is the time since the one before it ended, and the steps that it did once more, as far as its framework told.
+    """
+    before: list[Generation | None] = [None, *(generation for _, generation in starts)]
+    return [_start_view(attempt, generation, before[i]) for i, (attempt, generation) in enumerate(starts)]
+
+
+def _start_view(attempt: Attempt, generation: Generation, before: Generation | None) -> dict[str, object]:
+    lost_s = lost_steps = None
+    if before is not None:
+        if before.ended_us is not None and generation.started_us is not None:
+            lost_s = round((generation.started_us - before.ended_us) / 1e6, 3)
+        if before.last_step is not None and generation.first_step is not None:
+            lost_steps = before.last_step - generation.first_step
     return {
         "attempt": attempt.number,
         "generation": generation.number,
@@ -86,6 +100,8 @@ def start_view(attempt: Attempt, generation: Generation) -> dict[str, object]:
         "resumed_from": generation.restore.checkpoint if generation.restore is not None else None,
         "first_step": generation.first_step,
         "last_step": generation.last_step,
+        "lost_s": lost_s,
+        "lost_steps": lost_steps,
         "cause": generation.cause.summary if generation.cause is not None else None,
     }
 
