@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -133,3 +136,27 @@ def test_faults_of_what_is_not_there_are_refused(
         grid.ok("stop", name)
         grid.ended(name)
         assert grid.call("rehearse", name, "kill-rank").code == 2
+
+
+@pytest.mark.parametrize("auto_resume", [False, True])
+def test_after_a_restart_of_the_computer_auto_resume_goes_on_and_others_fail_with_that_reason(
+    new_grid: Any, folder: Path, auto_resume: bool
+) -> None:
+    grid = new_grid()
+    name = start(grid, folder, *(["--auto_resume"] if auto_resume else []))
+    grid.kill_server()
+    locks = list((grid.home / "agents").glob("*.lock"))
+    assert len(locks) == 2
+    for lock in locks:
+        agent = json.loads(lock.read_text())
+        os.kill(agent["pid"], signal.SIGKILL)
+        # All that a restart leaves of an agent: a lock file of another boot.
+        lock.write_text(json.dumps({**agent, "boot_id": "of-the-boot-before"}))
+    if auto_resume:
+        restarted(grid, name, 2, 1)
+        grid.ok("stop", name)
+        grid.ended(name)
+    else:
+        ended = grid.ended(name)
+        assert ended["state"] == "failed"
+        assert "this computer was restarted while it ran" in ended["reason"]

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from tests.unit.test_generation import attempt
+
 from opengrid.core.records import Generation, RootCause
 from opengrid.services.views import start_views
-from tests.unit.test_generation import attempt
 
 
 def generation(number: int, **changes: object) -> Generation:

@@ -80,6 +80,7 @@ class Assignment:
     bundle_path: str | None  #: where the bundle lies, when server and agent share a disk
     directory: str  #: where the program starts, inside the tree
     work_dir: str  #: same absolute path on every machine; simulated machines put their nodes' folders below it
+    salvage: str | None = None  #: work folder of the attempt before, which was lost before all of it was collected
     preload: tuple[str, ...]  #: modules of the template
     now_ns: int
     max_restarts: int = 0  #: for the ranks' TORCHELASTIC_MAX_RESTARTS

@@ -311,6 +311,9 @@ class Agent:
             )
             if isinstance(ready, Ready) and self._assignment.collects:
                 try:
+                    if ready.before is not None and self._assignment.salvage is not None:
+                        lost = dataclasses.replace(self._assignment, work_dir=self._assignment.salvage)
+                        self._artifacts.salvage(node_folders(lost), before=ready.before)
                     self._artifacts.watch(node_folders(self._assignment), before=ready.before)
                     if generation > 1:
                         self._artifacts.collect_all()  # the next ranks go on from what the last ones left

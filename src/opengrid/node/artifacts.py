@@ -126,6 +126,15 @@ class Collector:
         self._wake.set()
         self._is_done.wait()
 
+    def salvage(self, folders: dict[int, Path], *, before: frozenset[str]) -> None:
+        """Collect what an attempt that was lost has left in its folders, as far as they are on this machine."""
+        there = {node: folder for node, folder in folders.items() if folder.is_dir()}
+        kept = self._folders
+        self._folders = []
+        self.watch(there, before=before)
+        self.collect_all()
+        self._folders = kept
+
     def digest_of(self, path: Path) -> str | None:
         """Return the SHA-256 of a file as it is now, if it was collected like that."""
         known = self._digests.get(path)
@@ -216,7 +225,7 @@ class Collector:
 
     def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
         try:
-            if checkpoint_file.is_candidate(path) and folder.settling.is_saved(path):
+            if checkpoint_file.is_candidate(path):
                 _check_whole(folder.root / path)
             digest = _digest(folder.root, path, version)
         except FileNotFoundError:

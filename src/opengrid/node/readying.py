@@ -57,10 +57,10 @@ def make_ready(
         def fetch(digest: str, into: Path) -> None:
             _fetch(channel, digest, into)
 
-        # An agent that replaces another finds what that one's ranks wrote: it is not of the user's tree.
+        # An agent that comes after another finds what that one's ranks wrote: it is not of the user's tree.
         is_made = make_folders(assignment, fetch, scratch)
-        is_replaced = launcher is None and not is_made
-        before = files_of_bundle(find_bundle(assignment, fetch, scratch)) if is_replaced else None
+        finds_more = launcher is None and (not is_made or assignment.salvage is not None)
+        before = files_of_bundle(find_bundle(assignment, fetch, scratch)) if finds_more else None
         for place in places(assignment):
             _check_directory(start_directory(assignment, place.node), assignment.directory)
         how = "template warm"

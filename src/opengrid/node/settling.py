@@ -53,10 +53,6 @@ class Settling:
         self._saved[path] = version
         self._troubles.pop(path, None)
 
-    def is_saved(self, path: str) -> bool:
-        """Return whether some version of a file is safe."""
-        return path in self._saved
-
     def fail(self, path: str, reason: str, now: float) -> None:
         """Remember that a file that was due could not be saved; it is tried again later."""
         version, _ = self._since[path]

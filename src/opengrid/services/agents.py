@@ -31,7 +31,7 @@ from opengrid.core.protocol import (
     Started,
     Unsaved,
 )
-from opengrid.core.records import Attempt, AttemptMachine, Event, Experiment, MachineState, RankExit, Run
+from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Event, Experiment, MachineState, RankExit, Run
 from opengrid.core.tokens import matches, token_hash
 from opengrid.planning.generation import desired_state
 from opengrid.planning.recovery import DEFAULT_RESTARTS
@@ -102,12 +102,15 @@ class Agents:
                 raise Unauthorized("this attempt token has been used")
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
             run = tx.runs.find_by_id(experiment.run_id)
+            earlier = tx.attempts.of_experiment(experiment.id)[: attempt.number - 1]
         identity = AgentIdentity(attempt_id=attempt.id, machine=machine.index)
         for older in [known for known, whose in self._sessions.items() if whose == identity]:
             self._sessions.pop(older, None)  # of the agent that this one replaces
         self._sessions[session_hash] = identity
         self._changed(attempt.id)
-        return self._assignment(run, experiment, attempt, machine)
+        was_lost = bool(earlier) and earlier[-1].state is AttemptState.LOST
+        salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
+        return self._assignment(run, experiment, attempt, machine, salvage)
 
     def identify(self, session: str) -> AgentIdentity:
         """Return whom a session secret belongs to; Superseded when its attempt does not exist any more."""
@@ -253,7 +256,9 @@ class Agents:
         except NotFound as error:
             raise Superseded(f"attempt {attempt_id} does not exist any more") from error
 
-    def _assignment(self, run: Run, experiment: Experiment, attempt: Attempt, machine: AttemptMachine) -> Assignment:
+    def _assignment(
+        self, run: Run, experiment: Experiment, attempt: Attempt, machine: AttemptMachine, salvage: str | None
+    ) -> Assignment:
         spec, plan = run.spec, run.plan
         program = spec.program
         if spec.source.bundle is None:
@@ -279,6 +284,7 @@ class Agents:
             bundle_path=str(self._blobs.path(spec.source.bundle)),
             directory=spec.source.directory,
             work_dir=str(work_folder(self._work, experiment, attempt.number)),
+            salvage=salvage,
             preload=plan.preload,
             now_ns=time.time_ns(),
             max_restarts=DEFAULT_RESTARTS if spec.max_restarts is None else spec.max_restarts,
