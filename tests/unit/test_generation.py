@@ -279,6 +279,15 @@ def test_a_machine_that_goes_away_ends_the_attempt_as_preempted_once_all_ranks_h
     assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "preempted")
 
 
+def test_a_machine_that_goes_before_its_grace_is_over_was_preempted_all_the_same() -> None:
+    gone = [machine(0, ended=1), machine(1, MachineState.PRESENT, preempted=True)]
+    stopping = attempt(phase=GenerationPhase.STOPPING, outcome="preempted", reason="machine 1 is being taken away")
+    step = move(stopping, gone, lost=frozenset({1}))
+    assert (step.changes["outcome"], step.lost) == ("preempted", (1,))
+    sudden = move(attempt(**RUNNING), gone, lost=frozenset({1}))
+    assert sudden.changes["outcome"] == "preempted"
+
+
 def test_later_generations_look_for_a_checkpoint_before_their_ranks_start() -> None:
     prepared = [machine(0, prepared=2), machine(1, prepared=2)]
     assert move(attempt(generation=2), prepared).changes == {"phase": GenerationPhase.RESTORING}

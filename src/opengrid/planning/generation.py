@@ -69,8 +69,8 @@ def _assemble(
     if len(alive) < len(machines):
         outcome = "lost" if may_try_again(past) else "failed"
         return _end(outcome, _gone(machines, alive) + " before all agents had said hello")
-    if any(m.preempted for m in alive):
-        return _end("preempted", _preempted(alive))
+    if any(m.preempted for m in machines):
+        return _end("preempted", _preempted(machines))
     if len(present) == len(machines):
         return Move(
             to=AttemptState.RUNNING,
@@ -168,8 +168,8 @@ def _trouble(
     """Return (outcome, reason) when the generation cannot go on. The user's word comes before failures it may cause."""
     if stop_reason is not None:
         return "stopped", stop_reason
-    if any(m.preempted for m in alive):
-        return "preempted", _preempted(alive)
+    if any(m.preempted for m in machines):
+        return "preempted", _preempted(machines)
     if len(alive) < len(machines):
         return "lost", _gone(machines, alive)
     failed = sorted((e for e in exits if e.exit_code != 0), key=lambda e: e.at_ns)
@@ -187,12 +187,13 @@ def _over(outcome: str, reason: str, machines: Sequence[AttemptMachine], alive: 
         return _end(outcome, reason, GenerationPhase.ENDED)
     here = {m.index for m in alive}
     lost = tuple(m.index for m in machines if m.index not in here)
-    changes: dict[str, object] = {"phase": GenerationPhase.ENDED, "outcome": "lost" if lost else outcome}
+    lost_by_itself = lost and outcome != "preempted"
+    changes: dict[str, object] = {"phase": GenerationPhase.ENDED, "outcome": "lost" if lost_by_itself else outcome}
     return Move(changes=changes, reason=reason, lost=lost)
 
 
-def _preempted(alive: Sequence[AttemptMachine]) -> str:
-    return f"machine {next(m.index for m in alive if m.preempted)} is being taken away"
+def _preempted(machines: Sequence[AttemptMachine]) -> str:
+    return f"machine {next(m.index for m in machines if m.preempted)} is being taken away"
 
 
 def describe_exit(exit_code: int) -> str:
