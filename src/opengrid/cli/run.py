@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from opengrid.cli.ignoring import ignored_in
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import is_terminal, note, print_json, settings, tell
 from opengrid.cli.plan_view import how_to_go_on, print_plan
@@ -181,6 +182,7 @@ def _request(options: _Options) -> tuple[Typed, Tree, RunSpec]:
         localdir=options.localdir,
         committed=options.committed,
         exclude=(home.root, home.state),
+        ignored=ignored_in,
     )
     spec = RunSpec(
         program=program_of(typed, tree),

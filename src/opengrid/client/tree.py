@@ -7,7 +7,7 @@ import os
 import stat
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -73,6 +73,7 @@ def read_tree(
     localdir: bool = False,
     committed: bool = False,
     exclude: Collection[Path] = (),
+    ignored: Callable[[Path], Callable[[str], bool] | None] = lambda _: None,
     limit: int = SIZE_LIMIT,
 ) -> Tree:
     """Return the tree that a command typed in `cwd` runs.
@@ -80,14 +81,15 @@ def read_tree(
     `script` is the file that it names, None for a module or a command; both are absolute, with links resolved.
 
     In a git checkout: the whole repository that the script lies in. Elsewhere, and with `localdir`: the folder `cwd`.
-    `exclude` are folders that are never part of it. Raises a GridError that says what to do when the script lies
+    `exclude` are folders that are never part of it; `ignored` tells of a plain folder what in it is left out, by paths
+    relative to it, with `/` at the end of a folder's. Raises a GridError that says what to do when the script lies
     outside, or the tree is too large.
     """
     top = None if localdir else git.find_top(script.parent if script else cwd)
     if top is None:
         if committed:
             raise InvalidValue(f"--committed: {cwd} lies in no git repository", field="committed")
-        tree = _read_folder(cwd, exclude, limit)
+        tree = _read_folder(cwd, exclude, ignored(cwd), limit)
     elif committed:
         tree = _read_commit(top, _directory(cwd, top), limit)
     else:
@@ -148,11 +150,11 @@ def _read_commit(top: Path, directory: str, limit: int) -> Tree:
     )
 
 
-def _read_folder(root: Path, exclude: Collection[Path], limit: int) -> Tree:
+def _read_folder(root: Path, exclude: Collection[Path], ignored: Callable[[str], bool] | None, limit: int) -> Tree:
     notes: list[str] = []
     files: list[TreeFile] = []
     total, deadline = 0, None
-    for path in _walk(root, {str(folder) for folder in _real(exclude)}, notes):
+    for path in _walk(root, {str(folder) for folder in _real(exclude)}, ignored or (lambda _: False), notes):
         file = _read_file(root, path, notes)
         if file is None:
             continue
@@ -166,7 +168,7 @@ def _read_folder(root: Path, exclude: Collection[Path], limit: int) -> Tree:
     return Tree(root=root, directory=".", files=_complete(files, "."), notes=tuple(notes))
 
 
-def _walk(root: Path, exclude: Collection[str], notes: list[str]) -> Iterator[str]:
+def _walk(root: Path, exclude: Collection[str], ignored: Callable[[str], bool], notes: list[str]) -> Iterator[str]:
     """Yield the paths of everything below a folder but what is left out; folders too, so that empty ones are kept."""
     waiting = [""]
     while waiting:
@@ -185,7 +187,10 @@ def _walk(root: Path, exclude: Collection[str], notes: list[str]) -> Iterator[st
             path = f"{folder}/{entry.name}" if folder else entry.name
             if entry.name in _LEFT_OUT or os.path.join(root, path) in exclude:
                 continue
-            if entry.is_dir(follow_symlinks=False):
+            is_folder = entry.is_dir(follow_symlinks=False)
+            if ignored(f"{path}/" if is_folder else path):
+                continue
+            if is_folder:
                 waiting.append(path)
             else:
                 yield path
@@ -245,7 +250,11 @@ def _check_script(tree: Tree, script: Path) -> None:
             hint=f"`git add -f {path}`, or --localdir takes the folder as it is",
             field="script",
         )
-    raise InvalidValue(f"{path} is left out of what is sent", hint="move it to another folder", field="script")
+    raise InvalidValue(
+        f"{path} is left out of what is sent",
+        hint="does .gridignore, .gitignore or .dockerignore name it? Else move it to another folder",
+        field="script",
+    )
 
 
 def _check_size(files: Sequence[TreeFile], limit: int, root: Path) -> None:
