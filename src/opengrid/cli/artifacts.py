@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import (
     Column,
@@ -46,7 +47,7 @@ class _Found:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="RUN_OR_EXPERIMENT...")
+@click.argument("names", nargs=-1, required=True, metavar="RUN_OR_EXPERIMENT...", shell_complete=names_of)
 @click.option(
     "--download_dir",
     type=click.Path(path_type=Path, file_okay=False),

@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, plural, print_json, settings
 from opengrid.client.api import Kind
@@ -16,7 +17,7 @@ _KINDS = ("run", "experiment")
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=names_of)
 @global_options
 def stop(names: tuple[str, ...]) -> None:
     """Stop runs or experiments; what they made is kept.
@@ -40,7 +41,7 @@ def stop(names: tuple[str, ...]) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=names_of)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @global_options
 def delete(names: tuple[str, ...], *, yes: bool) -> int:
@@ -65,7 +66,7 @@ def delete(names: tuple[str, ...], *, yes: bool) -> int:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...")
+@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=names_of)
 @click.option("--failed", is_flag=True, help="Only what has failed, not what was stopped.")
 @global_options
 def resume(names: tuple[str, ...], *, failed: bool) -> None:

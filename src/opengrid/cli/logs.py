@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from opengrid.cli.completing import names_of
 from opengrid.cli.following import follow_log, print_log
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, print_json, settings, tell
@@ -18,7 +19,7 @@ _LAST_LINES = 100
 
 
 @click.command()
-@click.argument("experiment")
+@click.argument("experiment", shell_complete=names_of)
 @click.option("--rank", type=int, help="Only this rank, byte for byte as it wrote.")
 @click.option("-t", "--times", is_flag=True, help="When each line was written (UTC).")
 @click.option(

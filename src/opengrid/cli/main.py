@@ -35,6 +35,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "datastore": ("data", "datastore", "List or create versioned data."),
     "instance-types": ("show", "instance_types", "Show the types of machines."),
     "server": ("admin", "server", "Start, stop or show the server behind all commands."),
+    "completion": ("completing", "completion", "Print what makes a shell complete commands, options and names."),
     "version": ("admin", "version", "Show the version."),
 }
 

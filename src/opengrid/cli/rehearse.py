@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from opengrid.cli.completing import faults, names_of
 from opengrid.cli.logs import experiment_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import print_json, settings, tell
@@ -12,8 +13,8 @@ from opengrid.core.protocol import Fault
 
 
 @click.command()
-@click.argument("experiment")
-@click.argument("fault", metavar="FAULT")
+@click.argument("experiment", shell_complete=names_of)
+@click.argument("fault", metavar="FAULT", shell_complete=faults)
 @click.argument("target", required=False, type=int, metavar="[RANK|MACHINE]")
 @click.option("--yes", is_flag=True, help="Also where others use the server that is killed.")
 @global_options

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
+from opengrid.cli.completing import instance_types
 from opengrid.cli.ignoring import ignored_in
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import is_terminal, note, print_json, settings, tell
@@ -103,7 +104,12 @@ class _Options:
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.option("--name", help="Name of the run [default: one is made up].")
 @click.option("--description", default="", help="A note for yourself.")
-@click.option("--instance_type", default="local", help="Type of the machines [default: this computer].")
+@click.option(
+    "--instance_type",
+    default="local",
+    shell_complete=instance_types,
+    help="Type of the machines [default: this computer].",
+)
 @click.option("--gpus", type=int, help="GPUs of one experiment [default: all of one machine].")
 @click.option("--cpus", type=int, help="CPUs of one node [default: 2 per GPU].")
 @click.option("--framework", default="lightning", show_default=True, help="Or torch, torchelastic, tensorflow, julia.")

@@ -9,6 +9,7 @@ from functools import partial
 
 import click
 
+from opengrid.cli.completing import names_of
 from opengrid.cli.experiment_view import print_experiment
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import (
@@ -34,7 +35,7 @@ _WAITING = ("queued", "building", "pending")
 
 
 @click.command()
-@click.argument("name", required=False, metavar="[RUN|EXPERIMENT]")
+@click.argument("name", required=False, metavar="[RUN|EXPERIMENT]", shell_complete=names_of)
 @click.option("-w", "--watch", is_flag=True, help="Keep looking; Ctrl-C ends it.")
 @click.option("--global", "everybody", is_flag=True, help="Everybody's runs, with who made them.")
 @global_options

@@ -7,6 +7,7 @@ from itertools import groupby
 
 import click
 
+from opengrid.cli.completing import names_of
 from opengrid.cli.logs import experiment_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import bold, plural, print_json, settings
@@ -15,7 +16,7 @@ from opengrid.planning.stacks import is_users
 
 
 @click.command()
-@click.argument("experiment")
+@click.argument("experiment", shell_complete=names_of)
 @click.option("--all_threads", is_flag=True, help="Of all threads, not only the main ones.")
 @global_options
 def stacks(experiment: str, *, all_threads: bool) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from opengrid.cli.completing import names_of
 from opengrid.cli.failure import failure_lines
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, print_json, settings
@@ -13,7 +14,7 @@ from opengrid.core.names import split_experiment_name
 
 
 @click.command()
-@click.argument("experiment")
+@click.argument("experiment", shell_complete=names_of)
 @global_options
 def why(experiment: str) -> None:
     """Show why an experiment failed, and what to do.

@@ -1,0 +1,50 @@
+"""What a shell is offered, asked as a shell asks."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.support.grid import Grid
+
+
+def offered(grid: Grid, *words: str) -> list[str]:
+    """Return what is offered for the last word."""
+    done = grid.call(_GRID_COMPLETE="bash_complete", COMP_WORDS=" ".join(["grid", *words]), COMP_CWORD=str(len(words)))
+    assert done.err == ""
+    return [line.partition(",")[2] for line in done.out.splitlines() if line]
+
+
+def test_commands_options_types_and_faults_are_offered_without_a_server(
+    environment: dict[str, str], tmp_path: Path
+) -> None:
+    grid = Grid(tmp_path / "home", tmp_path, environment)
+    assert offered(grid, "sta") == ["status", "stacks"]
+    assert "--max_restarts" in offered(grid, "run", "--max")
+    assert "4_v100_16gb" in offered(grid, "run", "--instance_type", "4_v")
+    assert offered(grid, "rehearse", "some-exp0", "kill-") == ["kill-rank", "kill-machine", "kill-server"]
+    assert offered(grid, "status", "a") == []
+    assert not grid.home.exists()  # nothing was started for a key press
+
+
+def test_names_of_runs_and_experiments_are_offered(grid: Grid, folder: Path) -> None:
+    (folder / "quick.py").write_text("pass")
+    experiment = grid.finish("--instance_type", "2_cpu_4gb", "quick.py", cwd=folder)["experiment"]
+    run = experiment.removesuffix("-exp0")
+    assert set(offered(grid, "logs", run)) >= {run, experiment}
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_is_printed_is_a_script_of_that_shell(grid: Grid, shell: str) -> None:
+    script = grid.ok("completion", shell)
+    assert "_GRID_COMPLETE" in script
+    if shutil.which(shell):
+        subprocess.run([shell, "-n"], input=script.encode(), check=True, timeout=20)
+
+
+def test_another_shell_is_refused(grid: Grid) -> None:
+    refused = grid.call("completion", "csh")
+    assert (refused.code, "one of: bash, zsh, fish" in refused.err) == (2, True)
