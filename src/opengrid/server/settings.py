@@ -83,9 +83,20 @@ def read_settings(
         tls_key=Path(tls_key) if tls_key else None,
         database=environment.get("GRID_DATABASE"),
         public_url=environment.get("GRID_PUBLIC_URL"),
-        idle_s=float(environment.get("GRID_IDLE_S", IDLE_S)),
+        idle_s=_seconds(environment, "GRID_IDLE_S", IDLE_S),
         nvml_library=environment.get("GRID_NVML_LIBRARY"),
     )
+
+
+def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+    text = environment.get(name, "")
+    try:
+        seconds = float(text) if text else default
+    except ValueError:
+        seconds = 0.0
+    if not seconds > 0:
+        raise InvalidValue(f"{name}={text} is no length of time", hint="a number of seconds, more than 0")
+    return seconds
 
 
 def _parse_listen(text: str) -> tuple[str, int]:
