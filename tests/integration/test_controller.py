@@ -36,7 +36,7 @@ from opengrid.core.protocol import (
 from opengrid.core.records import AttemptState, Experiment, ExperimentState, Memory, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
-from opengrid.services.agents import AgentIdentity, Agents
+from opengrid.services.agents import SILENT_US, AgentIdentity, Agents
 from opengrid.store.database import Database
 from opengrid.testing import FakeEngine
 
@@ -287,6 +287,20 @@ def test_a_server_that_restarts_knows_its_agents_again(world: World, tmp_path: P
     agent = world.hello(experiment, 0, session="mine")
     world.agents._sessions.clear()  # what a new process has in memory
     assert world.agents.identify("mine") == agent
+
+
+def test_agents_that_fall_silent_are_unreachable_and_not_replaced(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = world.start(experiment)
+    attempt = f"{experiment.id}-1"
+    assert world.agents.unreachable(attempt) == {}
+    world.now += SILENT_US
+    world.agents.identify(f"{attempt}/0")
+    (machine,) = world.agents.unreachable(attempt)
+    assert machine == agents[1].machine
+    world.step()
+    assert world.experiment(experiment).state is ExperimentState.RUNNING
+    assert world.phase(agents[0]) is Phase.RUN
 
 
 def test_a_stop_ends_running_and_queued_experiments(world: World) -> None:

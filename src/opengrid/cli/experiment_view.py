@@ -36,6 +36,9 @@ def print_experiment(experiment: ExperimentDocument) -> None:
         ("folder", experiment.get("work_dir") or "-"),
     ):
         click.echo(f"{title:<10}  {text}")
+    for machine in experiment.get("unreachable", []):
+        since = local_time(machine["since"])
+        click.echo(f"machine {machine['machine']} is unreachable since {since}; it is not gone, so nothing replaces it")
     if state == "failed":
         click.echo("\n" + "\n".join(failure_lines(experiment)))
     starts = experiment.get("starts", [])

@@ -105,6 +105,13 @@ EventDocument = TypedDict(  # by call: `from` could not be a name
 """One thing that happened; `from` and `to` are None for what is no change of state."""
 
 
+class UnreachableDocument(TypedDict):
+    """A machine whose agent should speak and does not, though the engine does not say that it is gone."""
+
+    machine: int
+    since: str
+
+
 class StartDocument(TypedDict):
     """One start of all ranks; steps as far as the framework told them."""
 
@@ -152,6 +159,7 @@ class ExperimentDocument(_Experiment, total=False):
     root_cause: RootCauseDocument
     plan: PlanDocument
     work_dir: str | None
+    unreachable: list[UnreachableDocument]
     starts: list[StartDocument]
     events: list[EventDocument]
 

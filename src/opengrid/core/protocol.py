@@ -133,7 +133,7 @@ class Fault(str, Enum):
 
 
 #: How long a rehearsed partition lasts.
-PARTITION_S = 20.0
+PARTITION_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -135,7 +135,7 @@ class Server:
         self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(artifacts_api(artifacts, users))
-        self.app.include_router(runs_api(runs, users, self.wakeups))
+        self.app.include_router(runs_api(runs, users, self.wakeups, agents.unreachable))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))

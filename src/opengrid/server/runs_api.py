@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -15,7 +16,7 @@ from opengrid.core.spec import RunSpec
 from opengrid.server.auth import Users, user_of
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.runs import Runs
-from opengrid.services.views import event_view, experiment_view, run_view, start_views
+from opengrid.services.views import event_view, experiment_view, run_view, start_views, time_text
 
 #: Longest time that a request is held while nothing changes, in seconds.
 _HOLD_S = 25.0
@@ -38,8 +39,8 @@ class Resumed(Names):
     failed: bool = False  #: only what has failed, not what was stopped
 
 
-def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
-    """Return the routes for runs and experiments."""
+def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[str], dict[int, int]]) -> APIRouter:
+    """Return the routes for runs and experiments; `unreachable` tells of an attempt which agents have fallen silent."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.post("/plan")
@@ -82,7 +83,7 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
 
     @api.get("/experiments/{name}")
     def show_experiment(name: str) -> dict[str, object]:
-        return _experiment_answer(runs, name)
+        return _experiment_answer(runs, name, unreachable)
 
     @api.post("/stop")
     def stop(what: Names, request: Request) -> dict[str, object]:
@@ -101,12 +102,15 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups) -> APIRouter:
     return api
 
 
-def _experiment_answer(runs: Runs, name: str) -> dict[str, object]:
+def _experiment_answer(runs: Runs, name: str, unreachable: Callable[[str], dict[int, int]]) -> dict[str, object]:
     run, experiment, events, starts, folder = runs.show_experiment(name)
+    is_running = experiment.state is ExperimentState.RUNNING and bool(starts)
+    silent = unreachable(starts[-1][0].id) if is_running else {}
     return {
         **experiment_view(run, experiment),
         "plan": run.plan.to_wire(),
         "work_dir": str(folder) if folder else None,
+        "unreachable": [{"machine": machine, "since": time_text(us)} for machine, us in sorted(silent.items())],
         "starts": start_views(starts),
         "events": [event_view(event) for event in events],
     }

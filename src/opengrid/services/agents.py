@@ -12,6 +12,7 @@ from pathlib import Path
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unauthorized
 from opengrid.core.protocol import (
+    POLL_S,
     PROTOCOL,
     Acknowledged,
     Assignment,
@@ -41,6 +42,9 @@ from opengrid.store.database import Database, Transaction
 FOLLOWED_FLUSH_S, QUIET_FLUSH_S = 0.2, 2.0
 
 _KEPT_ENDED = 1000
+
+#: An agent that has said nothing for so long is called unreachable: longer than a poll is held.
+SILENT_US = int((POLL_S + 15) * 1e6)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +77,8 @@ class Agents:
         self._sessions: dict[str, AgentIdentity] = {}
         self._attempts: dict[str, Attempt] = {}
         self._grace_s: dict[str, float] = {}  #: by attempt
+        self._began_us = now_us()
+        self._heard_us: dict[str, dict[int, int]] = {}  #: when each machine's agent last said anything, by attempt
         self._ended: deque[str] = deque()
         self._remembering = threading.Lock()
 
@@ -122,7 +128,19 @@ class Agents:
             if row is None:
                 raise Superseded("no attempt knows this session")
             known = self._sessions[session_hash] = AgentIdentity(attempt_id=row.attempt_id, machine=row.index)
+        self._heard_us.setdefault(known.attempt_id, {})[known.machine] = self._now_us()
         return known
+
+    def unreachable(self, attempt_id: str) -> dict[int, int]:
+        """Return the machines whose agents should speak and do not, with the time (us) of their last word.
+
+        A server that has just started has not had the time to hear of everybody.
+        """
+        with self._database.read() as tx:
+            present = [m.index for m in tx.attempts.machines(attempt_id) if m.state is MachineState.PRESENT]
+        heard = self._heard_us.get(attempt_id, {})
+        since = {machine: heard.get(machine, self._began_us) for machine in present}
+        return {machine: us for machine, us in since.items() if self._now_us() - us > SILENT_US}
 
     def desired(self, agent: AgentIdentity) -> Desired:
         """Return what the agent's machine shall be doing; Superseded when its attempt does not exist any more."""
@@ -162,6 +180,7 @@ class Agents:
                 known = self._attempts[attempt.id] = attempt
                 if attempt.state.is_terminal:
                     self._ended.append(attempt.id)
+                    self._heard_us.pop(attempt.id, None)
             while len(self._ended) > _KEPT_ENDED:
                 oldest = self._ended.popleft()
                 self._attempts.pop(oldest, None)
