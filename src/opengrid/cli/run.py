@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from opengrid.cli.completing import instance_types
+from opengrid.cli.config import chosen_config, config_notes, config_option
 from opengrid.cli.ignoring import ignored_in
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import is_terminal, note, print_json, settings, tell
@@ -102,6 +103,14 @@ class _Options:
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
+@click.option(
+    "--config",
+    metavar="FILE",
+    is_eager=True,
+    expose_value=False,
+    callback=config_option,
+    help="A YAML file that says what options and arguments do; the command line wins.",
+)
 @click.option("--name", help="Name of the run [default: one is made up].")
 @click.option("--description", default="", help="A note for yourself.")
 @click.option(
@@ -162,7 +171,7 @@ def run(**given: object) -> int:
     if options.detach and (options.follow or options.wait):
         raise InvalidValue("--detach returns at once, --follow and --wait stay", hint="choose one of them")
     typed, tree, spec = _request(options)
-    for text in (*tree.notes, *_misplaced(typed)):
+    for text in (*config_notes(), *tree.notes, *_misplaced(typed)):
         note(text)
     with connected() as api:
         if options.dry_run:
@@ -171,17 +180,20 @@ def run(**given: object) -> int:
 
 
 def _request(options: _Options) -> tuple[Typed, Tree, RunSpec]:
-    cwd, home = Path.cwd(), find_home(os.environ)
+    cwd, home, config = Path.cwd(), find_home(os.environ), chosen_config()
     typed = find_program(
         options.script,
-        options.arguments,
+        (*options.arguments, *(config.arguments if config is not None else ())),
         cwd=cwd,
         is_module=options.module,
         path=os.environ.get("PATH", os.defpath),
     )
     framework = parse_framework(options.framework)
     python = find_python(options.python, os.environ, cwd)
-    environment = chosen_variables(options.env, os.environ)
+    environment = {
+        **(config.environment if config is not None else {}),
+        **chosen_variables(options.env, os.environ),
+    }
     tree = read_tree(
         cwd,
         typed.file,

@@ -1,0 +1,195 @@
+"""The file of `grid run --config`: what the options of `grid run` say, and arguments of the script. Pure.
+
+The format is the original Grid's: YAML with `compute.train` for machine and framework, `hyper_params` for the sweep.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import cast
+
+import yaml
+
+from opengrid.core.errors import InvalidValue
+
+
+def _above(key: str) -> list[str]:
+    parts = key.split(".")
+    return [".".join(parts[:depth]) for depth in range(1, len(parts))]
+
+
+#: Where an option of `grid run` stands in the file.
+_OPTIONS = {
+    "compute.train.framework": "framework",
+    "compute.train.instance": "instance_type",
+    "compute.train.gpus": "gpus",
+    "compute.train.cpus": "cpus",
+    "compute.train.auto_resume": "auto_resume",
+    "compute.train.localdir": "localdir",
+    "compute.train.dry_run": "dry_run",
+    "hyper_params.settings.strategy": "strategy",
+    "hyper_params.settings.strategy_options.num_trials": "num_trials",
+    "hyper_params.settings.strategy_options.seed": "seed",
+    "hyper_params.settings.num_trials": "num_trials",
+    "hyper_params.settings.seed": "seed",
+}
+
+#: What the file may say and we have no use for, with the reason. Said when it is set.
+_UNUSED = {
+    "compute.provider.credentials": "OpenGrid runs on machines of yours, without a cloud's credentials",
+    "compute.provider.region": "machines of yours are where they are",
+    "compute.provider.vendor": "machines of yours are nobody's",
+    "compute.provider.cluster": "this server has no clusters but its own computer",
+    "compute.train.use_spot": "machines of yours are not taken away by a market",
+    "compute.train.storage_gb": "an experiment has the disk of its machine",
+    "compute.train.scratch.size_gb": "an experiment has the disk of its machine",
+    "compute.train.scratch.mount_path": "an experiment has the disk of its machine",
+    "compute.train.dependency_file_info.package_manager": "the interpreter of your shell is used as it is",
+}
+
+#: What would change the result of a training if it were left out.
+_MISSING = {
+    "compute.train.dockerfile": "images are not built here; give the interpreter that has what you need with --python",
+    "compute.train.dependency_file_info.path": "packages are not installed here; give an interpreter with --python",
+    "compute.train.datastore_name": "mounts are not made; pass grid:NAME:VERSION as an argument of the script",
+    "compute.train.datastore_version": "mounts are not made; pass grid:NAME:VERSION as an argument of the script",
+    "compute.train.datastore_mount_dir": "mounts are not made; pass grid:NAME:VERSION as an argument of the script",
+    "compute.train.actions": "actions are not carried out; put their commands into a script of your own",
+}
+
+#: Keys below these are the user's own.
+_FREE = ("compute.train.environment", "hyper_params.params")
+
+_NESTED = sorted({path for key in (*_OPTIONS, *_UNUSED, *_MISSING, *_FREE) for path in _above(key)})
+
+#: What "no value" looks like.
+_NOTHING: tuple[object, ...] = (None, "", False, [], {})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """The value of one option, and where it stands."""
+
+    value: object
+    line: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigFile:
+    """What a file says."""
+
+    origin: str
+    options: dict[str, Setting] = field(default_factory=dict[str, Setting])  #: by the option's name
+    environment: dict[str, str] = field(default_factory=dict[str, str])
+    arguments: tuple[str, ...] = ()  #: to follow the script's own
+    notes: tuple[str, ...] = ()
+
+
+def read_config(text: str, origin: str) -> ConfigFile:
+    """Return what a file's text says; InvalidValue names the line, and the nearest key to one that does not exist."""
+    try:
+        document: object = yaml.safe_load(text)
+        root = cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # type: ignore[reportUnknownMemberType]
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
+        raise InvalidValue(f"{origin}, line {line}: {error.problem}") from None
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        raise InvalidValue(f"{origin}: it is no YAML ({error})") from None
+    if document is None or root is None:
+        return ConfigFile(origin=origin)
+    if not isinstance(document, dict):
+        raise InvalidValue(f"{origin}, line 1: a mapping with compute and hyper_params is expected")
+    lines: dict[str, int] = {}
+    _find_lines(root, "", lines)
+    return _Reader(origin, lines).read(cast("dict[object, object]", document))
+
+
+class _Reader:
+    def __init__(self, origin: str, lines: Mapping[str, int]) -> None:
+        self._origin, self._lines = origin, lines
+        self._options: dict[str, Setting] = {}
+        self._environment: dict[str, str] = {}
+        self._arguments: list[str] = []
+        self._notes: list[str] = []
+
+    def read(self, document: Mapping[object, object]) -> ConfigFile:
+        self._read(document, "")
+        return ConfigFile(
+            origin=self._origin,
+            options=self._options,
+            environment=self._environment,
+            arguments=tuple(self._arguments),
+            notes=tuple(self._notes),
+        )
+
+    def _read(self, mapping: Mapping[object, object], above: str) -> None:
+        for key, value in mapping.items():
+            path = f"{above}.{key}" if above else str(key)
+            if path in _FREE:
+                self._read_free(path, self._mapping(path, value))
+            elif path in _OPTIONS:
+                self._set(_OPTIONS[path], path, value)
+            elif path in _UNUSED:
+                if value not in _NOTHING:
+                    self._notes.append(f"{self._where(path)}: {path} has no effect: {_UNUSED[path]}")
+            elif path in _MISSING:
+                self._refuse_missing(path, value)
+            elif path in _NESTED:
+                self._read(self._mapping(path, value), path)
+            else:
+                raise self._unknown(path)
+
+    def _set(self, option: str, path: str, value: object) -> None:
+        if value is None:
+            return
+        if isinstance(value, (dict, list)):
+            raise InvalidValue(f"{self._where(path)}: {path} has one value, not several")
+        self._options[option] = Setting(value=value, line=self._lines.get(path, 1))
+
+    def _refuse_missing(self, path: str, value: object) -> None:
+        entries = cast("dict[object, object]", value).values() if isinstance(value, dict) else [value]
+        if any(entry not in _NOTHING for entry in entries):
+            raise InvalidValue(f"{self._where(path)}: {path} cannot be had: {_MISSING[path]}")
+
+    def _read_free(self, path: str, mapping: Mapping[object, object]) -> None:
+        for key, value in mapping.items():
+            if path == "compute.train.environment":
+                if isinstance(value, (dict, list)):
+                    raise InvalidValue(f"{self._where(f'{path}.{key}')}: a variable has one value, not several")
+                self._environment[str(key)] = _text(value)
+            else:
+                self._arguments += [str(key)] if value is None else [str(key), _text(value)]
+
+    def _mapping(self, path: str, value: object) -> Mapping[object, object]:
+        if value is None:
+            return {}
+        if not isinstance(value, dict):
+            raise InvalidValue(f"{self._where(path)}: {path} holds keys with values, not {value!r}")
+        return cast("dict[object, object]", value)
+
+    def _unknown(self, path: str) -> InvalidValue:
+        known = [*_OPTIONS, *_UNUSED, *_MISSING, *_NESTED]
+        near = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
+        return InvalidValue(
+            f"{self._where(path)}: there is no key {path}", hint=f"did you mean {near[0]}?" if near else None
+        )
+
+    def _where(self, path: str) -> str:
+        return f"{self._origin}, line {self._lines.get(path, 1)}"
+
+
+def _find_lines(node: yaml.Node, above: str, lines: dict[str, int]) -> None:
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            path = f"{above}.{key.value}" if above else str(key.value)
+            lines[path] = key.start_mark.line + 1
+            _find_lines(value, path, lines)
+
+
+def _text(value: object) -> str:
+    """Return a value as the command line would have it: a list becomes one that is swept."""
+    if isinstance(value, bool):
+        return str(value)
+    return "" if value is None else str(value)
