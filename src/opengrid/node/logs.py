@@ -206,6 +206,16 @@ def make_streams(folder: Path, generation: int, ranks: Iterable[int]) -> list[St
     return streams
 
 
+def left_streams(spool: Path) -> list[Stream]:
+    """Return the output that lies in a spool folder since before: of an agent of this machine that died."""
+    return [
+        Stream(path=file, generation=int(folder.name), rank=int(file.name.partition(".")[0]), name=name)
+        for folder in sorted(spool.glob("[0-9]*"))
+        for name in STREAMS
+        for file in sorted(folder.glob(f"[0-9]*.{name}"))
+    ]
+
+
 def _put(http: Http, stream: Stream, data: bytes, index: str) -> int:
     response = http.request(
         "PUT",

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records import AttemptState
 from opengrid.services.log_files import LogFiles, LogStream
 from opengrid.store.database import Database
 
@@ -56,11 +55,11 @@ class Logs:
                 experiment_id=experiment.id, attempt_id=None, is_final=experiment.state.is_terminal, streams=()
             )
         attempt = max(attempts, key=lambda a: a.number)
-        is_final = attempt.state.is_terminal and attempt.state is not AttemptState.LOST
+        is_over = choice.attempt is not None and attempt.state.is_terminal  # else another may follow
         return LogSource(
             experiment_id=experiment.id,
             attempt_id=attempt.id,
-            is_final=is_final or experiment.state.is_terminal,
+            is_final=is_over or experiment.state.is_terminal,
             streams=tuple(self._files.streams(attempt.id, choice.generation, choice.rank)),
         )
 

@@ -52,8 +52,9 @@ def _callbacks(package: str) -> list[Any]:
 
         def on_train_start(self, trainer: Any, pl_module: Any) -> None:
             global _resumed
+            # Steps are told of the first fit alone: a second one counts from 0 again.
+            self._first_step = None if _resumed else int(trainer.global_step)
             _resumed = True
-            self._first_step = int(trainer.global_step)
             self._tell(trainer)
             self._watch_sigterm(trainer)
 

@@ -1,0 +1,252 @@
+"""Scripts that nobody changed go on where they were: plain torch, sharded checkpoints, Lightning, torn files."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.support.chaos import titled
+from tests.support.grid import Grid, eventually
+
+MACHINES = ("--gpus", "4", "--instance_type", "2_m60_8gb")
+TORCH = ("--framework", "torch")
+
+#: Mixes what all ranks give into a total; a step done twice or left out changes all that follows. Ends at `end`.
+COUNTING = """
+import os, sys, time, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank, end = dist.get_rank(), sys.argv[1]
+{load}
+print(f"begins at {step}", flush=True)
+while True:
+    given = torch.tensor([(rank + 1) * step, rank == 0 and os.path.exists(end)])
+    dist.all_reduce(given)
+    if given[1]:
+        break
+    total = (total * 31 + int(given[0])) % 1000003
+    step += 1
+    if step % 10 == 0:
+        {save}
+    time.sleep(0.01)
+print(f"result {step} {total}", flush=True)
+"""
+
+OWN_FILE = {
+    "{load}": """step = total = 0
+if os.path.exists("state.pt"):
+    saved = torch.load("state.pt")
+    step, total = saved["step"], saved["optimizer"]""",
+    "{save}": """if rank == 0:
+            torch.save({"step": step, "optimizer": total}, "part")
+            os.replace("part", "state.pt")""",
+}
+
+SHARDED = {
+    "{load}": """import torch.distributed.checkpoint as dcp
+state = {"step": torch.zeros(1, dtype=torch.long), "total": torch.zeros(1, dtype=torch.long),
+         f"shard{rank}": torch.full((1000,), float(rank))}
+if "GRID_RESUME_FROM" in os.environ:
+    here = sorted(os.listdir(os.environ["GRID_RESUME_FROM"]))
+    print(f"pieces {here}", flush=True)
+    dcp.load(state, checkpoint_id=os.environ["GRID_RESUME_FROM"])
+step, total = int(state["step"]), int(state["total"])""",
+    "{save}": """state["step"][0], state["total"][0] = step, total
+        dcp.save(state, checkpoint_id=f"sharded/{step:06}")""",
+}
+
+
+def script(parts: dict[str, str]) -> str:
+    text = COUNTING
+    for name, part in parts.items():
+        text = text.replace(name, part)
+    return text
+
+
+def expected(steps: int, ranks: int = 4) -> int:
+    total = 0
+    for step in range(steps):
+        total = (total * 31 + sum((rank + 1) * step for rank in range(ranks))) % 1000003
+    return total
+
+
+def begun(grid: Grid, name: str, generation: int) -> list[int]:
+    """Wait until all four ranks of a generation have said where they begin; return that."""
+
+    def look() -> Any:
+        found = re.findall(rb"begins at (\d+)", grid.log(name, "--generation", str(generation), "--attempt", "1"))
+        return len(found) == 4 and [int(step) for step in found]
+
+    return eventually(look)
+
+
+def finish(grid: Grid, name: str, end: Path) -> dict[str, Any]:
+    """Let the training end; check that every step was done once."""
+    end.touch()
+    ended = grid.ended(name)
+    assert ended["state"] == "succeeded", ended
+    results = set(re.findall(rb"result (\d+) (\d+)", grid.log(name)))
+    assert len(results) == 1
+    ((steps, total),) = results
+    assert int(total) == expected(int(steps))
+    return ended
+
+
+def saved(folder: Path, pattern: str) -> None:
+    eventually(lambda: list(folder.rglob(pattern)))
+
+
+@pytest.mark.parametrize("parts", [OWN_FILE, SHARDED], ids=["own file", "sharded"])
+def test_every_step_counts_once_over_the_death_of_a_rank_and_of_a_machine(
+    grid: Grid, folder: Path, parts: dict[str, str]
+) -> None:
+    (folder / "count.py").write_text(script(parts))
+    name = grid.submit(*MACHINES, *TORCH, "count.py", str(folder / "end"), cwd=folder)
+    grid.running(name)
+    assert begun(grid, name, 1) == [0] * 4
+    work = Path(grid.experiment(name)["work_dir"])
+    saved(work, ".metadata" if parts is SHARDED else "state.pt")
+    grid.ok("rehearse", name, "kill-rank", "3")
+    (first,) = set(begun(grid, name, 2))
+    assert first > 0
+    grid.ok("rehearse", name, "kill-machine", "0")
+    (second,) = set(begun(grid, name, 3))
+    assert second >= first
+    ended = finish(grid, name, folder / "end")
+    assert (ended["attempts"], ended["generations"]) == (1, 3)
+    assert [bool(start["resumed_from"]) for start in ended["starts"]] == [False, True, True]
+    if parts is SHARDED:
+        log = grid.log(name, "--generation", "2").decode()
+        pieces = set(re.findall(r"pieces (.*)", log))
+        assert pieces == {"['.metadata', '__0_0.distcp', '__1_0.distcp', '__2_0.distcp', '__3_0.distcp']"}
+
+
+def test_a_rank_that_dies_while_the_server_is_away_is_recovered_when_it_is_back(new_grid: Any, folder: Path) -> None:
+    grid = new_grid()
+    (folder / "count.py").write_text(script(OWN_FILE))
+    name = grid.submit(*MACHINES, *TORCH, "count.py", str(folder / "end"), cwd=folder)
+    grid.running(name)
+    assert begun(grid, name, 1) == [0] * 4
+    state = Path(grid.experiment(name)["work_dir"]) / "node0" / "state.pt"
+    saved(state.parent, "state.pt")
+    grid.kill_server()
+    written = state.stat().st_mtime_ns
+    eventually(lambda: state.stat().st_mtime_ns > written)  # it goes on without a server
+    (rank,) = titled(f"grid {name} rank 2/")
+    os.kill(rank, signal.SIGKILL)
+    (again,) = set(begun(grid, name, 2))  # this command starts the server
+    assert again > 0
+    finish(grid, name, folder / "end")
+
+
+#: Damages its newest checkpoint as a crash in the middle of writing would, then dies of a signal; once.
+TORN = """
+import os, signal, torch, torch.distributed as dist
+dist.init_process_group("gloo")
+rank, step = dist.get_rank(), 0
+if os.path.exists("last.pt"):
+    step = torch.load("last.pt")["optimizer"]
+print(f"begins at {step}", flush=True)
+if step == 0:
+    if rank == 0:
+        torch.save({"optimizer": 7}, "old.pt")
+        os.utime("old.pt", (1, 1))
+        torch.save({"optimizer": 42, "weights": torch.zeros(1000)}, "last.pt")
+        while not os.path.exists("collected"):
+            pass
+        content = open("last.pt", "rb").read()
+        open("last.pt", "wb").write(content[: len(content) // 2])
+        torch.save({"optimizer": 43}, "new.pt")
+        os.truncate("new.pt", 500)
+    dist.barrier()
+    os.kill(os.getpid(), signal.SIGKILL)
+dist.barrier()
+dist.destroy_process_group()
+"""
+
+
+def test_torn_checkpoints_are_put_aside_and_the_whole_one_before_them_is_put_back(grid: Grid, folder: Path) -> None:
+    (folder / "torn.py").write_text(TORN)
+    name = grid.submit(*MACHINES, *TORCH, "torn.py", cwd=folder)
+    grid.running(name)
+    work = Path(grid.experiment(name)["work_dir"])
+    eventually(lambda: any(row["path"] == "last.pt" for row in grid.json("artifacts", name, "--list")["artifacts"]))
+    (work / "node0" / "collected").touch()
+    ended = grid.ended(name)
+    assert ended["state"] == "succeeded", ended
+    assert begun(grid, name, 2) == [42] * 4
+    assert [start["resumed_from"] for start in ended["starts"]] == [None, "last.pt"]
+    assert any("new.pt is torn" in event["reason"] for event in ended["events"])
+    assert (work / "node0" / "new.pt.incomplete").exists()
+
+
+LIGHTNING = """
+import os, sys, time, torch, lightning.pytorch as pl
+from torch.utils.data import DataLoader, TensorDataset
+
+class Model(pl.LightningModule):
+    def __init__(self):
+        super().__init__()
+        self.layer = torch.nn.Linear(4, 1)
+    def training_step(self, batch, index):
+        time.sleep(0.02)
+        return self.layer(batch[0]).pow(2).mean()
+    def configure_optimizers(self):
+        return torch.optim.SGD(self.parameters(), lr=0.01)
+    def on_train_start(self):
+        print(f"{self.stage} begins at {self.trainer.global_step}", flush=True)
+
+def fit(stage, epochs, **more):
+    model = Model()
+    model.stage = stage
+    trainer = pl.Trainer(max_epochs=epochs, enable_progress_bar=False, logger=False, enable_model_summary=False)
+    trainer.fit(model, DataLoader(TensorDataset(torch.zeros(64, 4)), batch_size=2), **more)
+
+own = {"ckpt_path": "mine.ckpt"} if len(sys.argv) > 1 and os.path.exists("mine.ckpt") else {}
+fit("first", int(os.environ["EPOCHS"]), **own)
+fit("second", 1)
+"""
+
+
+def test_lightning_goes_on_by_itself_and_only_its_first_fit(grid: Grid, folder: Path) -> None:
+    (folder / "fit.py").write_text(LIGHTNING)
+    name = grid.submit(*MACHINES, "--env", "EPOCHS=12", "fit.py", cwd=folder)
+    grid.running(name)
+    work = Path(grid.experiment(name)["work_dir"])
+    saved(work, "*.ckpt")
+    grid.ok("rehearse", name, "kill-rank", "1")
+    ended = grid.ended(name)
+    assert ended["state"] == "succeeded", ended
+    log = grid.log(name, "--generation", "2").decode()
+    firsts = [int(step) for step in re.findall(r"first begins at (\d+)", log)]
+    assert len(firsts) == 4
+    assert len(set(firsts)) == 1
+    assert firsts[0] > 0
+    assert re.findall(r"second begins at (\d+)", log) == ["0"] * 4
+    killed, again = ended["starts"]
+    assert again["first_step"] == firsts[0]
+    assert again["lost_steps"] == killed["last_step"] - firsts[0] >= 0
+    assert again["lost_s"] > 0
+
+
+def test_a_preempted_lightning_training_saves_and_goes_on_at_that_step_in_another_attempt(
+    grid: Grid, folder: Path
+) -> None:
+    (folder / "fit.py").write_text(LIGHTNING)
+    name = grid.submit(*MACHINES, "--env", "EPOCHS=12", "fit.py", cwd=folder)
+    grid.running(name)
+    eventually(lambda: grid.log(name).count(b"first begins at") == 4)
+    grid.ok("rehearse", name, "preempt")
+    ended = grid.ended(name)
+    assert (ended["state"], ended["attempts"]) == ("succeeded", 2), ended
+    preempted, again = ended["starts"]
+    assert again["resumed_from"] == "sigterm.ckpt"
+    begins = set(re.findall(r"first begins at (\d+)", grid.log(name, "--attempt", "2").decode()))
+    assert begins == {str(preempted["last_step"])}
+    states = [(e["from"], e["to"]) for e in ended["events"] if e["kind"] in ("attempt", "state")]
+    assert ("ending", "preempted") in states
+    assert ("running", "queued") in states
