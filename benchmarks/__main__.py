@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART ...]`: all parts, or some of launch, memory, steady, commands, logs, agents."""
+"""`python -m benchmarks [PART ...]`: all parts, or some of them: `_PARTS`, and agents."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ import sys
 
 from benchmarks.commands import commands, logs, steady
 from benchmarks.launch import launch, memory
+from benchmarks.recovery import recovery
 from benchmarks.sides import Bench
 
-_PARTS = {"memory": memory, "launch": launch, "steady": steady, "commands": commands, "logs": logs}
+_PARTS = {
+    "memory": memory,
+    "launch": launch,
+    "recovery": recovery,
+    "steady": steady,
+    "commands": commands,
+    "logs": logs,
+}
 
 
 def main() -> int:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 SCRIPTS = Path(__file__).with_name("scripts")
@@ -87,21 +87,28 @@ class Bench:
         ]
         return json.loads(self.grid(*typed))["experiments"][0]
 
-    def torchrun(self, out: Path, script: str, nodes: int, ranks: int) -> None:
+    def torchrun(
+        self,
+        out: Path,
+        script: str,
+        nodes: int,
+        ranks: int,
+        *,
+        options: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
         """Start the same under torchrun, one process per node."""
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
         base = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", str(ranks)]
         meet = ["--nnodes", str(nodes), "--rdzv-backend", "c10d", "--rdzv-endpoint", f"127.0.0.1:{port}"]
-        options = ["--standalone"] if nodes == 1 else [*meet, "--rdzv-id", "bench"]
+        where = ["--standalone"] if nodes == 1 else [*meet, "--rdzv-id", "bench"]
+        variables = self._environment(BENCH_OUT=str(out), OMP_NUM_THREADS="1", **(environment or {}))
         for node in range(nodes):
             with (out / f"torchrun.{node}").open("wb") as log:
-                command = [*base, *options, script]
-                environment = self._environment(BENCH_OUT=str(out), OMP_NUM_THREADS="1")
-                self._torchruns.append(
-                    subprocess.Popen(command, cwd=self.code, env=environment, stdout=log, stderr=log)
-                )
+                command = [*base, *where, *options, script]
+                self._torchruns.append(subprocess.Popen(command, cwd=self.code, env=variables, stdout=log, stderr=log))
 
     @property
     def torchruns(self) -> list[int]:
