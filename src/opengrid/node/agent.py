@@ -7,15 +7,12 @@ news into the inbox.
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
 import select
 import shutil
 import signal
 import threading
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import FrameType
@@ -35,11 +32,11 @@ from opengrid.core.protocol import (
     Restore,
     Restored,
     Stop,
-    Unsaved,
 )
 from opengrid.node.artifacts import Collector
 from opengrid.node.clock import ServerClock
 from opengrid.node.identity import Places
+from opengrid.node.inbox import Crashed, Drained, Inbox, News, PutBackDone, RefusedForGood, Terminated
 from opengrid.node.link import Channel, Link, ServerAddress
 from opengrid.node.logs import LogShipper, left_streams
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
@@ -70,63 +67,6 @@ class Settings:
     settle_s: float = SETTLE_S  #: how long a file must not change to be collected
 
 
-@dataclass(frozen=True, slots=True)
-class _Superseded:
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class _Drained:
-    what: str  #: logs | artifacts
-    unsaved: Unsaved | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class _PutBack:
-    generation: int
-    restore: Restore
-    notes: tuple[str, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class _Terminated:
-    """Somebody sent us SIGTERM: this machine goes away."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Crashed:
-    message: str
-
-
-_News = Desired | Ready | Failed | _PutBack | _Superseded | _Drained | _Terminated | _Crashed
-
-
-class _Inbox:
-    """News from other threads, with a descriptor to wait on."""
-
-    def __init__(self) -> None:
-        self._news: deque[_News] = deque()
-        self._reader, self._writer = os.pipe()
-        os.set_blocking(self._reader, False)
-        os.set_blocking(self._writer, False)
-
-    def fileno(self) -> int:
-        return self._reader
-
-    def put(self, news: _News | None = None) -> None:
-        """Add news, or only wake the loop."""
-        if news is not None:
-            self._news.append(news)
-        with contextlib.suppress(BlockingIOError):  # full of wake-ups already
-            os.write(self._writer, b".")
-
-    def take(self) -> list[_News]:
-        with contextlib.suppress(BlockingIOError):
-            while os.read(self._reader, 4096):
-                pass
-        return [self._news.popleft() for _ in range(len(self._news))]
-
-
 class Agent:
     """One machine of one attempt, from hello to release."""
 
@@ -140,7 +80,7 @@ class Agent:
         settings: Settings,
     ) -> None:
         self._assignment, self._files, self._settings, self._log = assignment, files, settings, settings.log
-        self._inbox = _Inbox()
+        self._inbox = Inbox()
         self._channel = Channel(address, session)  # of the thread that makes ready
         self._link = Link(
             address,
@@ -154,14 +94,14 @@ class Agent:
         self._logs = LogShipper(
             Channel(address, session),
             clock,
-            on_drained=lambda: self._inbox.put(_Drained("logs")),
+            on_drained=lambda: self._inbox.put(Drained("logs")),
             on_superseded=self._on_superseded,
             log=self._log,
         )
         self._artifacts = Collector(
             Channel(address, session),
             staging=assignment.staging,
-            on_drained=lambda unsaved: self._inbox.put(_Drained("artifacts", unsaved)),
+            on_drained=lambda unsaved: self._inbox.put(Drained("artifacts", unsaved)),
             on_superseded=self._on_superseded,
             log=self._log,
             settle_s=settings.settle_s,
@@ -174,7 +114,7 @@ class Agent:
             assignment.machine,
             address,
             signal_rank=self._ranks.signal,
-            preempt=lambda: self._inbox.put(_Terminated()),
+            preempt=lambda: self._inbox.put(Terminated()),
             log=self._log,
         )
         self._orphan = OrphanWatch(settings.limits)
@@ -190,7 +130,7 @@ class Agent:
     def run(self) -> int:
         """Work until released, superseded or given up; return the exit code. Nothing of the ranks is left then."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
-        threading.excepthook = lambda crash: self._inbox.put(_Crashed(f"{crash.thread}: {crash.exc_value!r}"))
+        threading.excepthook = lambda crash: self._inbox.put(Crashed(f"{crash.thread}: {crash.exc_value!r}"))
         self._logs.add(left_streams(self._files.spool))
         self._link.start()
         self._logs.start()
@@ -210,7 +150,7 @@ class Agent:
             self._leave()
         return self._exit_code
 
-    def _take(self, news: _News) -> None:
+    def _take(self, news: News) -> None:
         if isinstance(news, Desired):
             self._desired = news
             self._rehearsals.take(news.rehearsals, self._own)
@@ -219,21 +159,21 @@ class Agent:
             self._ready(news)
         elif isinstance(news, Failed):
             self._tell(Broken(generation=news.generation, message=news.message, is_retryable=news.is_retryable))
-        elif isinstance(news, _PutBack):
+        elif isinstance(news, PutBackDone):
             self._put_back(news)
-        elif isinstance(news, _Terminated):
+        elif isinstance(news, Terminated):
             self._log("this machine goes away")
             self._link.tell(Preempted())
-        elif isinstance(news, _Drained):
+        elif isinstance(news, Drained):
             self._drained(news)
-        elif isinstance(news, _Superseded):
+        elif isinstance(news, RefusedForGood):
             self._log(f"superseded: {news.message}")
             self._exit_code = EXIT_SUPERSEDED
         else:
             self._log(f"a thread of the agent failed: {news.message}")
             self._exit_code = EXIT_CRASHED
 
-    def _drained(self, news: _Drained) -> None:
+    def _drained(self, news: Drained) -> None:
         """Say released when everything of the experiment is safe, or named."""
         if news.unsaved is not None:
             self._log(f"not saved: {news.unsaved}")
@@ -351,7 +291,7 @@ class Agent:
                 restore, notes = put_back(
                     self._assignment, generation, self._channel, digest_of=self._artifacts.digest_of
                 )
-                self._inbox.put(_PutBack(generation, restore, notes))
+                self._inbox.put(PutBackDone(generation, restore, notes))
             except GridError as error:
                 self._inbox.put(Failed(generation, f"cannot put the checkpoint back: {error.message}"))
             except OSError as error:
@@ -360,7 +300,7 @@ class Agent:
 
         threading.Thread(target=work, name="put back", daemon=True).start()
 
-    def _put_back(self, news: _PutBack) -> None:
+    def _put_back(self, news: PutBackDone) -> None:
         if self._own.stage is Stage.RESTORING:
             self._restore = news.restore
             self._own = dataclasses.replace(self._own, stage=Stage.PREPARED, is_restored=True)
@@ -417,7 +357,7 @@ class Agent:
             shutil.rmtree(self._files.spool, ignore_errors=True)
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
-        self._inbox.put(_Terminated())
+        self._inbox.put(Terminated())
 
     def _on_superseded(self, message: str) -> None:
-        self._inbox.put(_Superseded(message))
+        self._inbox.put(RefusedForGood(message))
