@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 from typing import Any
@@ -231,6 +232,23 @@ def test_lightning_goes_on_by_itself_and_only_its_first_fit(grid: Grid, folder: 
     assert again["first_step"] == firsts[0]
     assert again["lost_steps"] == killed["last_step"] - firsts[0] >= 0
     assert again["lost_s"] > 0
+
+
+def test_a_lightning_script_that_passes_its_own_checkpoint_keeps_it(grid: Grid, folder: Path) -> None:
+    save = 'self.trainer.save_checkpoint("mine.ckpt")'  # at the start, so that every other checkpoint is newer
+    text = LIGHTNING.replace("        print(f", f"        {save}\n        print(f")
+    (folder / "fit.py").write_text(text)
+    name = grid.submit(*MACHINES, "--env", "EPOCHS=6", "fit.py", "own", cwd=folder)
+    grid.running(name)
+    work = Path(grid.experiment(name)["work_dir"])
+    saved(work, "epoch=*.ckpt")
+    shutil.copy(work / "node0" / "mine.ckpt", work / "node1" / "mine.ckpt")
+    grid.ok("rehearse", name, "kill-rank", "2")
+    ended = grid.ended(name)
+    assert ended["state"] == "succeeded", ended
+    assert ended["starts"][1]["resumed_from"].startswith("checkpoints/epoch=")
+    log = grid.log(name, "--generation", "2").decode()
+    assert re.findall(r"first begins at (\d+)", log) == ["0"] * 4  # where its own checkpoint was made
 
 
 def test_a_preempted_lightning_training_saves_and_goes_on_at_that_step_in_another_attempt(
