@@ -9,6 +9,7 @@ from benchmarks.commands import commands, logs, steady
 from benchmarks.launch import launch, memory
 from benchmarks.recovery import recovery
 from benchmarks.sides import Bench
+from benchmarks.sweeps import sweeps
 
 _PARTS = {
     "memory": memory,
@@ -17,6 +18,7 @@ _PARTS = {
     "steady": steady,
     "commands": commands,
     "logs": logs,
+    "sweeps": sweeps,
 }
 
 

@@ -97,7 +97,8 @@ def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> Non
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
     """Return a table of aligned columns, two spaces apart, no cell cut."""
     cells = [[column.title for column in columns], *rows]
-    return "\n".join(_line(columns, row, _widths(cells), gap=2) for row in cells)
+    widths = _widths(cells)
+    return "\n".join(_line(columns, row, widths, gap=2) for row in cells)
 
 
 def fitted_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *, colours: bool) -> str:
