@@ -41,6 +41,7 @@ def run_row(**changes: Any) -> dict[str, Any]:
         "run": "calm-fox-7",
         "created_at": "2026-11-23T10:00:00.000Z",
         "user": "ada",
+        "labels": {},
         "experiments": 3,
         "queued": 1,
         "running": 1,

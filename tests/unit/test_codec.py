@@ -63,6 +63,9 @@ NARROW: dict[tuple[type, str], st.SearchStrategy[Any]] = {
     },
     (RunSpec, "max_time_s"): st.none() | st.floats(1, 1e9),
     (RunSpec, "max_restarts"): st.none() | st.integers(0, 9),
+    (RunSpec, "labels"): st.dictionaries(
+        st.text(string.ascii_letters, min_size=1, max_size=9), st.text("ab ="), max_size=2
+    ),
     (RunSpec, "environment"): st.dictionaries(st.text(string.ascii_uppercase, min_size=1), TEXT, max_size=2),
 }
 

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
 
 from opengrid.cli.output import note
 from opengrid.client.api import Api
+from opengrid.client.http import Query
 from opengrid.core.errors import ServerUnreachable
 
 _ENDED = ("succeeded", "failed", "stopped")
 
 
-def print_log(api: Api, experiment: str, query: Mapping[str, str | int | None]) -> None:
+def print_log(api: Api, experiment: str, query: Query) -> None:
     """Write what an experiment's log holds, or as it comes when the query says follow, to stdout."""
     out = sys.stdout.buffer
     with api.log(experiment, query) as blocks:
@@ -21,7 +21,7 @@ def print_log(api: Api, experiment: str, query: Mapping[str, str | int | None]) 
             out.flush()
 
 
-def follow_log(api: Api, experiment: str, query: Mapping[str, str | int | None]) -> None:
+def follow_log(api: Api, experiment: str, query: Query) -> None:
     """Write a log as it grows until the experiment has ended. A server that goes away meanwhile is found again."""
     server, asked = api.server()["pid"], {**query, "follow": "true"}
     while True:

@@ -23,6 +23,7 @@ from opengrid.client.program import Typed, chosen_variables, find_program, find_
 from opengrid.client.request import program_of, source_of, start_run
 from opengrid.client.tree import Tree, read_tree, size_text
 from opengrid.core.errors import InvalidValue
+from opengrid.core.names import parse_labels
 from opengrid.core.spec import RunSpec, Strategy, parse_framework, parse_strategy
 
 if TYPE_CHECKING:
@@ -95,6 +96,7 @@ class _Options:
     max_time: float | None
     max_restarts: int | None
     auto_resume: bool
+    label: tuple[str, ...]
     dry_run: bool
     detach: bool
     follow: bool
@@ -150,6 +152,7 @@ class _Options:
     help="Starts of all ranks after the first [default: 3 when machines fail, 0 when the script does].",
 )
 @click.option("--auto_resume", is_flag=True, help="Go on by itself after a restart of the computer, too.")
+@click.option("--label", multiple=True, metavar="KEY=VALUE", help="To find the run by; may be repeated.")
 @click.option("--dry_run", is_flag=True, help="Show the plan; start nothing.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is queued.")
 @click.option("--follow", is_flag=True, help="Stay until the end and show what the ranks write.")
@@ -227,6 +230,7 @@ def _request(options: _Options) -> tuple[Typed, Tree, RunSpec]:
         max_time_s=options.max_time,
         max_restarts=options.max_restarts,
         auto_resume=options.auto_resume,
+        labels={key: value or "" for key, value in parse_labels(options.label, needs_value=True).items()},
     )
     return typed, tree, spec
 

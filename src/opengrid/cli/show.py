@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 
 import click
@@ -38,16 +38,19 @@ _WAITING = ("queued", "building", "pending")
 @click.argument("name", required=False, metavar="[RUN|EXPERIMENT]", shell_complete=names_of)
 @click.option("-w", "--watch", is_flag=True, help="Keep looking; Ctrl-C ends it.")
 @click.option("--global", "everybody", is_flag=True, help="Everybody's runs, with who made them.")
+@click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only runs with this label; may be repeated.")
 @global_options
-def status(name: str | None, *, watch: bool, everybody: bool) -> int:
+def status(name: str | None, *, watch: bool, everybody: bool, label: tuple[str, ...]) -> int:
     """Show active runs, a run's experiments, or one experiment."""
+    if name is not None and label:
+        raise InvalidValue("--label chooses among runs, and one is named", hint="leave one of them out")
     if watch and settings().is_json:
         raise InvalidValue("--watch draws a screen, -o json prints one document", hint="choose one of them")
     with connected() as api:
         if watch:
-            return _watch(api, name, everybody=everybody)
+            return _watch(api, name, label, everybody=everybody)
         if name is None:
-            _show_active(api.all_runs(active=True), everybody=everybody)
+            _show_active(api.all_runs(active=True, labels=label), everybody=everybody)
         elif split_experiment_name(name) is not None:
             _show_experiment(api.experiment(name))
         else:
@@ -57,11 +60,12 @@ def status(name: str | None, *, watch: bool, everybody: bool) -> int:
 
 @click.command()
 @click.option("--global", "everybody", is_flag=True, help="Everybody's runs, with who made them.")
+@click.option("--label", multiple=True, metavar="KEY[=VALUE]", help="Only runs with this label; may be repeated.")
 @global_options
-def history(*, everybody: bool) -> None:
+def history(*, everybody: bool, label: tuple[str, ...]) -> None:
     """Show all runs, newest first."""
     with connected() as api:
-        document = api.all_runs()
+        document = api.all_runs(labels=label)
     if settings().is_json:
         print_json({"runs": document["runs"]})
         return
@@ -72,21 +76,35 @@ def history(*, everybody: bool) -> None:
         Column(title="Failed", is_number=True),
         Column(title="Stopped", is_number=True),
         Column(title="Completed", is_number=True),
-        *([Column(title="Created By")] if everybody else []),
+        *_extra_columns(document, everybody=everybody),
     ]
     rows = [
         [
             row["run"],
             local_time(row["created_at"]),
             *(str(row[key]) for key in ("experiments", "failed", "stopped", "completed")),
-            *([row["user"]] if everybody else []),
+            *_extra_cells(document, row, everybody=everybody),
         ]
         for row in document["runs"]
     ]
     if rows:
         print_table(columns, rows)
     else:
-        click.echo("no runs yet: `grid run SCRIPT` makes one")
+        click.echo("no run has these labels" if label else "no runs yet: `grid run SCRIPT` makes one")
+
+
+def _extra_columns(document: RunsDocument, *, everybody: bool) -> list[Column]:
+    has_labels = any(row["labels"] for row in document["runs"])
+    return [
+        *([Column(title="Labels", may_wrap=True)] if has_labels else []),
+        *([Column(title="Created By")] if everybody else []),
+    ]
+
+
+def _extra_cells(document: RunsDocument, row: RunRow, *, everybody: bool) -> list[str]:
+    has_labels = any(other["labels"] for other in document["runs"])
+    labels = " ".join(f"{key}={value}" for key, value in row["labels"].items())
+    return [*([labels or "-"] if has_labels else []), *([row["user"]] if everybody else [])]
 
 
 @click.command("instance-types")
@@ -128,9 +146,9 @@ def _price(dollars: float | None) -> str:
     return "-" if dollars is None else f"{dollars:.2f}"
 
 
-def _watch(api: Api, name: str | None, *, everybody: bool) -> int:
+def _watch(api: Api, name: str | None, labels: Sequence[str], *, everybody: bool) -> int:
     try:
-        for draw in _screens(api, name, everybody=everybody):
+        for draw in _screens(api, name, labels, everybody=everybody):
             if is_terminal():
                 click.echo("\x1b[H\x1b[2J", nl=False, color=True)
             draw()
@@ -141,11 +159,11 @@ def _watch(api: Api, name: str | None, *, everybody: bool) -> int:
     return 0
 
 
-def _screens(api: Api, name: str | None, *, everybody: bool) -> Iterator[Callable[[], None]]:
+def _screens(api: Api, name: str | None, labels: Sequence[str], *, everybody: bool) -> Iterator[Callable[[], None]]:
     """Yield what to draw, again and again; end when what is watched has ended."""
     if name is None:
         while True:
-            yield partial(_show_active, api.all_runs(active=True), everybody=everybody)
+            yield partial(_show_active, api.all_runs(active=True, labels=labels), everybody=everybody)
             time.sleep(_REDRAW_S)
     experiment_of = split_experiment_name(name)
     if experiment_of is None:
@@ -174,7 +192,7 @@ def _show_active(document: RunsDocument, *, everybody: bool) -> None:
         Column(title="Completed", short="Compl", is_number=True),
         Column(title="Failed", short="Fail", is_number=True),
         Column(title="Stopped", short="Stop", is_number=True),
-        *([Column(title="Created By")] if everybody else []),
+        *_extra_columns(document, everybody=everybody),
     ]
     rows = [
         [
@@ -182,7 +200,7 @@ def _show_active(document: RunsDocument, *, everybody: bool) -> None:
             _run_state(row),
             duration_text(seconds_between(row["created_at"], None)),
             *(str(row[key]) for key in counts),
-            *([row["user"]] if everybody else []),
+            *_extra_cells(document, row, everybody=everybody),
         ]
         for row in document["runs"]
     ]

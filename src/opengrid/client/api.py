@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
@@ -23,7 +23,7 @@ from opengrid.client.documents import (
     StagingDocument,
     StoppedDocument,
 )
-from opengrid.client.http import Response
+from opengrid.client.http import Query, Response
 
 if TYPE_CHECKING:  # most commands have nothing to ask for, and need not load what a request is made of
     from opengrid.core.spec import RunSpec
@@ -48,7 +48,7 @@ class Transport(Protocol):
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int | None] | None = None,
+        query: Query | None = None,
         body: bytes | BinaryIO | None = None,
         json: object = None,
         timeout_s: float | None = None,
@@ -57,9 +57,7 @@ class Transport(Protocol):
         """Send a request and return the whole answer; raise the server's own error for one that is none."""
         ...
 
-    def stream(
-        self, method: str, path: str, *, query: Mapping[str, str | int | None] | None = None
-    ) -> AbstractContextManager[Iterator[bytes]]:
+    def stream(self, method: str, path: str, *, query: Query | None = None) -> AbstractContextManager[Iterator[bytes]]:
         """Send a request; give the answer's blocks as they arrive."""
         ...
 
@@ -90,18 +88,25 @@ class Api:
         self._transport.request("PUT", path, body=content, timeout_s=600)
         return True
 
-    def runs(self, *, active: bool | None = None, limit: int = _PAGE, offset: int = 0) -> RunsDocument:
-        """Return one page of runs, newest first."""
-        query = {"active": None if active is None else str(active).lower(), "limit": limit, "offset": offset}
+    def runs(
+        self, *, active: bool | None = None, labels: Sequence[str] = (), limit: int = _PAGE, offset: int = 0
+    ) -> RunsDocument:
+        """Return one page of runs, newest first; of those with all of these labels (`key` or `key=value`)."""
+        query: dict[str, str | int | tuple[str, ...] | None] = {
+            "active": None if active is None else str(active).lower(),
+            "label": tuple(labels),
+            "limit": limit,
+            "offset": offset,
+        }
         return cast("RunsDocument", self._get("/api/v1/runs", query))
 
-    def all_runs(self, *, active: bool | None = None) -> RunsDocument:
+    def all_runs(self, *, active: bool | None = None, labels: Sequence[str] = ()) -> RunsDocument:
         """Return all runs, newest first, however many pages that takes."""
-        document = self.runs(active=active)
+        document = self.runs(active=active, labels=labels)
         rows: dict[str, RunRow] = {row["run"]: row for row in document["runs"]}
         offset = len(document["runs"])
         while offset < document["total"]:
-            page = self.runs(active=active, offset=offset)["runs"]
+            page = self.runs(active=active, labels=labels, offset=offset)["runs"]
             if not page:
                 break
             rows.update({row["run"]: row for row in page})  # a run that was made meanwhile shifts the pages
@@ -135,11 +140,11 @@ class Api:
         """Return one experiment with its events."""
         return cast("ExperimentDocument", self._get(f"/api/v1/experiments/{name}"))
 
-    def log(self, name: str, query: Mapping[str, str | int | None]) -> AbstractContextManager[Iterator[bytes]]:
+    def log(self, name: str, query: Query) -> AbstractContextManager[Iterator[bytes]]:
         """Give the blocks of an experiment's log; with follow=true until the experiment has ended."""
         return self._transport.stream("GET", f"/api/v1/experiments/{name}/logs", query=query)
 
-    def log_lines(self, name: str, query: Mapping[str, str | int | None]) -> dict[str, object]:
+    def log_lines(self, name: str, query: Query) -> dict[str, object]:
         """Return an experiment's log as a document of lines."""
         return self._get(f"/api/v1/experiments/{name}/logs", {**query, "format": "json"})
 
@@ -217,7 +222,10 @@ class Api:
         self._post(f"/api/v1/datastores/{name}/{version}/fail", {"reason": reason})
 
     def _get(
-        self, path: str, query: Mapping[str, str | int | None] | None = None, timeout_s: float | None = None
+        self,
+        path: str,
+        query: Query | None = None,
+        timeout_s: float | None = None,
     ) -> dict[str, object]:
         answer = self._transport.request("GET", path, query=query, timeout_s=timeout_s)
         return cast("dict[str, object]", answer.json())

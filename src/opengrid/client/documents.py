@@ -50,6 +50,7 @@ class RunRow(TypedDict):
     run: str
     created_at: str
     user: str
+    labels: dict[str, str]
     experiments: int
     queued: int
     running: int

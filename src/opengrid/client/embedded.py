@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Generator, Iterator, Mapping
+from collections.abc import Callable, Collection, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import BinaryIO, TypeVar
 
 from opengrid import __version__
 from opengrid.client.home import About, Home, read_about, read_token
-from opengrid.client.http import Http, Response
+from opengrid.client.http import Http, Query, Response
 from opengrid.client.starting import check_here, start_server, stop_server
 from opengrid.core.errors import GridError, ServerUnreachable, Unusable
 
@@ -46,7 +46,7 @@ class Embedded:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int | None] | None = None,
+        query: Query | None = None,
         body: bytes | BinaryIO | None = None,
         json: object = None,
         timeout_s: float | None = None,
@@ -60,9 +60,7 @@ class Embedded:
         return self._with_server(method, path, send)
 
     @contextmanager
-    def stream(
-        self, method: str, path: str, *, query: Mapping[str, str | int | None] | None = None
-    ) -> Generator[Iterator[bytes]]:
+    def stream(self, method: str, path: str, *, query: Query | None = None) -> Generator[Iterator[bytes]]:
         """Send a request and give the answer's blocks as they arrive. A server that dies meanwhile is not replaced."""
         with ExitStack() as opened:
 

@@ -17,6 +17,9 @@ from opengrid.core.errors import GridError, InvalidValue, ServerUnreachable, err
 #: Repeating one of these does no harm.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
 
+#: Parameters behind a path's question mark: None is left out, a tuple stands several times.
+Query = Mapping[str, str | int | tuple[str, ...] | None]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Response:
@@ -53,7 +56,7 @@ class Http:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int | None] | None = None,
+        query: Query | None = None,
         body: bytes | BinaryIO | None = None,
         json: object = None,
         headers: Mapping[str, str] | None = None,
@@ -90,7 +93,7 @@ class Http:
         method: str,
         path: str,
         *,
-        query: Mapping[str, str | int | None] | None = None,
+        query: Query | None = None,
         headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
     ) -> Generator[Iterator[bytes]]:
@@ -157,9 +160,11 @@ class Http:
                 f"no server answers at {self.url}: {reason}", hint="`grid server status` says more"
             ) from error
 
-    def _target(self, path: str, query: Mapping[str, str | int | None] | None) -> str:
+    def _target(self, path: str, query: Query | None) -> str:
         given = {name: value for name, value in (query or {}).items() if value is not None}
-        return self._prefix + quote(path, safe="/%:@!$&'()*+,;=~") + (f"?{urlencode(given)}" if given else "")
+        return (
+            self._prefix + quote(path, safe="/%:@!$&'()*+,;=~") + (f"?{urlencode(given, doseq=True)}" if given else "")
+        )
 
     def _headers(self, headers: Mapping[str, str] | None, json: object) -> dict[str, str]:
         return {

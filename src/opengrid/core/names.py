@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from opengrid.core.errors import InvalidValue
 
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _EXPERIMENT = re.compile(r"(?P<run>.+)-exp(?P<index>0|[1-9][0-9]*)")
 _RESERVED_END = re.compile(r"exp[0-9]+$")
-_MAX_LENGTH = 100
+_LABEL_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
+_MAX_LENGTH, _MAX_LABEL = 100, 255
 
 
 def check_run_name(name: str) -> str:
@@ -33,6 +35,37 @@ def check_name(name: str, what: str) -> str:
             field="name",
         )
     return name
+
+
+def check_label(key: str, value: str) -> None:
+    """Raise InvalidValue when a run cannot carry this label."""
+    if not _LABEL_KEY.fullmatch(key):
+        raise InvalidValue(
+            f"{key!r} cannot be a label's key", hint="letters, digits, '_', '-' and '.'; at most 63", field="labels"
+        )
+    if len(value) > _MAX_LABEL or not value.isprintable():
+        raise InvalidValue(
+            f"the value of label {key!r} has {len(value)} characters, or some that cannot be printed",
+            hint=f"at most {_MAX_LABEL} printable ones",
+            field="labels",
+        )
+
+
+def parse_labels(texts: Sequence[str], *, needs_value: bool) -> dict[str, str | None]:
+    """Return labels typed as `key=value`, or, unless a value is needed, as `key` for any value.
+
+    InvalidValue for what is none, and for a key that stands twice.
+    """
+    found: dict[str, str | None] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if needs_value and not equals:
+            raise InvalidValue(f"--label {text}: a value is missing", hint="--label key=value", field="labels")
+        check_label(key, value)
+        if key in found:
+            raise InvalidValue(f"--label {key} stands twice", hint="a run has one value of each", field="labels")
+        found[key] = value if equals else None
+    return found
 
 
 def experiment_name(run: str, index: int) -> str:

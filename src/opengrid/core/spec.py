@@ -7,7 +7,7 @@ from enum import Enum
 from typing import ClassVar
 
 from opengrid.core.errors import InvalidValue
-from opengrid.core.names import check_run_name
+from opengrid.core.names import check_label, check_run_name
 
 
 class Framework(str, Enum):
@@ -122,6 +122,7 @@ class RunSpec:
     fail_fast: bool = False  #: stop the rest when the first experiments die alike
     max_time_s: float | None = None  #: an experiment that has run so long is stopped; None = no limit
     max_restarts: int | None = None  #: None = 3 when infrastructure fails, 0 for the script's own errors
+    labels: dict[str, str] = field(default_factory=dict[str, str])
     auto_resume: bool = False  #: go on from the newest checkpoint after a restart of the computer, too
 
     def __post_init__(self) -> None:
@@ -142,6 +143,8 @@ class RunSpec:
             )
         if self.max_restarts is not None and self.max_restarts < 0:
             raise InvalidValue(f"--max_restarts {self.max_restarts}: it cannot be negative", field="max_restarts")
+        for key, value in self.labels.items():
+            check_label(key, value)
         for name in self.environment:
             if not name or "=" in name or "\0" in name:
                 raise InvalidValue(f"{name!r} cannot name an environment variable", field="environment")

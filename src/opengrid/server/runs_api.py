@@ -11,6 +11,7 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from opengrid.core.names import parse_labels
 from opengrid.core.records import Experiment, ExperimentState, Run
 from opengrid.core.spec import RunSpec
 from opengrid.server.auth import Users, user_of
@@ -56,10 +57,12 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[
     def list_runs(
         active: bool | None = None,
         user: str | None = None,
+        label: Annotated[list[str] | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> dict[str, object]:
-        page, total, not_active = runs.list(active=active, user=user, limit=limit, offset=offset)
+        wanted = parse_labels(label or [], needs_value=False)
+        page, total, not_active = runs.list(active=active, user=user, labels=wanted, limit=limit, offset=offset)
         return {"runs": [run_view(run) for run in page], "total": total, "not_active": not_active}
 
     @api.get("/runs/{name}")

@@ -6,7 +6,7 @@ import dataclasses
 import random
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import coolname
@@ -94,11 +94,20 @@ class Runs:
         plan = make_plan(spec, catalogue=self._catalogue, inventory=inventory, interpreter=interpreter)
         return dataclasses.replace(plan, experiments=make_sweep(spec).count)
 
-    def list(self, *, active: bool | None, user: str | None, limit: int, offset: int) -> tuple[list[Run], int, int]:
+    def list(
+        self,
+        *,
+        active: bool | None,
+        user: str | None,
+        labels: Mapping[str, str | None] | None = None,
+        limit: int,
+        offset: int,
+    ) -> tuple[list[Run], int, int]:
         """Return a page of runs, newest first; how many there are of that kind; and how many are not active."""
         with self._database.read() as tx:
-            runs = tx.runs.list(active=active, user=user, limit=limit, offset=offset)
-            return runs, tx.runs.count(active=active, user=user), tx.runs.count(active=False, user=user)
+            runs = tx.runs.list(active=active, user=user, labels=labels, limit=limit, offset=offset)
+            total = tx.runs.count(active=active, user=user, labels=labels)
+            return runs, total, tx.runs.count(active=False, user=user, labels=labels)
 
     def show(self, name: str) -> tuple[Run, list[Experiment]]:
         """Return a run and its experiments."""

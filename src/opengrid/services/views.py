@@ -27,6 +27,7 @@ def run_view(run: Run) -> dict[str, object]:
         "created_at": time_text(run.created_us),
         "user": run.user,
         "description": run.spec.description,
+        "labels": dict(sorted(run.spec.labels.items())),
         "experiments": sum(counts.values()),
         "queued": sum(counts[state] for state in _QUEUED),
         "running": counts[ExperimentState.RUNNING],

@@ -10,6 +10,7 @@ from collections.abc import Generator
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, select, text
 from sqlalchemy.engine import URL
 from sqlalchemy.engine.interfaces import DBAPIConnection
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from opengrid.core.errors import Conflict, Unusable
@@ -71,7 +72,10 @@ class PostgresDatabase:
             yield
         finally:
             self._holding = False
-            self.writer.dispose()  # the lock belongs to its connection
+            # PostgreSQL notices a closed connection only after a moment, and the next server may be waiting.
+            with contextlib.suppress(SQLAlchemyError), self.writer.begin() as connection:
+                connection.exec_driver_sql(f"SELECT pg_advisory_unlock({_LOCKS}, {_HOLD})")
+            self.writer.dispose()
 
     def close(self) -> None:
         """Close all connections."""

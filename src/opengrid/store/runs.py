@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from difflib import get_close_matches
 
 from sqlalchemy import (
@@ -21,7 +21,7 @@ from sqlalchemy import (
 from opengrid.core.errors import Conflict, NotFound
 from opengrid.core.names import split_experiment_name
 from opengrid.core.records import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
-from opengrid.store.tables import attempts, events, experiments, fields, runs
+from opengrid.store.tables import attempts, events, experiments, fields, run_labels, runs
 
 _OPEN = [state for state in ExperimentState if not state.is_terminal]
 #: How many of the newest names are searched for one that resembles a name that does not exist.
@@ -47,6 +47,9 @@ class Runs:
                 id=run.id, name=run.name, user=run.user, spec=run.spec, plan=run.plan, created_us=run.created_us
             )
         )
+        if run.spec.labels:
+            rows = [{"run_id": run.id, "key": key, "value": value} for key, value in run.spec.labels.items()]
+            self._connection.execute(insert(run_labels), rows)
         if experiments:
             self._add(experiments, now_us)
 
@@ -70,15 +73,30 @@ class Runs:
         return self._connection.execute(select(runs.c.id).where(runs.c.name == name)).first() is not None
 
     def list(
-        self, *, active: bool | None = None, user: str | None = None, limit: int = 100, offset: int = 0
+        self,
+        *,
+        active: bool | None = None,
+        user: str | None = None,
+        labels: Mapping[str, str | None] | None = None,
+        limit: int = 100,
+        offset: int = 0,
     ) -> list[Run]:
-        """Return runs, newest first. Active ones have an experiment that has not ended."""
-        matching = select(runs).where(*_matching(active, user))
+        """Return runs, newest first. Active ones have an experiment that has not ended.
+
+        `labels` are those that a run must have, with a value or, for None, with any.
+        """
+        matching = select(runs).where(*_matching(active, user, labels))
         return self._runs(matching.order_by(runs.c.created_us.desc(), runs.c.id.desc()).limit(limit).offset(offset))
 
-    def count(self, *, active: bool | None = None, user: str | None = None) -> int:
+    def count(
+        self,
+        *,
+        active: bool | None = None,
+        user: str | None = None,
+        labels: Mapping[str, str | None] | None = None,
+    ) -> int:
         """Return how many runs list() has in all."""
-        counted = select(func.count()).select_from(runs).where(*_matching(active, user))
+        counted = select(func.count()).select_from(runs).where(*_matching(active, user, labels))
         return self._connection.execute(counted).scalar_one()
 
     def experiments(self, run_id: str) -> list[Experiment]:
@@ -243,13 +261,18 @@ _EXPERIMENT = select(
 )
 
 
-def _matching(active: bool | None, user: str | None) -> list[ColumnElement[bool]]:
+def _matching(
+    active: bool | None, user: str | None, labels: Mapping[str, str | None] | None
+) -> list[ColumnElement[bool]]:
     going = exists().where(experiments.c.run_id == runs.c.id, experiments.c.state.in_(_OPEN))
     conditions: list[ColumnElement[bool]] = []
     if active is not None:
         conditions.append(going if active else ~going)
     if user is not None:
         conditions.append(runs.c.user == user)
+    for key, value in (labels or {}).items():
+        has = exists().where(run_labels.c.run_id == runs.c.id, run_labels.c.key == key)
+        conditions.append(has if value is None else has.where(run_labels.c.value == value))
     return conditions
 
 

@@ -59,6 +59,15 @@ runs = Table(
     Column("created_us", BigInteger, nullable=False, index=True),
 )
 
+run_labels = Table(
+    "run_labels",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("key", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+    Index(None, "key", "value"),
+)
+
 experiments = Table(
     "experiments",
     metadata,
