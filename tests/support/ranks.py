@@ -7,7 +7,6 @@ import os
 import re
 import signal
 from pathlib import Path
-from typing import Any
 
 from tests.support.grid import Grid, eventually, is_alive
 
@@ -26,13 +25,13 @@ def find_ranks(experiment: str) -> dict[int, int]:
     return found
 
 
-def find_agents(grid: Grid) -> dict[int, int]:
-    """Return the pid of the living agent of each machine, in a home with one experiment that runs."""
+def find_agents(grid: Grid, experiment: str) -> dict[int, int]:
+    """Return the pid of the living agent of each machine of an experiment."""
     found: dict[int, int] = {}
-    for lock in (grid.home / "agents").glob("*.lock"):
-        text = lock.read_text()
-        if text and is_alive(pid := json.loads(text)["pid"]):
-            found[int(lock.stem.rpartition("-")[2])] = pid
+    for log in (grid.home / "agents").glob("*.log"):
+        if f" of {experiment}, attempt " in log.read_text():
+            pid = json.loads(log.with_suffix(".lock").read_text())["pid"]
+            found |= {int(log.stem.rpartition("-")[2]): pid} if is_alive(pid) else {}
     return found
 
 
@@ -40,8 +39,3 @@ def kill(pid: int) -> None:
     """kill -9 a process and wait until it is gone."""
     os.kill(pid, signal.SIGKILL)
     eventually(lambda: not is_alive(pid))
-
-
-def folders(experiment: dict[str, Any]) -> list[Path]:
-    """Return the work folders of an experiment's nodes, of the newest attempt, on simulated machines."""
-    return sorted(Path(experiment["work_dir"]).rglob("node[0-9]*"))

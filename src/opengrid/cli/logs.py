@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from opengrid.cli.following import follow_log, print_log
@@ -40,8 +42,9 @@ def logs(
     """Show what an experiment's ranks wrote.
 
     All ranks together, each line with its rank, or one rank alone. A running experiment is followed unless -l is
-    given; of a finished one the last 100 lines are shown unless -l says otherwise. A run's name means its first
-    experiment. Ctrl-C while following leaves the experiment alone.
+    given; of a finished one the last 100 lines are shown unless -l says otherwise. After restarts, all generations of
+    the newest attempt are shown in order. A run's name means its first experiment. Ctrl-C while following leaves the
+    experiment alone.
     """
     name = experiment_of(experiment)
     query: dict[str, str | int | None] = {
@@ -51,6 +54,7 @@ def logs(
         "tail": tail_lines,
         "times": str(times).lower(),
         "prefix": str(rank is None).lower(),
+        "headings": str(rank is None and sys.stdout.isatty()).lower(),
     }
     with connected() as api:
         if settings().is_json:

@@ -41,7 +41,7 @@ from opengrid.node.artifacts import Collector
 from opengrid.node.clock import ServerClock
 from opengrid.node.identity import Places
 from opengrid.node.link import Channel, Link, ServerAddress
-from opengrid.node.logs import LogShipper
+from opengrid.node.logs import LogShipper, find_streams
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
 from opengrid.node.preload.client import PreloadFailed, TemplateSpec
 from opengrid.node.ranks import Ranks
@@ -184,6 +184,7 @@ class Agent:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         threading.excepthook = lambda crash: self._inbox.put(_Crashed(f"{crash.thread}: {crash.exc_value!r}"))
         self._link.start()
+        self._logs.add(find_streams(self._files.spool))
         self._logs.start()
         self._artifacts.start()
         try:

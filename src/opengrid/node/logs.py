@@ -206,6 +206,21 @@ def make_streams(folder: Path, generation: int, ranks: Iterable[int]) -> list[St
     return streams
 
 
+def find_streams(spool: Path) -> list[Stream]:
+    """Return what lies in a spool: output of ranks of an agent that this one replaces. None of them is written to.
+
+    How much of it the server has, its answers tell. The time of all that it lacks is that of the last byte.
+    """
+    found: list[Stream] = []
+    for path in spool.glob("*/*.std*"):
+        rank, _, name = path.name.partition(".")
+        if path.parent.name.isdecimal() and rank.isdecimal() and name in STREAMS:
+            stream = Stream(path=path, generation=int(path.parent.name), rank=int(rank), name=name)
+            stream.look(path.stat().st_mtime_ns)
+            found.append(stream)
+    return found
+
+
 def _put(http: Http, stream: Stream, data: bytes, index: str) -> int:
     response = http.request(
         "PUT",

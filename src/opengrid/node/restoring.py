@@ -43,7 +43,7 @@ def put_back(
     for file in restore.files:
         for node, folder in folders.items():
             if file.node in (None, node):
-                _put(file, safe_path(folder, file.path), channel, digest_of)
+                notes += _put(file, safe_path(folder, file.path), channel, digest_of)
     for folder in sorted(set(folders.values())):
         renamed = [path for path in restore.aside if _set_aside(safe_path(folder, path))]
         notes += [f"{path} is incomplete: renamed to {path}{ASIDE}" for path in renamed]
@@ -55,10 +55,12 @@ def _ask(http: Http, generation: int) -> Restore:
     return from_json(Restore, http.request("GET", f"/agent/v1/restore/{generation}").json())
 
 
-def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[[Path], str | None]) -> None:
+def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[[Path], str | None]) -> list[str]:
+    problem = None
     with contextlib.suppress(FileNotFoundError):
         if target.stat().st_size == file.size and (digest_of(target) or _digest(target)) == file.sha256:
-            return
+            return []
+        problem = checkpoint_file.torn(target) if checkpoint_file.is_candidate(file.path) else None
     if target.is_dir():
         raise Unusable(f"{target} is a folder and should be a file of the checkpoint")
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +71,7 @@ def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+    return [f"{file.path} was torn, {problem}: the whole one before it is put back"] if problem is not None else []
 
 
 def _bring(file: RestoreFile, partial: Path, channel: Channel) -> None:

@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records import AttemptState
 from opengrid.services.log_files import LogFiles, LogStream
 from opengrid.store.database import Database
 
@@ -56,7 +55,8 @@ class Logs:
                 experiment_id=experiment.id, attempt_id=None, is_final=experiment.state.is_terminal, streams=()
             )
         attempt = max(attempts, key=lambda a: a.number)
-        is_final = attempt.state.is_terminal and attempt.state is not AttemptState.LOST
+        # Another attempt may follow one that was lost or taken away; whoever chose an attempt does not wait for it.
+        is_final = choice.attempt is not None and attempt.state.is_terminal
         return LogSource(
             experiment_id=experiment.id,
             attempt_id=attempt.id,
