@@ -54,7 +54,7 @@ def logs(
         "tail": tail_lines,
         "times": str(times).lower(),
         "prefix": str(rank is None).lower(),
-        "headings": str(rank is None and sys.stdout.isatty()).lower(),
+        "headings": "true" if rank is None and sys.stdout.isatty() else None,
     }
     with connected() as api:
         if settings().is_json:

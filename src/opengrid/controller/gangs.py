@@ -181,17 +181,20 @@ class Gangs:
         if move is not None and lost and attempt.state is not AttemptState.RUNNING and move.to is AttemptState.ENDING:
             words = self._engine.last_words(attempt.id, min(lost))  # what kept it from saying hello
             move = dataclasses.replace(move, reason=f"{move.reason}: {words}") if words else move
+        # In one transaction with the move: agents that see it ask for what they shall put back.
+        restores = move is not None and move.changes.get("phase") is GenerationPhase.RESTORING
+        restore = self._find_restore(attempt) if restores else None
         with self._database.transaction() as tx:
             if started:
                 self._mark_started(tx, run, experiment, attempt)
             moved = self._move(tx, run, attempt, move) if move is not None else None
+            if moved is not None and restore is not None:
+                tx.attempts.update_generation(moved.id, moved.generation, restore=restore)
         if moved is not None:
-            self._follow_up(attempt, moved)
+            self._follow_up(moved)
         return True
 
-    def _follow_up(self, before: Attempt, moved: Attempt) -> None:
-        if moved.phase is GenerationPhase.RESTORING and before.phase is not moved.phase:
-            self._choose_restore(moved)
+    def _follow_up(self, moved: Attempt) -> None:
         self.hint(moved.id)
         self._moved(moved)
         if moved.state.is_terminal:
@@ -199,12 +202,6 @@ class Gangs:
             self._ended(moved.id)
             self._later.pop(moved.id, None)
             self._replaced = {key for key in self._replaced if key[0] != moved.id}
-
-    def _choose_restore(self, attempt: Attempt) -> None:
-        """Find what the generation goes on from; agents may ask for it from the next move on."""
-        restore = self._find_restore(attempt)
-        with self._database.transaction() as tx:
-            tx.attempts.update_generation(attempt.id, attempt.generation, restore=restore)
 
     def _move(self, tx: Transaction, run: Run, attempt: Attempt, move: Move) -> Attempt | None:
         now = self._now_us()

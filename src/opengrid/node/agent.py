@@ -301,7 +301,8 @@ class Agent:
             )
             if isinstance(ready, Ready) and self._assignment.collects:
                 try:
-                    self._artifacts.watch(node_folders(self._assignment), before=ready.before)
+                    has_past = ready.before is not None or self._assignment.attempt > 1
+                    self._artifacts.watch(node_folders(self._assignment), before=ready.before, has_past=has_past)
                     if generation > 1:
                         self._artifacts.collect_all()  # the next ranks go on from what the last ones left
                 except OSError as error:

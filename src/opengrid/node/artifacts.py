@@ -58,6 +58,7 @@ class _Folder:
     root: Path
     before: frozenset[str]
     settling: Settling
+    has_past: bool  #: an earlier agent or attempt may have saved what lies here
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +104,11 @@ class Collector:
         """Start the thread."""
         threading.Thread(target=self._run, name="artifacts", daemon=True).start()
 
-    def watch(self, folders: dict[int, Path], *, before: frozenset[str] | None) -> None:
+    def watch(self, folders: dict[int, Path], *, before: frozenset[str] | None, has_past: bool = False) -> None:
         """Collect what is not `before` in nodes' folders. A folder of several nodes counts as the first one's.
 
         `before` None: what is there now. Of machines that share a folder, only the first to come collects from it.
+        With `has_past`, others have saved files for these nodes before: no torn checkpoint may replace a whole one.
         """
         known = {folder.root for folder in self._folders}
         added: list[_Folder] = []
@@ -115,7 +117,7 @@ class Collector:
                 continue
             known.add(root)
             known_before = names(root) if before is None else before
-            added.append(_Folder(node, root, known_before, Settling(known_before, self._settle_s)))
+            added.append(_Folder(node, root, known_before, Settling(known_before, self._settle_s), has_past))
         self._folders = [*self._folders, *added]
         self._wake.set()
 
@@ -216,7 +218,7 @@ class Collector:
 
     def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
         try:
-            if checkpoint_file.is_candidate(path) and folder.settling.is_saved(path):
+            if checkpoint_file.is_candidate(path) and (folder.has_past or folder.settling.is_saved(path)):
                 _check_whole(folder.root / path)
             digest = _digest(folder.root, path, version)
         except FileNotFoundError:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from opengrid.client.http import Http
 from opengrid.core import checkpoint_file
+from opengrid.core.checkpoint_file import ASIDE
 from opengrid.core.codec import from_json
 from opengrid.core.errors import InvalidValue, Unusable
 from opengrid.core.manifest import safe_path
@@ -20,9 +21,6 @@ from opengrid.node.scan import scan
 from opengrid.node.workspace import node_folders
 
 _BLOCK = 1 << 20
-
-#: Added to the name of what must not be taken for a checkpoint.
-ASIDE = ".incomplete"
 
 
 def put_back(
@@ -67,7 +65,7 @@ def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[
     partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
     try:
         _bring(file, partial, channel)
-        os.utime(partial, (file.modified_us / 1e6, file.modified_us / 1e6))
+        os.utime(partial, ns=(file.modified_us * 1000, file.modified_us * 1000))
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
@@ -100,10 +98,12 @@ def _digest(path: Path) -> str:
 
 
 def _set_aside(path: Path) -> bool:
-    try:
-        os.rename(path, path.with_name(path.name + ASIDE))
-    except FileNotFoundError:
+    if not path.exists():
         return False
+    aside = path.with_name(path.name + ASIDE)
+    if aside.is_dir():
+        shutil.rmtree(aside)  # of an earlier generation that was killed at the same place
+    os.rename(path, aside)
     return True
 
 
