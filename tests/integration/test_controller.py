@@ -33,7 +33,7 @@ from opengrid.core.protocol import (
     RestoreFile,
     Started,
 )
-from opengrid.core.records import AttemptState, Experiment, ExperimentState, Memory, Run
+from opengrid.core.records import Attempt, AttemptState, Experiment, ExperimentState, Memory, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
 from opengrid.services.agents import SILENT_US, AgentIdentity, Agents
@@ -48,7 +48,7 @@ class World:
 
     def __init__(self, folder: Path, accelerators: tuple[Accelerator, ...] = ()) -> None:
         self.now = 1_000_000
-        self.restore = Restore()  #: what is found to go on from
+        self.restore: Restore | None = Restore()  #: what is found to go on from; None: looking for it fails
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
         inventory = Inventory(
             hostname="box", cpus=64, memory_mib=200_000, available_mib=100_000, accelerators=accelerators
@@ -70,7 +70,7 @@ class World:
             self.database,
             self.engine,
             secret="s",
-            find_restore=lambda _: self.restore,
+            find_restore=self._find_restore,
             moved=self.agents.attempt_moved,
             ended=lambda _: None,
             now_us=self.clock,
@@ -78,6 +78,11 @@ class World:
         self.limits = Limits(self.database, now_us=self.clock)
         self._numbers = itertools.count(1)
         self._facts: dict[AgentIdentity, int] = {}
+
+    def _find_restore(self, attempt: Attempt) -> Restore:
+        if self.restore is None:
+            raise OSError(f"cannot read the artifacts of {attempt.id}")
+        return self.restore
 
     def clock(self) -> int:
         self.now += 1
@@ -509,3 +514,17 @@ def test_a_gpu_that_somebody_took_meanwhile_sends_the_gang_back_to_the_queue(tmp
     world.engine.taken, world.engine.offered = set(), dataclasses.replace(world.engine.offered, accelerators=GPUS[:1])
     world.step()
     assert world.experiment(experiment).state is ExperimentState.PENDING
+
+
+def test_ranks_never_start_anew_because_the_server_died_while_it_looked_for_a_checkpoint(world: World) -> None:
+    experiment = world.run(machines=1)
+    (agent,) = world.start(experiment)
+    file = RestoreFile(node=None, path="last.pt", size=3, sha256="0" * 64, modified_us=0)
+    world.restore = None
+    world.tell(agent, exited(0, -9), Ended(generation=1))
+    world.tell(agent, Prepared(generation=2, store_port=4000))
+    assert world.phase(agent) is Phase.PREPARE
+    world.restore = Restore(checkpoint="last.pt", files=(file,))
+    world.step()
+    assert world.phase(agent) is Phase.RESTORE
+    assert world.agents.restore(agent, 2) == world.restore

@@ -26,6 +26,7 @@ from opengrid.core.protocol import (
     Facts,
     Hello,
     Phase,
+    Restore,
     Stacks,
     Stop,
     Wanted,
@@ -56,6 +57,7 @@ class GangServer:
         self.contents: dict[str, bytes] = {}
         self.received: list[str] = []  #: digests of contents, once for each time that one came
         self.artifacts: dict[tuple[int, str], ArtifactFile] = {}  #: by node and path
+        self.restores: dict[int, Restore] = {}  #: by generation
         self.refuse_contents: GridError | None = None
         self.is_superseded = False
         self.lose: dict[str, int] = {}  #: word in a path → number of answers that get lost on the way
@@ -261,6 +263,10 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "artifacts" and not rest:
             files = from_json(Artifacts, json.loads(body)).files
             return 200, _json(gang.offer(files, gang.assignments[machine].staging))
+        if what == "restore":
+            return 200, _json(gang.restores[int(rest[0])])
+        if what == "artifacts" and self.command == "GET":
+            return 200, gang.contents[rest[1]]
         if what == "artifacts":
             gang.receive(rest[1], body)
             return 201, b"{}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import click
 
 from opengrid.cli.completing import names_of
@@ -42,8 +44,9 @@ def logs(
     """Show what an experiment's ranks wrote.
 
     All ranks together, each line with its rank, or one rank alone. A running experiment is followed unless -l is
-    given; of a finished one the last 100 lines are shown unless -l says otherwise. A run's name means its first
-    experiment. Ctrl-C while following leaves the experiment alone.
+    given; of a finished one the last 100 lines are shown unless -l says otherwise. After restarts, all generations of
+    the newest attempt are shown in order. A run's name means its first experiment. Ctrl-C while following leaves the
+    experiment alone.
     """
     name = experiment_of(experiment)
     query: dict[str, str | int | None] = {
@@ -53,6 +56,7 @@ def logs(
         "tail": tail_lines,
         "times": str(times).lower(),
         "prefix": str(rank is None).lower(),
+        "headings": "true" if rank is None and sys.stdout.isatty() else None,
     }
     with connected() as api:
         if settings().is_json:

@@ -16,6 +16,9 @@ from typing import cast
 #: Names under which whole training states are saved.
 SUFFIXES = (".pt", ".pth", ".ckpt", ".bin", ".safetensors")
 
+#: Added to the name of what must not be taken for a checkpoint.
+ASIDE = ".incomplete"
+
 #: Pickles beyond this size (tensors are not in them) are not looked into.
 _MOST_PICKLE = 64 << 20
 

@@ -38,7 +38,7 @@ from opengrid.node.clock import ServerClock
 from opengrid.node.identity import Places
 from opengrid.node.inbox import Crashed, Drained, Inbox, News, PutBackDone, RefusedForGood, Terminated
 from opengrid.node.link import Channel, Link, ServerAddress
-from opengrid.node.logs import LogShipper, left_streams
+from opengrid.node.logs import LogShipper, find_streams
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
 from opengrid.node.preload.client import PreloadFailed, TemplateSpec
 from opengrid.node.ranks import Ranks
@@ -131,8 +131,8 @@ class Agent:
         """Work until released, superseded or given up; return the exit code. Nothing of the ranks is left then."""
         signal.signal(signal.SIGTERM, self._on_sigterm)
         threading.excepthook = lambda crash: self._inbox.put(Crashed(f"{crash.thread}: {crash.exc_value!r}"))
-        self._logs.add(left_streams(self._files.spool))
         self._link.start()
+        self._logs.add(find_streams(self._files.spool))
         self._logs.start()
         self._artifacts.start()
         try:

@@ -206,14 +206,19 @@ def make_streams(folder: Path, generation: int, ranks: Iterable[int]) -> list[St
     return streams
 
 
-def left_streams(spool: Path) -> list[Stream]:
-    """Return the output that lies in a spool folder since before: of an agent of this machine that died."""
-    return [
-        Stream(path=file, generation=int(folder.name), rank=int(file.name.partition(".")[0]), name=name)
-        for folder in sorted(spool.glob("[0-9]*"))
-        for name in STREAMS
-        for file in sorted(folder.glob(f"[0-9]*.{name}"))
-    ]
+def find_streams(spool: Path) -> list[Stream]:
+    """Return what lies in a spool: output of ranks of an agent that this one replaces. None of them is written to.
+
+    How much of it the server has, its answers tell. The time of all that it lacks is that of the last byte.
+    """
+    found: list[Stream] = []
+    for path in spool.glob("*/*.std*"):
+        rank, _, name = path.name.partition(".")
+        if path.parent.name.isdecimal() and rank.isdecimal() and name in STREAMS:
+            stream = Stream(path=path, generation=int(path.parent.name), rank=int(rank), name=name)
+            stream.look(path.stat().st_mtime_ns)
+            found.append(stream)
+    return found
 
 
 def _put(http: Http, stream: Stream, data: bytes, index: str) -> int:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from opengrid.client.http import Http
 from opengrid.core import checkpoint_file
+from opengrid.core.checkpoint_file import ASIDE
 from opengrid.core.codec import from_json
 from opengrid.core.errors import InvalidValue, Unusable
 from opengrid.core.manifest import safe_path
@@ -20,9 +21,6 @@ from opengrid.node.scan import scan
 from opengrid.node.workspace import node_folders
 
 _BLOCK = 1 << 20
-
-#: Added to the name of what must not be taken for a checkpoint.
-ASIDE = ".incomplete"
 
 
 def put_back(
@@ -43,7 +41,7 @@ def put_back(
     for file in restore.files:
         for node, folder in folders.items():
             if file.node in (None, node):
-                _put(file, safe_path(folder, file.path), channel, digest_of)
+                notes += _put(file, safe_path(folder, file.path), channel, digest_of)
     for folder in sorted(set(folders.values())):
         renamed = [path for path in restore.aside if _set_aside(safe_path(folder, path))]
         notes += [f"{path} is incomplete: renamed to {path}{ASIDE}" for path in renamed]
@@ -55,20 +53,23 @@ def _ask(http: Http, generation: int) -> Restore:
     return from_json(Restore, http.request("GET", f"/agent/v1/restore/{generation}").json())
 
 
-def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[[Path], str | None]) -> None:
+def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[[Path], str | None]) -> list[str]:
+    problem = None
     with contextlib.suppress(FileNotFoundError):
         if target.stat().st_size == file.size and (digest_of(target) or _digest(target)) == file.sha256:
-            return
+            return []
+        problem = checkpoint_file.torn(target) if checkpoint_file.is_candidate(file.path) else None
     if target.is_dir():
         raise Unusable(f"{target} is a folder and should be a file of the checkpoint")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
     try:
         _bring(file, partial, channel)
-        os.utime(partial, (file.modified_us / 1e6, file.modified_us / 1e6))
+        os.utime(partial, ns=(file.modified_us * 1000, file.modified_us * 1000))
         os.replace(partial, target)
     finally:
         partial.unlink(missing_ok=True)
+    return [f"{file.path} was torn, {problem}: the whole one before it is put back"] if problem is not None else []
 
 
 def _bring(file: RestoreFile, partial: Path, channel: Channel) -> None:
@@ -97,10 +98,12 @@ def _digest(path: Path) -> str:
 
 
 def _set_aside(path: Path) -> bool:
-    try:
-        os.rename(path, path.with_name(path.name + ASIDE))
-    except FileNotFoundError:
+    if not path.exists():
         return False
+    aside = path.with_name(path.name + ASIDE)
+    if aside.is_dir():
+        shutil.rmtree(aside)  # of an earlier generation that was killed at the same place
+    os.rename(path, aside)
     return True
 
 

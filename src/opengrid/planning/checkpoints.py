@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from opengrid.core.checkpoint_file import is_candidate
+from opengrid.core.checkpoint_file import ASIDE, is_candidate
 from opengrid.core.records import Artifact
 
 _TRANSFORMERS = re.compile(r"(?:^|/)checkpoint-\d+$")
@@ -68,6 +68,8 @@ def missing_pieces(candidate: Candidate, words: Iterable[str]) -> list[str]:
 def _newest_by_path(artifacts: Iterable[Artifact]) -> dict[str, Artifact]:
     newest: dict[str, Artifact] = {}
     for artifact in artifacts:
+        if f"{ASIDE}/" in artifact.path:
+            continue  # it was set aside before
         known = newest.get(artifact.path)
         if known is None or (artifact.modified_us, -artifact.node) > (known.modified_us, -known.node):
             newest[artifact.path] = artifact

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from datetime import datetime, timezone
+from itertools import chain
 from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query
@@ -15,7 +16,7 @@ from fastapi.responses import JSONResponse, Response, StreamingResponse
 from opengrid.server.auth import Users
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.log_files import LogStream
-from opengrid.services.log_view import LogStyle, StreamReader, merge, raw_blocks, read_lines
+from opengrid.services.log_view import LogPrinter, LogStyle, StreamReader, merge, raw_blocks, read_lines
 from opengrid.services.logs import LogChoice, Logs
 
 #: Answers are sent in pieces of about this size.
@@ -39,10 +40,11 @@ def logs_api(logs: Logs, users: Users, wakeups: Wakeups) -> APIRouter:
         follow: bool = False,
         times: bool = False,
         prefix: bool = True,
+        headings: bool = False,
         format: Annotated[str, Query(pattern="^(text|json)$")] = "text",
     ) -> Response:
         choice = LogChoice(attempt=attempt, generation=generation, rank=rank)
-        style = LogStyle(prefix=prefix, times=times)
+        style = LogStyle(prefix=prefix, times=times, headings=headings)
         source = await run_in_threadpool(logs.source, name, choice)
         if format == "json":
             return JSONResponse(
@@ -64,7 +66,8 @@ def _pieces(streams: tuple[LogStream, ...], style: LogStyle, tail: int | None) -
     if len(written) == 1 and not (style.prefix or style.times) and tail is None:
         yield from raw_blocks(written[0])
         return
-    yield from _batches(style.render(line) for line in read_lines(streams, tail=tail, final=True))
+    printer = LogPrinter(style)
+    yield from _batches(printer.render(line) for line in read_lines(streams, tail=tail, final=True))
 
 
 def _batches(pieces: Iterator[bytes]) -> Iterator[bytes]:
@@ -81,8 +84,9 @@ def _batches(pieces: Iterator[bytes]) -> Iterator[bytes]:
 def _json_lines(streams: tuple[LogStream, ...], tail: int | None) -> list[dict[str, object]]:
     return [
         {
-            "rank": line.rank,
-            "stream": line.stream,
+            "generation": line.source.generation,
+            "rank": line.source.rank,
+            "stream": line.source.stream,
             "at": datetime.fromtimestamp(line.at_ns / 1e9, timezone.utc).isoformat(timespec="milliseconds"),
             "text": line.data.rstrip(b"\n").decode("utf-8", "backslashreplace"),
         }
@@ -95,6 +99,8 @@ async def _follow(
 ) -> AsyncIterator[bytes]:
     """Yield what there is, then what comes, until the experiment has ended or the client has gone."""
     readers: dict[LogStream, StreamReader] = {}
+    printer = LogPrinter(style)
+    as_written = not (style.prefix or style.times)  # one rank as it is: a line that is still being written too
     source = await run_in_threadpool(logs.source, name, choice)
     with logs.following(source.experiment_id):
         while True:
@@ -107,7 +113,9 @@ async def _follow(
                         start = 0 if tail is None else stream.tail_offset(tail)
                         readers[stream] = StreamReader(stream, start)
                 tail = None  # only what was there when following began is cut
-                while lines := await run_in_threadpool(_new_lines, list(readers.values()), style, source.is_final):
+                while lines := await run_in_threadpool(
+                    _new_lines, list(readers.values()), printer, as_written or source.is_final
+                ):
                     yield lines
                 if source.is_final or wakeups.is_closing:
                     return
@@ -115,12 +123,14 @@ async def _follow(
                     await asyncio.wait_for(event.wait(), _LOOK_S)
 
 
-def _new_lines(readers: list[StreamReader], style: LogStyle, final: bool) -> bytes:
+def _new_lines(readers: list[StreamReader], printer: LogPrinter, final: bool) -> bytes:
     """Return what has come since the last call, about one piece of it at most; b"" when nothing has."""
-    as_written = not (style.prefix or style.times)  # one rank as it is: a line that is still being written too
     batch = bytearray()
-    for line in merge(readers, final=final or as_written):
-        batch += style.render(line)
+    newest = readers[-1].stream.path.parent if readers else None
+    over = [reader for reader in readers if reader.stream.path.parent != newest]
+    current = [reader for reader in readers if reader.stream.path.parent == newest]
+    for line in chain(merge(over, final=True), merge(current, final=final)):
+        batch += printer.render(line)
         if len(batch) >= _PIECE:
             break
     return bytes(batch)

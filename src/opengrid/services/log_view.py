@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import heapq
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -18,8 +18,7 @@ class LogLine:
     """One line of one stream, with its newline when it has one."""
 
     at_ns: int
-    rank: int
-    stream: str
+    source: LogStream
     data: bytes
 
 
@@ -29,6 +28,7 @@ class LogStyle:
 
     prefix: bool = True  #: `[rank 3] ` in front
     times: bool = False
+    headings: bool = False  #: a line where another generation begins
 
     def render(self, line: LogLine) -> bytes:
         """Return the bytes to show; without prefix and times they are exactly those written.
@@ -45,12 +45,27 @@ class LogStyle:
                 + b"Z "
             )
         if self.prefix:
-            head += b"[rank %d] " % line.rank
+            head += b"[rank %d] " % line.source.rank
         redrawn = line.data.endswith(b"\r")
         body = line.data.rstrip(b"\n")
         ending = b"\r" if body.endswith(b"\r") else b""
         body = body[:-1] if ending else body
         return head + body.replace(b"\r", b"\r" + head) + ending + (b"" if redrawn else b"\n")
+
+
+class LogPrinter:
+    """Renders lines in the order in which they are shown, with what stands between them."""
+
+    def __init__(self, style: LogStyle) -> None:
+        self._style = style
+        self._shown: LogStream | None = None
+
+    def render(self, line: LogLine) -> bytes:
+        """Return the bytes to show for the next line."""
+        before, self._shown = self._shown, line.source
+        is_other = before is not None and before.path.parent != line.source.path.parent
+        heading = b"--- generation %d\n" % line.source.generation if is_other and self._style.headings else b""
+        return heading + self._style.render(line)
 
 
 class StreamReader:
@@ -88,7 +103,7 @@ class StreamReader:
         self._rest = rest
         for data in pieces:
             at_ns = times.at(self._offset)
-            self._ready.append(LogLine(at_ns=at_ns, rank=self.stream.rank, stream=self.stream.stream, data=data))
+            self._ready.append(LogLine(at_ns=at_ns, source=self.stream, data=data))
             self._offset += len(data)
 
 
@@ -111,17 +126,26 @@ def merge(readers: Sequence[StreamReader], *, final: bool) -> Iterator[LogLine]:
 
 
 def read_lines(streams: Iterable[LogStream], *, tail: int | None, final: bool) -> Iterator[LogLine]:
-    """Yield what streams hold now, generation after generation, all of it or the last `tail` lines."""
-    by_generation: dict[int, list[LogStream]] = {}
+    """Yield what streams hold now, generation after generation, all of it or the last `tail` lines.
+
+    With `final`, or where another generation follows, a last line without its end is a line too.
+    """
+    by_generation: defaultdict[int, list[LogStream]] = defaultdict(list)
     for stream in streams:
-        by_generation.setdefault(stream.generation, []).append(stream)
-    for generation in sorted(by_generation):
-        newest = generation == max(by_generation)
-        if tail is None:
-            yield from merge([StreamReader(s) for s in by_generation[generation]], final=final or not newest)
-        elif newest:
-            ends = [StreamReader(s, s.tail_offset(tail)) for s in by_generation[generation]]
-            yield from list(merge(ends, final=final))[-tail:]
+        by_generation[stream.generation].append(stream)
+    numbers = sorted(by_generation)
+    if tail is None:
+        for number in numbers:
+            readers = [StreamReader(stream) for stream in by_generation[number]]
+            yield from merge(readers, final=final or number != numbers[-1])
+        return
+    ends: deque[list[LogLine]] = deque()
+    while numbers and tail > 0:
+        readers = [StreamReader(stream, stream.tail_offset(tail)) for stream in by_generation[numbers.pop()]]
+        ends.appendleft(list(merge(readers, final=final or bool(ends)))[-tail:])
+        tail -= len(ends[0])
+    for lines in ends:
+        yield from lines
 
 
 def raw_blocks(stream: LogStream) -> Iterator[bytes]:

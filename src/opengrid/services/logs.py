@@ -55,11 +55,12 @@ class Logs:
                 experiment_id=experiment.id, attempt_id=None, is_final=experiment.state.is_terminal, streams=()
             )
         attempt = max(attempts, key=lambda a: a.number)
-        is_over = choice.attempt is not None and attempt.state.is_terminal  # else another may follow
+        # Another attempt may follow one that was lost or taken away; whoever chose an attempt does not wait for it.
+        is_final = choice.attempt is not None and attempt.state.is_terminal
         return LogSource(
             experiment_id=experiment.id,
             attempt_id=attempt.id,
-            is_final=is_over or experiment.state.is_terminal,
+            is_final=is_final or experiment.state.is_terminal,
             streams=tuple(self._files.streams(attempt.id, choice.generation, choice.rank)),
         )
 
