@@ -10,6 +10,7 @@ import json
 import pickletools
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import cast
 
@@ -50,7 +51,7 @@ def words_of(path: Path) -> frozenset[str] | None:
             if inner is None or inner.file_size > _MOST_PICKLE:
                 return None
             return words_in(archive.read(inner))
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
         return None
 
 
@@ -85,8 +86,8 @@ def _torn_safetensors(path: Path) -> str | None:
         return "its header is cut"
     try:
         entries = cast("dict[str, dict[str, list[int]]]", json.loads(header))
-        end = max((entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        missing = 8 + header_size + max(ends, default=0) - path.stat().st_size
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return "its header is broken"
-    missing = 8 + header_size + end - path.stat().st_size
     return f"{missing} bytes are missing" if missing > 0 else None
