@@ -31,7 +31,7 @@ def test_a_whole_file_is_whole_and_its_words_are_found(tmp_path: Path) -> None:
     assert {"optimizer_states", "pytorch-lightning_version", "2.6"} <= words
 
 
-@pytest.mark.parametrize("kept", [8, 100, 3000, -1])
+@pytest.mark.parametrize("kept", [0, 1, 4, 8, 100, 3000, -1])
 def test_a_file_that_was_cut_anywhere_is_torn(tmp_path: Path, kept: int) -> None:
     whole = saved(tmp_path / "a.pt").read_bytes()
     (tmp_path / "b.pt").write_bytes(whole[:kept])
@@ -66,6 +66,13 @@ def test_safetensors_tell_their_length(tmp_path: Path) -> None:
     for kept, problem in ((len(content) - 1, "1 bytes are missing"), (20, "its header is cut"), (3, "shorter")):
         path.write_bytes(content[:kept])
         assert problem in (checkpoint_file.torn(path) or "")
+
+
+def test_the_name_that_a_file_was_saved_under_counts(tmp_path: Path) -> None:
+    path = tmp_path / ("0" * 64)
+    path.write_bytes(struct.pack("<Q", 900) + b"{")
+    assert checkpoint_file.torn(path) is None
+    assert checkpoint_file.torn(path, "model.safetensors") == "its header is cut"
 
 
 def test_other_formats_are_left_alone(tmp_path: Path) -> None:

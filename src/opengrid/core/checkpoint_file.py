@@ -32,13 +32,18 @@ def is_candidate(path: str) -> bool:
     return path.endswith(SUFFIXES)
 
 
-def torn(path: Path) -> str | None:
-    """Return what is missing of a file, None when it is whole as far as its format tells. Raises OSError."""
+def torn(path: Path, name: str | None = None) -> str | None:
+    """Return what is missing of a file, None when it is whole as far as its format tells. Raises OSError.
+
+    `name` is the one that it was saved under, where that is another.
+    """
     with path.open("rb") as file:
-        first = file.read(8)
-    if first.startswith(_ZIP):
+        first = file.read(len(_ZIP))
+    if not first:
+        return "it is empty"
+    if _ZIP.startswith(first):
         return _torn_zip(path)
-    if path.suffix == ".safetensors":
+    if (name or path.name).endswith(".safetensors"):
         return _torn_safetensors(path)
     return None
 
