@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.grid import Grid, eventually
+from tests.support.grid import PATIENCE_S, Grid, eventually
 from tests.support.ranks import find_agents, find_ranks, kill
+from tests.support.terminal import Terminal
 
 #: Two machines with two ranks each.
 MACHINES = ("--gpus", "4", "--instance_type", "2_m60_8gb")
@@ -58,6 +59,11 @@ def until_held(grid: Grid, name: str, hold: str = "go") -> list[Path]:
     return sorted({file.with_name(hold) for file in found})
 
 
+def let_go(starts: list[Path]) -> None:
+    for start in starts:
+        start.touch()
+
+
 def told(log: bytes, word: str) -> dict[int, str]:
     """Return what each rank wrote last after a word; of all ranks, or it is wrong."""
     found = {int(rank): text for rank, text in re.findall(rf"\[rank (\d)\] {word} (.*)", log.decode())}
@@ -99,6 +105,8 @@ for step in range(state["step"] + 1, 13):
             print("line", line)
         print("written", flush=True)
         hold("go")
+    if not is_first and step == 9:
+        hold("again")
     state = {"step": step, "x": train(state["x"], step)}
     if rank == 0:
         torch.save(state, "state.tmp")
@@ -114,7 +122,11 @@ def test_a_torch_script_goes_on_from_its_own_file_on_every_machine_after_a_rank_
     (folder / "own.py").write_text(OWN_FILE)
     name = grid.submit(*MACHINES, "own.py", cwd=folder)
     until_held(grid, name)
+    agents = find_agents(grid, name)
     kill(find_ranks(name)[3])
+    starts = until_held(grid, name, "again")
+    assert find_agents(grid, name) == agents
+    let_go(starts)
     assert_succeeded(grid.ended(name), generations=2)
     log = grid.log(name, "--generation", "2")
     assert (told_alike(log, "start"), told_alike(log, "from")) == ("7", "state.pt")
@@ -127,6 +139,10 @@ def test_a_killed_agent_is_replaced_alone_and_what_its_ranks_had_written_is_kept
     until_held(grid, name)
     before = find_agents(grid, name)
     kill(before[0])
+    starts = until_held(grid, name, "again")
+    after = find_agents(grid, name)
+    assert (after.keys(), after[1]) == (before.keys(), before[1])
+    let_go(starts)
     ended = grid.ended(name)
     assert_succeeded(ended, generations=2)
     assert "the agent of machine 0 died" in " ".join(reasons(ended))
@@ -203,9 +219,14 @@ def test_a_torn_newest_checkpoint_is_skipped_for_the_one_before_and_said_so(grid
     (folder / "torn.py").write_text(TORN)
     ended = grid.finish(*MACHINES, "torn.py", cwd=folder)
     assert_succeeded(ended, generations=2)
-    log = grid.log(ended["experiment"], "--generation", "2")
+    name = ended["experiment"]
+    log = grid.log(name, "--generation", "2")
     assert (told_alike(log, "start"), told_alike(log, "from")) == ("7", "step-07.pt")
     assert_exact(log)
+    assert b"---" not in grid.log(name)
+    terminal = Terminal(grid, "logs", name, cwd=folder)
+    assert terminal.end() == 0
+    assert terminal.text.count("--- generation 2") == 1
     said = reasons(ended)
     assert "goes on from step-07.pt" in said
     assert any(r.startswith("checkpoint step-08.pt is not used: step-08.pt is torn") for r in said), said
@@ -238,8 +259,7 @@ def test_of_a_file_that_was_torn_in_place_the_whole_version_before_is_put_back(g
     name = grid.submit(*MACHINES, "in_place.py", cwd=folder)
     starts = until_held(grid, name)
     eventually(lambda: "last.pt" in grid.ok("artifacts", "--list", name))
-    for start in starts:
-        start.touch()
+    let_go(starts)
     ended = grid.ended(name)
     assert_succeeded(ended, generations=2)
     log = grid.log(name, "--generation", "2")
@@ -357,6 +377,9 @@ def test_a_machine_that_is_taken_away_has_all_ranks_saved_and_another_attempt_go
     (folder / "long.py").write_text(FIT_FOR_LONG)
     name = grid.submit(*MACHINES, "long.py", cwd=folder)
     until_held(grid, name)
+    follower = grid.start("logs", "-f", name)
+    assert follower.stdout is not None
+    first_line = follower.stdout.readline()
     os.kill(find_agents(grid, name)[1], signal.SIGTERM)
     ended = grid.ended(name)
     assert_succeeded(ended, attempts=2, generations=2)
@@ -368,6 +391,10 @@ def test_a_machine_that_is_taken_away_has_all_ranks_saved_and_another_attempt_go
     log = grid.log(name)
     assert told_alike(log, "first") == stopped
     assert told_alike(log, "step") == str(int(stopped) + 2)
+    followed = first_line + follower.stdout.read()
+    assert follower.wait(PATIENCE_S) == 0
+    assert told_alike(followed, "first") == stopped
+    assert followed.count(b"] first ") == 2 * len(RANKS)
 
 
 #: Waits, goes on slowly, and waits again.
@@ -402,8 +429,7 @@ def test_a_killed_server_costs_no_step_and_what_dies_while_it_is_away_goes_on_wh
     starts = until_held(grid, name, "go3")
     work = Path(grid.experiment(name)["work_dir"])
     grid.kill_server()
-    for start in starts:
-        start.touch()
+    let_go(starts)
     eventually(lambda: len(list(work.rglob("go9-held-*"))) == len(RANKS))  # after five seconds without a server
     back = grid.running(name)
     assert (back["state"], back["attempts"], back["generations"]) == ("running", 1, 1)
