@@ -146,6 +146,40 @@ def test_kill_9_of_an_agent_leaves_no_process(bench: AgentBench) -> None:
     wait_until(lambda: not any(alive(pid) for pid in pids), "the end of all ranks")
 
 
+def test_an_agent_that_replaces_a_killed_one_sends_what_its_ranks_had_written(bench: AgentBench) -> None:
+    bench.assign(
+        """
+        import os, time
+        print("first", flush=True)
+        while os.environ["GRID_GENERATION"] == "1" and not os.path.exists("go"):
+            time.sleep(0.01)
+        print("second", flush=True)
+        open("written", "w").close()
+        time.sleep(0 if os.environ["GRID_GENERATION"] == "2" else 600)
+        """
+    )
+    bench.start()
+    port = bench.prepare()
+    bench.server.tell(1, Phase.RUN, store_address="127.0.0.1", store_port=port, flush_interval_s=600)
+    bench.wait_for_log(b"first")  # the first bytes come at once, the next ones in ten minutes
+    work = bench.folder / "work/node0"
+    (work / "go").touch()
+    wait_until((work / "written").exists, "the second line")
+    agent = bench.agents.pop(0)
+    agent.kill()
+    agent.wait()
+    bench.server.forget(0)
+    bench.server.tell(2, Phase.PREPARE)
+    bench.start_agent()
+    bench.run(2)
+    bench.until_ended(2)
+    bench.release(2)
+    assert bench.server.text(0) == bench.server.text(0, generation=2) == b"first\nsecond\n"
+    times = bench.server.index[(0, 1, 0, "stdout")]
+    assert [offset for offset, _ in times] == [0, 6]
+    assert not (bench.folder / "agents/spool/e1-1-0").exists()
+
+
 def test_the_recorded_sessions_are_enough_to_sweep_after_kill_9_of_everything(bench: AgentBench) -> None:
     bench.assign(_STUBBORN)
     bench.start()

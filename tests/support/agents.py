@@ -64,14 +64,18 @@ class AgentBench:
         shares_disk: bool = True,
         collects: bool = False,
         simulated: bool = True,
+        nodes: int = 1,
     ) -> None:
-        """Make the assignments: one simulated machine with one node for each number in `ranks`."""
+        """Make the assignments: one simulated machine for each number in `ranks`, with so many nodes of as many."""
         content = bundle_of({target: textwrap.dedent(script).encode(), "pkg/data.txt": b"data"})
         digest = hashlib.sha256(content).hexdigest()
         self.server.blobs[digest] = content
         bundle = self.folder / "bundle.tar"
         bundle.write_bytes(content)
-        nodes = tuple(Node(index=i, machine=i, gpus=1, cpus=2, ranks=count) for i, count in enumerate(ranks))
+        machines = [machine for machine in range(len(ranks)) for _ in range(nodes)]
+        gang = Gang(
+            nodes=tuple(Node(index=i, machine=m, gpus=1, cpus=2, ranks=ranks[m]) for i, m in enumerate(machines))
+        )
         for machine in range(len(ranks)):
             staging = self.folder / f"staging-{machine}"
             staging.mkdir()
@@ -89,8 +93,8 @@ class AgentBench:
                     framework=framework,
                     program=Program(kind=kind, target=target, arguments=arguments),
                     python=sys.executable,
-                    gang=Gang(nodes=nodes),
-                    devices=((),),
+                    gang=gang,
+                    devices=((),) * nodes,
                     environment={"PATH": os.environ["PATH"], "HOME": str(self.folder), **(environment or {})},
                     user_set=tuple(environment or ()),
                     bundle=digest,

@@ -128,6 +128,11 @@ class GangServer:
         file = self.artifacts.get((node, path))
         return None if file is None else self.contents[file.sha256]
 
+    def forget(self, machine: int) -> None:
+        """Expect another agent for a machine whose agent died."""
+        self.sessions = {session: known for session, known in self.sessions.items() if known != machine}
+        self.facts[machine] = []
+
     # What agents ask
 
     def hello(self, hello: Hello, token: str) -> Assignment:

@@ -10,6 +10,7 @@ import json
 import pickletools
 import struct
 import zipfile
+import zlib
 from pathlib import Path
 from typing import cast
 
@@ -31,13 +32,18 @@ def is_candidate(path: str) -> bool:
     return path.endswith(SUFFIXES)
 
 
-def torn(path: Path) -> str | None:
-    """Return what is missing of a file, None when it is whole as far as its format tells. Raises OSError."""
+def torn(path: Path, name: str | None = None) -> str | None:
+    """Return what is missing of a file, None when it is whole as far as its format tells. Raises OSError.
+
+    `name` is the one that it was saved under, where that is another.
+    """
     with path.open("rb") as file:
-        first = file.read(8)
-    if first.startswith(_ZIP):
+        first = file.read(len(_ZIP))
+    if not first:
+        return "it is empty"
+    if _ZIP.startswith(first):
         return _torn_zip(path)
-    if path.suffix == ".safetensors":
+    if (name or path.name).endswith(".safetensors"):
         return _torn_safetensors(path)
     return None
 
@@ -50,7 +56,7 @@ def words_of(path: Path) -> frozenset[str] | None:
             if inner is None or inner.file_size > _MOST_PICKLE:
                 return None
             return words_in(archive.read(inner))
-    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError):
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError):
         return None
 
 
@@ -85,8 +91,8 @@ def _torn_safetensors(path: Path) -> str | None:
         return "its header is cut"
     try:
         entries = cast("dict[str, dict[str, list[int]]]", json.loads(header))
-        end = max((entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"), default=0)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError):
+        ends = [entry["data_offsets"][1] for name, entry in entries.items() if name != "__metadata__"]
+        missing = 8 + header_size + max(ends, default=0) - path.stat().st_size
+    except (ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError):
         return "its header is broken"
-    missing = 8 + header_size + end - path.stat().st_size
     return f"{missing} bytes are missing" if missing > 0 else None

@@ -54,13 +54,13 @@ def _ask(http: Http, generation: int) -> Restore:
 
 
 def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[[Path], str | None]) -> list[str]:
+    if target.is_dir():
+        raise Unusable(f"{target} is a folder and should be a file of the checkpoint")
     problem = None
     with contextlib.suppress(FileNotFoundError):
         if target.stat().st_size == file.size and (digest_of(target) or _digest(target)) == file.sha256:
             return []
         problem = checkpoint_file.torn(target) if checkpoint_file.is_candidate(file.path) else None
-    if target.is_dir():
-        raise Unusable(f"{target} is a folder and should be a file of the checkpoint")
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
     try:

@@ -73,7 +73,7 @@ class Checkpoints:
         try:
             for file in candidate.files:
                 path = self._artifacts.place(file)
-                problem = checkpoint_file.torn(path) if checkpoint_file.is_candidate(file.path) else None
+                problem = checkpoint_file.torn(path, file.path) if checkpoint_file.is_candidate(file.path) else None
                 if problem is not None:
                     return words, f"{file.path} is torn: {problem}"
                 words |= _words(path, file, candidate)
