@@ -242,7 +242,7 @@ def test_a_lightning_script_that_passes_its_own_checkpoint_keeps_it(grid: Grid, 
     grid.running(name)
     work = Path(grid.experiment(name)["work_dir"])
     saved(work, "epoch=*.ckpt")
-    shutil.copy(work / "node0" / "mine.ckpt", work / "node1" / "mine.ckpt")
+    shutil.copy2(work / "node0" / "mine.ckpt", work / "node1" / "mine.ckpt")  # with its time: it stays the oldest
     grid.ok("rehearse", name, "kill-rank", "2")
     ended = grid.ended(name)
     assert ended["state"] == "succeeded", ended
