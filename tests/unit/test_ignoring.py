@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from opengrid.cli.ignoring import ignored_in
 from opengrid.client.tree import read_tree
 from opengrid.core.errors import InvalidValue
+from opengrid.sdk.ignoring import ignored_in
 
 
 @pytest.fixture

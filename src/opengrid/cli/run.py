@@ -13,18 +13,17 @@ import click
 
 from opengrid.cli.completing import instance_types
 from opengrid.cli.config import chosen_config, config_notes, config_option
-from opengrid.cli.ignoring import ignored_in
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import is_terminal, note, print_json, settings, tell
 from opengrid.cli.plan_view import how_to_go_on, print_plan
 from opengrid.cli.waiting import follow_run, wait_until_ended, wait_until_running
-from opengrid.client.home import find_home
-from opengrid.client.program import Typed, chosen_variables, find_program, find_python, shell_variables
-from opengrid.client.request import program_of, source_of, start_run
-from opengrid.client.tree import Tree, read_tree, size_text
+from opengrid.client.program import Typed, chosen_variables
+from opengrid.client.request import start_run
+from opengrid.client.tree import size_text
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import parse_labels
-from opengrid.core.spec import RunSpec, Strategy, parse_framework, parse_strategy
+from opengrid.core.spec import RunSpec, Strategy
+from opengrid.sdk.request import Request, RunOptions, Shell, read_request
 
 if TYPE_CHECKING:
     from opengrid.client.api import Api
@@ -173,66 +172,53 @@ def run(**given: object) -> int:
     options = _Options(**cast("dict[str, Any]", given))
     if options.detach and (options.follow or options.wait):
         raise InvalidValue("--detach returns at once, --follow and --wait stay", hint="choose one of them")
-    typed, tree, spec = _request(options)
-    for text in (*config_notes(), *tree.notes, *_misplaced(typed)):
+    request = _request(options)
+    for text in (*config_notes(), *request.tree.notes, *_misplaced(request.typed)):
         note(text)
     with connected() as api:
         if options.dry_run:
-            return _show_plan(api, spec)
-        return _start(api, spec, tree, options)
+            return _show_plan(api, request.spec)
+        return _start(api, request, options)
 
 
-def _request(options: _Options) -> tuple[Typed, Tree, RunSpec]:
-    cwd, home, config = Path.cwd(), find_home(os.environ), chosen_config()
-    typed = find_program(
+def _request(options: _Options) -> Request:
+    config = chosen_config()
+    wanted: RunOptions = {
+        "name": options.name,
+        "description": options.description,
+        "instance_type": options.instance_type,
+        "gpus": options.gpus,
+        "cpus": options.cpus,
+        "framework": options.framework,
+        "processes_per_node": options.processes_per_node,
+        "simulate": options.simulate,
+        "python": options.python,
+        "environment": {
+            **(config.environment if config is not None else {}),
+            **chosen_variables(options.env, os.environ),
+        },
+        "module": options.module,
+        "localdir": options.localdir,
+        "committed": options.committed,
+        "grace_s": options.grace,
+        "strategy": options.strategy,
+        "num_trials": options.num_trials,
+        "seed": options.seed,
+        "max_experiments": options.max_experiments,
+        "parallel": options.parallel,
+        "fail_fast": options.fail_fast,
+        "max_time_s": options.max_time,
+        "max_restarts": options.max_restarts,
+        "auto_resume": options.auto_resume,
+        "labels": {key: value or "" for key, value in parse_labels(options.label, needs_value=True).items()},
+    }
+    return read_request(
         options.script,
         (*options.arguments, *(config.arguments if config is not None else ())),
-        cwd=cwd,
-        is_module=options.module,
-        path=os.environ.get("PATH", os.defpath),
-    )
-    framework = parse_framework(options.framework)
-    python = find_python(options.python, os.environ, cwd)
-    environment = {
-        **(config.environment if config is not None else {}),
-        **chosen_variables(options.env, os.environ),
-    }
-    tree = read_tree(
-        cwd,
-        typed.file,
-        localdir=options.localdir,
-        committed=options.committed,
-        exclude=(home.root, home.state),
-        ignored=ignored_in,
-    )
-    spec = RunSpec(
-        program=program_of(typed, tree),
-        source=source_of(tree),
-        name=options.name,
-        description=options.description,
+        wanted,
+        shell=Shell(cwd=Path.cwd(), environment=os.environ),
         command=shlex.join(["grid", *settings().arguments]),
-        instance_type=options.instance_type,
-        gpus=options.gpus,
-        cpus=options.cpus,
-        framework=framework,
-        processes_per_node=options.processes_per_node,
-        simulate=options.simulate,
-        python=python,
-        shell=shell_variables(os.environ),
-        environment=environment,
-        grace_s=options.grace,
-        strategy=parse_strategy(options.strategy),
-        num_trials=options.num_trials,
-        seed=options.seed,
-        max_experiments=options.max_experiments,
-        parallel=options.parallel,
-        fail_fast=options.fail_fast,
-        max_time_s=options.max_time,
-        max_restarts=options.max_restarts,
-        auto_resume=options.auto_resume,
-        labels={key: value or "" for key, value in parse_labels(options.label, needs_value=True).items()},
     )
-    return typed, tree, spec
 
 
 def _show_plan(api: Api, spec: RunSpec) -> int:
@@ -244,10 +230,10 @@ def _show_plan(api: Api, spec: RunSpec) -> int:
     return 0
 
 
-def _start(api: Api, spec: RunSpec, tree: Tree, options: _Options) -> int:
-    if tree.size > _WORTH_TELLING:
-        tell(f"packing and sending {size_text(tree.size)} …")
-    created = start_run(api, spec, tree)
+def _start(api: Api, request: Request, options: _Options) -> int:
+    if request.tree.size > _WORTH_TELLING:
+        tell(f"packing and sending {size_text(request.tree.size)} …")
+    created = start_run(api, request.spec, request.tree)
     name = str(created["run"])
     if settings().is_json:
         print_json(created)

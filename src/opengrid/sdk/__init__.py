@@ -1,0 +1,1 @@
+"""The Python SDK, on which the command line stands too."""

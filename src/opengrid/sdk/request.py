@@ -1,0 +1,115 @@
+"""A request to start a run, read from what somebody asks for and from the folder in which they ask."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypedDict
+
+from opengrid.client.home import find_home
+from opengrid.client.program import Typed, find_program, find_python, shell_variables
+from opengrid.client.request import program_of, source_of
+from opengrid.client.tree import Tree, read_tree
+from opengrid.core.spec import RunSpec, parse_framework, parse_strategy
+from opengrid.sdk.ignoring import ignored_in
+
+
+class RunOptions(TypedDict, total=False):
+    """Everything that a run can be given beside its script; what is left out has the default of `grid run`."""
+
+    name: str | None  #: of the run; one is made up without
+    description: str  #: a note for yourself
+    instance_type: str  #: of the machines; this computer without
+    gpus: int | None  #: of one experiment; all of one machine without
+    cpus: int | None  #: of one node; 2 per GPU without
+    framework: str  #: lightning, torch, torchelastic, tensorflow or julia
+    processes_per_node: int | None  #: ranks per node; one per GPU without
+    simulate: bool  #: CPU ranks stand in for GPUs even where there are GPUs
+    python: str | None  #: interpreter of the ranks; the active environment's without
+    environment: Mapping[str, str]  #: variables for the script
+    module: bool  #: the script is a module, `package.module`
+    localdir: bool  #: run the current folder as it is, not the git repository
+    committed: bool  #: run the last commit, without what changed since
+    grace_s: float  #: between SIGTERM and SIGKILL when stopped
+    strategy: str  #: grid_search, random_search or none
+    num_trials: int | None  #: experiments that random_search draws
+    seed: int | None  #: makes random_search and distributions reproducible
+    max_experiments: int | None  #: most that the sweep may have
+    parallel: int | None  #: experiments that run at once; as many as fit without
+    fail_fast: bool  #: stop the rest when the first three experiments fail alike
+    max_time_s: float | None  #: an experiment that has run so long is stopped
+    max_restarts: int | None  #: starts of all ranks after the first
+    auto_resume: bool  #: go on after a restart of the computer, too
+    labels: Mapping[str, str]  #: to find the run by
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Shell:
+    """Where somebody asks."""
+
+    cwd: Path
+    environment: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What the server is asked for, and the tree that goes with it."""
+
+    typed: Typed
+    tree: Tree
+    spec: RunSpec
+
+
+def read_request(
+    script: str, arguments: Sequence[str], options: RunOptions, *, shell: Shell, command: str = ""
+) -> Request:
+    """Return the request for a script with its arguments; a UserError says what of it cannot be. Sends nothing."""
+    home = find_home(shell.environment)
+    framework = parse_framework(options.get("framework", "lightning"))
+    strategy = parse_strategy(options.get("strategy", "grid_search"))
+    typed = find_program(
+        script,
+        tuple(arguments),
+        cwd=shell.cwd,
+        is_module=options.get("module", False),
+        path=shell.environment.get("PATH", os.defpath),
+    )
+    python = find_python(options.get("python"), shell.environment, shell.cwd)
+    tree = read_tree(
+        shell.cwd,
+        typed.file,
+        localdir=options.get("localdir", False),
+        committed=options.get("committed", False),
+        exclude=(home.root, home.state),
+        ignored=ignored_in,
+    )
+    spec = RunSpec(
+        program=program_of(typed, tree),
+        source=source_of(tree),
+        name=options.get("name"),
+        description=options.get("description", ""),
+        command=command,
+        instance_type=options.get("instance_type", "local"),
+        gpus=options.get("gpus"),
+        cpus=options.get("cpus"),
+        framework=framework,
+        processes_per_node=options.get("processes_per_node"),
+        simulate=options.get("simulate", False),
+        python=python,
+        shell=shell_variables(shell.environment),
+        environment=dict(options.get("environment", {})),
+        grace_s=options.get("grace_s", 15.0),
+        strategy=strategy,
+        num_trials=options.get("num_trials"),
+        seed=options.get("seed"),
+        max_experiments=options.get("max_experiments"),
+        parallel=options.get("parallel"),
+        fail_fast=options.get("fail_fast", False),
+        max_time_s=options.get("max_time_s"),
+        max_restarts=options.get("max_restarts"),
+        auto_resume=options.get("auto_resume", False),
+        labels=dict(options.get("labels", {})),
+    )
+    return Request(typed=typed, tree=tree, spec=spec)
