@@ -123,6 +123,7 @@ class World:
             index=0,
             name=f"run-{number}-exp0",
             arguments=(),
+            typed=(),
             params={},
             state=ExperimentState.QUEUED,
             version=0,

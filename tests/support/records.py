@@ -75,6 +75,7 @@ def make_experiments(run: Run, number: int = 1, **changes: object) -> list[Exper
         index=0,
         name="",
         arguments=("--lr", "0.1"),
+        typed=("--lr", "0.1"),
         params={"lr": 0.1},
         state=ExperimentState.QUEUED,
         version=0,

@@ -9,42 +9,87 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opengrid.core.errors import InvalidValue
-from opengrid.planning.arguments import Reference, find_references, parameters, substitute
+from opengrid.planning.arguments import Reference, find_references, parameters, parts, substitute
 
 PATHS = {"grid:stl10:1": "/data/stl10/1"}
 
 
 def test_references_are_found_once_and_in_order() -> None:
-    arguments = ["--data", "grid:stl10:2", "--eval=grid:ann:c-4:13/test", "grid:stl10:2", "--note", "see grid:no:1"]
+    arguments = [
+        "--data",
+        "grid:stl10:2",
+        "--eval=grid:ann.lee:c-4:13/test",
+        "grid:stl10:2",
+        "--mix",
+        "a,grid:b:latest",
+    ]
     assert find_references(arguments) == (
         Reference(text="grid:stl10:2", user=None, name="stl10", version=2),
-        Reference(text="grid:ann:c-4:13", user="ann", name="c-4", version=13),
+        Reference(text="grid:ann.lee:c-4:13", user="ann.lee", name="c-4", version=13),
+        Reference(text="grid:b:latest", user=None, name="b", version=None),
     )
 
 
 @pytest.mark.parametrize(
-    "text", ["grid:", "grid:stl10", "grid:stl10:", "grid:stl10:latest", "grid:stl10:0", "grid::1", "grid:a:b:c:1",
-             "grid:STL:1", "grid::stl10:1", "grid:stl10:-1", "grid:stl10:1.5", "grid:stl10:1 "],
+    "text", ["grid:", "grid:stl10", "grid:stl10:", "grid:stl10:newest", "grid:stl10:0", "grid::1", "grid:a:b:c:1",
+             "grid:STL:1", "grid::stl10:1", "grid:stl10:-1", "grid:stl10:1.5", "grid:stl10:1x", "grid:stl10:1000000000"],
 )  # fmt: skip
 def test_a_malformed_reference_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue):
         find_references(["--data", text])
-    with pytest.raises(InvalidValue):
+    with pytest.raises(InvalidValue) as refused:
         find_references([f"--data={text}"])
+    assert repr(text) in refused.value.message
+
+
+@pytest.mark.parametrize("text", ["a,grid:stl10:0", "root=grid:STL:1/x", "['grid:a:1', 'grid:b:one']"])
+def test_a_malformed_reference_is_refused_inside_an_argument_too(text: str) -> None:
+    with pytest.raises(InvalidValue, match="no reference"):
+        find_references(["--data", text])
+
+
+@pytest.mark.parametrize(
+    "text", ["see grid: it is nice", "http://grid:8080/x", "ada@grid:a:1", "/data/grid:a:1", "megrid:a:1", "a-grid:a:1",
+             "grid", "electric grid", "the grid:lines", "grid search"],
+)  # fmt: skip
+def test_what_only_looks_like_a_reference_is_passed_as_it_is(text: str) -> None:
+    assert find_references(["--note", text]) == ()
+    assert substitute([text], {"grid:a:1": "/no"}) == (text,)
 
 
 @pytest.mark.parametrize(
     ("argument", "result"),
     [
         ("grid:stl10:1", "/data/stl10/1"),
-        ("--data=grid:stl10:1", "/data/stl10/1"),
+        ("--data=grid:stl10:1", "--data=/data/stl10/1"),
         ("grid:stl10:1/train/a b", "/data/stl10/1/train/a b"),
-        ("--x=grid:stl10:1/a=b", "/data/stl10/1/a=b"),
+        ("--x=grid:stl10:1/a=b", "--x=/data/stl10/1/a=b"),
+        ("grid:stl10:1,grid:stl10:1", "/data/stl10/1,/data/stl10/1"),
+        ("grid:stl10:1:grid:stl10:1", "/data/stl10/1:/data/stl10/1"),
+        ("['grid:stl10:1', 2]", "['/data/stl10/1', 2]"),
+        ('{"root":"grid:stl10:1/a"}', '{"root":"/data/stl10/1/a"}'),
+        ("data.root=grid:stl10:1", "data.root=/data/stl10/1"),
+        ("read grid:stl10:1.", "read /data/stl10/1."),
+        ("grid:stl10:12", "grid:stl10:12"),
     ],
 )
-def test_a_reference_becomes_the_path(argument: str, result: str) -> None:
-    option = argument.partition("grid:")[0]
-    assert substitute([argument], PATHS) == (option + result,)
+def test_a_reference_becomes_the_path_wherever_it_stands(argument: str, result: str) -> None:
+    find_references([argument])
+    assert substitute([argument], PATHS) == (result,)
+
+
+def test_parts_keep_what_was_typed_beside_what_it_became() -> None:
+    typed = ["in.csv", "--data", "grid:stl10:1", "--also=grid:stl10:1/x", "-v", "--n", "-1", "--", "--y"]
+    found = [(part.name, part.typed, part.value) for part in parts(substitute(typed, PATHS), typed)]
+    assert found == [
+        (None, "in.csv", "in.csv"),
+        ("data", "grid:stl10:1", "/data/stl10/1"),
+        ("also", "grid:stl10:1/x", "/data/stl10/1/x"),
+        ("v", None, None),
+        ("n", "-1", "-1"),
+        (None, "--", "--"),
+        (None, "--y", "--y"),
+    ]
 
 
 @given(st.lists(st.text().filter(lambda text: "grid:" not in text)))

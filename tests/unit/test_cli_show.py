@@ -66,6 +66,7 @@ def experiment(**changes: Any) -> dict[str, Any]:
         "nodes": 2,
         "gpus_per_node": 4,
         "world_size": 8,
+        "arguments": [],
         "params": {"lr": 0.1, "layers": [1, 2], "model": "bert"},
         "created_at": "2026-11-23T10:00:00.000Z",
         "started_at": "2026-11-23T10:00:02.500Z",

@@ -27,6 +27,7 @@ def print_experiment(experiment: ExperimentDocument) -> None:
         ("experiment", bold(experiment["experiment"])),
         ("status", colour(shown, state) + reason),
         ("command", experiment["command"]),
+        *(("data", text) for text in _data(experiment)),
         ("machines", _machines(experiment)),
         ("nodes", _nodes(experiment)),
         ("created", local_time(experiment["created_at"])),
@@ -66,6 +67,12 @@ def _machines(experiment: ExperimentDocument) -> str:
     devices = f" (on {used})" if (used := experiment.get("devices")) else ""
     simulated = " (SIMULATED on CPUs)" if experiment["simulated"] else ""
     return f"{experiment['machines']} × {kind}{devices}{simulated}"
+
+
+def _data(experiment: ExperimentDocument) -> list[str]:
+    """Return what references to datastores became."""
+    arguments = experiment["arguments"]
+    return [f"{a['typed']} is {a['resolved']}" for a in arguments if a["typed"] != a["resolved"]]
 
 
 def _nodes(experiment: ExperimentDocument) -> str:

@@ -128,6 +128,14 @@ class StartDocument(TypedDict):
     cause: str | None
 
 
+class ArgumentDocument(TypedDict):
+    """An option of the script with its value, or a word: as typed, and as what the script got."""
+
+    name: str | None  #: None: a word that belongs to no option
+    typed: str | None  #: None: an option without a value
+    resolved: str | None
+
+
 class _Experiment(TypedDict):
     experiment: str
     run: str
@@ -140,6 +148,7 @@ class _Experiment(TypedDict):
     nodes: int
     world_size: int
     params: dict[str, object]
+    arguments: list[ArgumentDocument]
     created_at: str
     started_at: str | None
     ended_at: str | None

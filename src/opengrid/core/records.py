@@ -139,7 +139,8 @@ class Experiment:
     run_id: str
     index: int
     name: str
-    arguments: tuple[str, ...]  #: the script's, data references resolved
+    arguments: tuple[str, ...]  #: the script's, references to datastores as paths
+    typed: tuple[str, ...]  #: the same as typed, references as they were written
     params: dict[str, object]
     state: ExperimentState
     version: int  #: grows with every move

@@ -5,39 +5,79 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import check_name
 
-#: A reference is a whole argument or the value after `--option=`; a path inside the datastore may follow it.
-_REFERENCE = re.compile(r"(?P<option>-[^=\s]*=)?(?P<text>grid:[^/]*)(?P<inside>/.*)?", re.DOTALL)
+#: A reference stands anywhere in an argument, but not inside a word, a path or an address such as `user@grid:…`.
+_BEFORE = r"(?<![\w.@/-])"
+_REFERENCE = re.compile(
+    _BEFORE + r"grid:(?:(?P<user>[^\s:/,;='\"()\[\]{}]+):)?(?P<name>[a-z](?:[a-z0-9-]*[a-z0-9])?)"
+    r":(?P<version>[1-9][0-9]{0,8}|latest)(?![\w-]|\.\w)"
+)
+
+#: What was meant as one: a value that begins like a reference, or something with both of its colons.
+_MEANT = re.compile(rf"(?:^|(?<=\0))grid:(?:\S+|$)|{_BEFORE}grid:[^\s/:]*:\S*")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """One `grid:name:version`, or `grid:user:name:version`."""
 
-    text: str  #: as written, without the path that may follow
+    text: str  #: as written
     user: str | None  #: whose datastore; None = the caller's
     name: str
-    version: int
+    version: int | None  #: None = `latest`, the newest when the run is made
 
 
 def find_references(arguments: Sequence[str]) -> tuple[Reference, ...]:
     """Return the references to datastores, each once, in order; InvalidValue for one that is malformed."""
     found: dict[str, Reference] = {}
     for argument in arguments:
-        match = _REFERENCE.fullmatch(argument)
-        if match is not None and match["text"] not in found:
-            found[match["text"]] = _parse(match["text"])
+        for match in _REFERENCE.finditer(argument):
+            found.setdefault(match[0], _reference(match))
+        _check_rest(argument)
     return tuple(found.values())
 
 
 def substitute(arguments: Sequence[str], paths: Mapping[str, str]) -> tuple[str, ...]:
     """Return the arguments with each reference replaced by the path that `paths` has for its text."""
-    return tuple(_substituted(argument, paths) for argument in arguments)
+    return tuple(_REFERENCE.sub(lambda match: paths.get(match[0], match[0]), argument) for argument in arguments)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """One option of an argument list with its value, or one word that belongs to no option."""
+
+    name: str | None  #: without leading dashes; None: a word
+    value: str | None  #: None: an option without a value
+    typed: str | None  #: the value as typed, where references were not yet paths
+
+
+def parts(arguments: Sequence[str], typed: Sequence[str] | None = None) -> Iterator[Part]:
+    """Yield what an argument list is made of, in order; `typed` is the same list before references became paths.
+
+    Nothing after `--` is an option.
+    """
+    before = arguments if typed is None else typed
+    position, is_over = 0, False
+    while position < len(arguments):
+        word, written = arguments[position], before[position]
+        position += 1
+        if is_over or not _is_option(written):
+            is_over = is_over or word == "--"
+            yield Part(name=None, value=word, typed=written)
+            continue
+        name, equals, value = word.lstrip("-").partition("=")
+        if equals:
+            yield Part(name=name, value=value, typed=written.partition("=")[2])
+        elif position < len(arguments) and not _is_option(before[position]) and before[position] != "--":
+            yield Part(name=name, value=arguments[position], typed=before[position])
+            position += 1
+        else:
+            yield Part(name=name, value=None, typed=None)
 
 
 def parameters(arguments: Sequence[str]) -> dict[str, object]:
@@ -47,43 +87,29 @@ def parameters(arguments: Sequence[str]) -> dict[str, object]:
     option are no parameters, nor is anything after `--`.
     """
     given: dict[str, list[object]] = {}
-    position = 0
-    while position < len(arguments) and arguments[position] != "--":
-        word = arguments[position]
-        position += 1
-        if not _is_option(word):
-            continue
-        name, equals, value = word.lstrip("-").partition("=")
-        if equals:
-            given.setdefault(name, []).append(_value(value))
-        elif position < len(arguments) and not _is_option(arguments[position]) and arguments[position] != "--":
-            given.setdefault(name, []).append(_value(arguments[position]))
-            position += 1
-        else:
-            given.setdefault(name, []).append(True)
+    for part in parts(arguments):
+        if part.name is not None:
+            given.setdefault(part.name, []).append(True if part.value is None else _value(part.value))
     return {name: values[0] if len(values) == 1 else values for name, values in given.items()}
 
 
-def _parse(text: str) -> Reference:
-    parts = text.split(":")[1:]
-    version = parts[-1]
-    if len(parts) not in (2, 3) or not re.fullmatch(r"[1-9][0-9]{0,8}", version):
+def _reference(match: re.Match[str]) -> Reference:
+    version = None if match["version"] == "latest" else int(match["version"])
+    return Reference(text=match[0], user=match["user"], name=check_name(match["name"], "datastore"), version=version)
+
+
+def _check_rest(argument: str) -> None:
+    """Refuse what is left of an argument when it was meant as a reference and is none."""
+    rest = _REFERENCE.sub(" ", argument)
+    option, equals, value = rest.partition("=")
+    meant = _MEANT.search(f"{option}=\0{value}" if equals and option.startswith("-") else rest)
+    if meant is not None:
         raise InvalidValue(
-            f"{text!r} is no reference to a datastore",
-            hint="write grid:<name>:<version>, such as grid:stl10:1; `grid datastore` lists what there is",
+            f"{meant[0]!r} is no reference to a datastore",
+            hint="write grid:<name>:<version>, such as grid:stl10:1, or grid:<name>:latest; "
+            "`grid datastore` lists what there is",
             field="arguments",
         )
-    user = parts[0] if len(parts) == 3 else None
-    if user == "":
-        raise InvalidValue(f"{text!r} names no user", hint="write grid:<user>:<name>:<version>", field="arguments")
-    return Reference(text=text, user=user, name=check_name(parts[-2], "datastore"), version=int(version))
-
-
-def _substituted(argument: str, paths: Mapping[str, str]) -> str:
-    match = _REFERENCE.fullmatch(argument)
-    if match is None or match["text"] not in paths:
-        return argument
-    return f"{match['option'] or ''}{paths[match['text']]}{match['inside'] or ''}"
 
 
 def _is_option(word: str) -> bool:

@@ -203,6 +203,7 @@ def _queued(run: Run, index: int, typed: Sequence[str], arguments: Sequence[str]
         index=index,
         name=experiment_name(run.name, index),
         arguments=tuple(arguments),
+        typed=tuple(typed),
         params=parameters(typed),
         state=ExperimentState.QUEUED,
         version=0,

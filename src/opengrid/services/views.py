@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from opengrid.core.codec import to_json
 from opengrid.core.records import Attempt, DatastoreVersion, Event, Experiment, ExperimentState, Generation, Run
+from opengrid.planning.arguments import parts
 
 _QUEUED = (ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING)
 
@@ -54,6 +55,7 @@ def experiment_view(run: Run, experiment: Experiment) -> dict[str, object]:
         "gpus_per_node": node.gpus,
         "world_size": gang.world_size,
         "params": experiment.params,
+        "arguments": argument_views(experiment),
         "created_at": time_text(experiment.created_us),
         "started_at": time_text(experiment.started_us),
         "ended_at": time_text(experiment.ended_us),
@@ -68,6 +70,14 @@ def experiment_view(run: Run, experiment: Experiment) -> dict[str, object]:
     if experiment.root_cause is not None:
         view["root_cause"] = root_cause_view(experiment)
     return view
+
+
+def argument_views(experiment: Experiment) -> list[dict[str, object]]:
+    """Return the script's options and words in order, each as typed and as what the script got."""
+    return [
+        {"name": part.name, "typed": part.typed, "resolved": part.value}
+        for part in parts(experiment.arguments, experiment.typed)
+    ]
 
 
 def root_cause_view(experiment: Experiment) -> dict[str, object]:

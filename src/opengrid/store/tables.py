@@ -76,6 +76,7 @@ experiments = Table(
     Column("index", Integer, nullable=False),
     Column("name", Text, nullable=False, unique=True),
     Column("arguments", Document(tuple[str, ...]), nullable=False),
+    Column("typed", Document(tuple[str, ...])),  # none is NULL, though it may be: it was added to a table with rows
     Column("params", Document(dict[str, object]), nullable=False),
     Column("state", Member(ExperimentState), nullable=False, index=True),
     Column("version", Integer, nullable=False),

@@ -1,0 +1,99 @@
+"""A whole server inside the test's own process, without its controller: nothing that is queued is started."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import tarfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from fastapi.testclient import TestClient
+
+from opengrid.server.app import Server, ensure_token
+from opengrid.server.settings import Settings
+from opengrid.store.database import Database
+
+URL = "http://127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the server said."""
+
+    status: int
+    document: Any
+
+    @property
+    def error(self) -> str:
+        """The message and hint of an error."""
+        return f"{self.document['error']['message']} {self.document['error']['hint']}"
+
+
+class Caller:
+    """Somebody with a token."""
+
+    def __init__(self, client: TestClient, token: str) -> None:
+        self._client, self.token = client, token
+
+    def __call__(self, method: str, path: str, json: object = None, **query: Any) -> Answer:
+        headers = {"Authorization": f"Bearer {self.token}"}
+        got = self._client.request(method, f"/api/v1/{path}", json=json, params=query, headers=headers)
+        return Answer(got.status_code, got.json() if got.content else None)
+
+    def run(self, name: str, *arguments: str, **options: Any) -> Answer:
+        """Create a run of a shell script with these arguments."""
+        bundle = _bundle({"t.sh": b"#!/bin/sh\n"})
+        digest = hashlib.sha256(bundle).hexdigest()
+        headers = {"Authorization": f"Bearer {self.token}"}
+        self._client.put(f"/api/v1/blobs/{digest}", content=bundle, headers=headers)
+        spec = {
+            "name": name,
+            "program": {"kind": "executable", "target": "./t.sh", "arguments": list(arguments)},
+            "source": {"bundle": digest, "root": "/"},
+            "instance_type": "2_cpu_4gb",
+            **options,
+        }
+        return self("POST", "runs", spec)
+
+    def datastore(self, name: str, files: Mapping[str, bytes]) -> int:
+        """Create a version of a datastore; return its number."""
+        opened = self("POST", "datastores", {"name": name, "source": "/there"})
+        assert opened.status == 201, opened
+        staging = Path(opened.document["staging"])
+        from opengrid.core.manifest import read_manifest
+
+        for path, content in files.items():
+            (staging / path).write_bytes(content)
+        made = read_manifest(staging)
+        sent = {"digest": made.digest, "files": len(made.files), "size": made.size}
+        version = opened.document["version"]
+        assert self("POST", f"datastores/{name}/{version}/finish", sent).status == 200
+        return version
+
+
+@contextmanager
+def serving(home: Path) -> Iterator[tuple[Caller, TestClient]]:
+    """Give the server's own user, and the way to its server."""
+    settings = Settings(home=home, state=home, cache=home / "cache")
+    database = Database.open(f"sqlite:///{home / 'grid.db'}")
+    try:
+        ensure_token(settings, database)
+        server = Server(settings, database, URL, stop=lambda: None)
+        client = TestClient(server.app, base_url=URL, raise_server_exceptions=False)
+        yield Caller(client, settings.token_file.read_text()), client
+    finally:
+        database.close()
+
+
+def _bundle(files: Mapping[str, bytes]) -> bytes:
+    content = io.BytesIO()
+    with tarfile.open(fileobj=content, mode="w") as bundle:
+        for name, data in files.items():
+            member = tarfile.TarInfo(name)
+            member.size, member.mode = len(data), 0o755
+            bundle.addfile(member, io.BytesIO(data))
+    return content.getvalue()
