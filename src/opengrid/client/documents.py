@@ -15,6 +15,14 @@ class ServerDocument(TypedDict):
     home: str
 
 
+class SignInDocument(TypedDict):
+    """A link that signs one browser in, once."""
+
+    url: str
+    path: str
+    expires_at: str
+
+
 class PlanDocument(TypedDict):
     """What will run where; core.gang.Plan as JSON."""
 

@@ -31,6 +31,7 @@ class Settings:
     public_url: str | None = None  #: how others reach this server, when not by its address
     idle_s: float = IDLE_S  #: an embedded server ends after this long with nothing to do
     nvml_library: str | None = None
+    ui: Path | None = None  #: folder of another build of the page than the package's
 
     @property
     def is_embedded(self) -> bool:
@@ -85,6 +86,7 @@ def read_settings(
         public_url=environment.get("GRID_PUBLIC_URL"),
         idle_s=_seconds(environment, "GRID_IDLE_S", IDLE_S),
         nvml_library=environment.get("GRID_NVML_LIBRARY"),
+        ui=Path(environment["GRID_UI_DIR"]) if environment.get("GRID_UI_DIR") else None,
     )
 
 
