@@ -24,10 +24,10 @@ from opengrid.cli.output import (
 from opengrid.client.api import Api
 from opengrid.client.documents import ArtifactRow
 from opengrid.client.download import NoPlace, fetch, is_there, place_of
-from opengrid.client.tree import size_text
 from opengrid.core.errors import InvalidValue, NotFound, Unusable
 from opengrid.core.names import split_experiment_name
 from opengrid.core.placing import place_files
+from opengrid.core.sizes import size_text
 
 #: A file that changes while it is downloaded is looked up again so often.
 _ROUNDS = 3

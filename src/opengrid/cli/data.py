@@ -12,9 +12,9 @@ from opengrid.cli.output import Column, ProgressLine, local_time, plural, print_
 from opengrid.client.api import Api
 from opengrid.client.documents import DatastoreRow, StagingDocument
 from opengrid.client.transfer import Material, copy_material, find_material
-from opengrid.client.tree import size_text
 from opengrid.core.errors import GridError, InvalidValue
 from opengrid.core.names import check_name, datastore_name_of
+from opengrid.core.sizes import size_text
 
 
 @click.group(invoke_without_command=True)

@@ -27,6 +27,7 @@ def print_experiment(experiment: ExperimentDocument) -> None:
         ("experiment", bold(experiment["experiment"])),
         ("status", colour(shown, state) + reason),
         ("command", experiment["command"]),
+        ("code", experiment["source"]["line"]),
         *(("data", text) for text in _data(experiment)),
         ("machines", _machines(experiment)),
         ("nodes", _nodes(experiment)),

@@ -19,9 +19,9 @@ from opengrid.cli.plan_view import how_to_go_on, print_plan
 from opengrid.cli.waiting import follow_run, wait_until_ended, wait_until_running
 from opengrid.client.program import Typed, chosen_variables
 from opengrid.client.request import start_run
-from opengrid.client.tree import size_text
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import parse_labels
+from opengrid.core.sizes import size_text
 from opengrid.core.spec import RunSpec, Strategy
 from opengrid.sdk.request import Request, RunOptions, Shell, read_request
 
@@ -165,7 +165,9 @@ def run(**given: object) -> int:
 
     Options of grid stand before SCRIPT; everything after it is the script's own. SCRIPT is a Python file, a module
     (-m) or any other program. It runs in a copy of the git repository that it lies in, as that is on disk now, or of
-    the current folder where there is none; and it starts in the current folder.
+    the current folder where there is none; and it starts in the current folder. SCRIPT may also be the link of a file
+    on a git host (https://github.com/org/repo/blob/main/train.py), or of a repository with the script after it; then
+    it starts in the repository's root.
 
     On a terminal the command stays until all ranks run. Ctrl-C while it waits or follows leaves the run alone.
     """
@@ -173,7 +175,8 @@ def run(**given: object) -> int:
     if options.detach and (options.follow or options.wait):
         raise InvalidValue("--detach returns at once, --follow and --wait stay", hint="choose one of them")
     request = _request(options)
-    for text in (*config_notes(), *request.tree.notes, *_misplaced(request.typed)):
+    tree_notes = request.tree.notes if request.tree is not None else ()
+    for text in (*config_notes(), *tree_notes, *_misplaced(request.typed)):
         note(text)
     with connected() as api:
         if options.dry_run:
@@ -231,7 +234,9 @@ def _show_plan(api: Api, spec: RunSpec) -> int:
 
 
 def _start(api: Api, request: Request, options: _Options) -> int:
-    if request.tree.size > _WORTH_TELLING:
+    if request.tree is None:
+        tell(f"fetching {request.spec.source.link} …")
+    elif request.tree.size > _WORTH_TELLING:
         tell(f"packing and sending {size_text(request.tree.size)} …")
     created = start_run(api, request.spec, request.tree)
     name = str(created["run"])

@@ -19,7 +19,6 @@ from opengrid.client.documents import (
     RunRow,
     RunsDocument,
     ServerDocument,
-    SignInDocument,
     StacksDocument,
     StagingDocument,
     StoppedDocument,
@@ -37,6 +36,9 @@ _PAGE = 1000
 
 #: A large datastore is read once more by the server before it answers.
 _HASHING_TIMEOUT_S = 6 * 3600.0
+
+#: A server may first fetch a repository.
+_FETCHING_TIMEOUT_S = 900.0
 
 Kind = Literal["run", "experiment"]
 
@@ -73,17 +75,13 @@ class Api:
         """Return what the server says about itself."""
         return cast("ServerDocument", self._get("/api/v1/server"))
 
-    def sign_in_link(self, path: str = "/") -> SignInDocument:
-        """Return a link that signs one browser in, once, and leads to a page."""
-        return cast("SignInDocument", self._post("/api/v1/sign-in-links", {"path": path}))
-
     def plan(self, spec: RunSpec) -> PlanDocument:
         """Return what a request would start; nothing is stored."""
-        return cast("PlanDocument", self._post("/api/v1/plan", _wire(spec))["plan"])
+        return cast("PlanDocument", self._post("/api/v1/plan", _wire(spec), _patience_s(spec))["plan"])
 
     def create_run(self, spec: RunSpec) -> CreatedDocument:
-        """Start a run whose bundle has been sent."""
-        return cast("CreatedDocument", self._post("/api/v1/runs", _wire(spec)))
+        """Start a run whose bundle has been sent, or which is from a link."""
+        return cast("CreatedDocument", self._post("/api/v1/runs", _wire(spec), _patience_s(spec)))
 
     def send_blob(self, digest: str, content: BinaryIO | bytes) -> bool:
         """Send a blob that the server has not yet; return whether it had to be sent."""
@@ -238,6 +236,10 @@ class Api:
     def _post(self, path: str, document: object, timeout_s: float | None = None) -> dict[str, object]:
         answer = self._transport.request("POST", path, json=document, timeout_s=timeout_s)
         return cast("dict[str, object]", answer.json())
+
+
+def _patience_s(spec: RunSpec) -> float | None:
+    return _FETCHING_TIMEOUT_S if spec.source.link is not None else None
 
 
 def _is_past(until: str, state: str) -> bool:

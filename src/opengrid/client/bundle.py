@@ -108,7 +108,7 @@ def _pack_disk(tree: Tree, writer: _Writer) -> None:
 
 def _pack_commit(tree: Tree, writer: _Writer) -> None:
     """Pack what `git archive` gives, so that attributes and filters (line ends, LFS) do what they do everywhere."""
-    process = git.open_archive(tree.root)
+    process = git.open_archive(tree.root, tree.commit or "HEAD")
     out, err = process.stdout, process.stderr
     if out is None or err is None:
         raise AssertionError("started with pipes")

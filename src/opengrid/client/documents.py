@@ -15,12 +15,13 @@ class ServerDocument(TypedDict):
     home: str
 
 
-class SignInDocument(TypedDict):
-    """A link that signs one browser in, once."""
+class PlaceDocument(TypedDict):
+    """Where a link led."""
 
     url: str
+    ref: str
+    commit: str
     path: str
-    expires_at: str
 
 
 class PlanDocument(TypedDict):
@@ -40,6 +41,7 @@ class PlanDocument(TypedDict):
     devices: str
     python: str | None
     source: str
+    link: PlaceDocument | None
     reason: str
     layout: list[list[int]]
 
@@ -144,6 +146,24 @@ class ArgumentDocument(TypedDict):
     resolved: str | None
 
 
+class SourceDocument(TypedDict):
+    """What code runs; core.spec.Source as JSON."""
+
+    line: str
+    kind: str
+    root: str
+    directory: str
+    bundle: str | None
+    commit: str | None
+    patch: str | None
+    modified: int
+    files: int
+    size: int
+    link: str | None
+    ref: str | None
+    place: PlaceDocument | None
+
+
 class _Experiment(TypedDict):
     experiment: str
     run: str
@@ -151,6 +171,7 @@ class _Experiment(TypedDict):
     reason: str
     exit_code: int | None
     command: str
+    source: SourceDocument
     gpus: int
     machines: int
     nodes: int

@@ -81,18 +81,23 @@ def read_checkout(top: Path) -> Checkout:
     )
 
 
-def read_commit(top: Path) -> tuple[str, tuple[CommittedFile, ...]]:
-    """Return the checked-out commit and what is in it; Unusable when there is none yet."""
+def read_head(top: Path) -> str:
+    """Return the checked-out commit; Unusable when there is none yet."""
     head = _finish(_start(top, "rev-parse", "--quiet", "--verify", "HEAD^{commit}"), top)
     if head.code != 0:
         raise Unusable(f"{top} has no commit yet", hint="commit first, or leave --committed out")
-    listed = _finish(_start(top, "ls-tree", "-r", "-z", "-l", "--full-tree", "HEAD"), top).check()
-    return head.out.decode().strip(), tuple(_committed(line) for line in listed.out.split(b"\0") if line)
+    return head.out.decode().strip()
 
 
-def open_archive(top: Path) -> subprocess.Popen[bytes]:
-    """Start writing the checked-out commit as a tar file to the process's stdout, by the rules of `git archive`."""
-    return _start(top, "archive", "--format=tar", "HEAD")
+def read_commit(top: Path, commit: str) -> tuple[CommittedFile, ...]:
+    """Return what is in a commit of a checkout or a bare repository."""
+    listed = _finish(_start(top, "ls-tree", "-r", "-z", "-l", "--full-tree", commit), top).check()
+    return tuple(_committed(line) for line in listed.out.split(b"\0") if line)
+
+
+def open_archive(top: Path, commit: str) -> subprocess.Popen[bytes]:
+    """Start writing a commit as a tar file to the process's stdout, by the rules of `git archive`."""
+    return _start(top, "archive", "--format=tar", commit)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

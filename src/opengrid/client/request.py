@@ -35,11 +35,14 @@ def program_of(typed: Typed, tree: Tree) -> Program:
     return typed.program(Path(tree.root, tree.directory))
 
 
-def start_run(api: Api, spec: RunSpec, tree: Tree) -> CreatedDocument:
+def start_run(api: Api, spec: RunSpec, tree: Tree | None) -> CreatedDocument:
     """Send what the server does not have of the tree yet, and start the run. Blocks while sending.
 
-    Before much is sent the plan is asked for: what cannot run is refused at once.
+    Before much is sent the plan is asked for: what cannot run is refused at once. Without a tree the server fetches
+    one, from the link of the request.
     """
+    if tree is None:
+        return api.create_run(spec)
     if tree.size > _MUCH:
         api.plan(spec)
     patch = hashlib.sha256(tree.patch).hexdigest() if tree.patch else None

@@ -13,8 +13,9 @@ from pathlib import Path
 
 from opengrid.client import git
 from opengrid.core.errors import InvalidValue, Unusable
+from opengrid.core.sizes import size_text
 
-#: Largest tree that is sent, in bytes. Data belongs into datastores.
+#: Largest tree that is sent, in bytes, unless another limit is chosen. Data belongs into datastores.
 SIZE_LIMIT = 1 << 30
 
 #: Folders that are never part of a plain copy: they are made again, or are of no use elsewhere.
@@ -91,7 +92,7 @@ def read_tree(
             raise InvalidValue(f"--committed: {cwd} lies in no git repository", field="committed")
         tree = _read_folder(cwd, exclude, ignored(cwd), limit)
     elif committed:
-        tree = _read_commit(top, _directory(cwd, top), limit)
+        tree = read_commit(top, git.read_head(top), directory=_directory(cwd, top), limit=limit)
     else:
         tree = _read_checkout(top, _directory(cwd, top), exclude, limit)
     if script is not None:
@@ -100,6 +101,27 @@ def read_tree(
         note = f"{cwd} is no part of the repository {top}: the program starts at that repository's root"
         tree = dataclasses.replace(tree, notes=(*tree.notes, note))
     return tree
+
+
+def read_commit(top: Path, commit: str, *, directory: str = ".", limit: int = SIZE_LIMIT) -> Tree:
+    """Return the tree of one commit of a checkout or a bare repository; Unusable when it is too large."""
+    listed = git.read_commit(top, commit)
+    submodules = [file.path for file in listed if stat.S_IFMT(file.mode) == 0o160000]
+    files = [
+        TreeFile(path=file.path, mode=file.mode, size=file.size)
+        for file in listed
+        if stat.S_IFMT(file.mode) in (stat.S_IFREG, stat.S_IFLNK)
+    ]
+    _check_size(files, limit, top)
+    return Tree(
+        root=top,
+        directory=directory,
+        files=_complete(files, directory),
+        kind="git",
+        commit=commit,
+        is_committed=True,
+        notes=tuple(f"left out: {path}/, a submodule" for path in submodules),
+    )
 
 
 def _read_checkout(top: Path, directory: str, exclude: Collection[Path], limit: int) -> Tree:
@@ -127,26 +149,6 @@ def _read_checkout(top: Path, directory: str, exclude: Collection[Path], limit: 
         patch=checkout.patch,
         modified=len(set(checkout.changed).union(checkout.untracked)),
         notes=tuple(notes),
-    )
-
-
-def _read_commit(top: Path, directory: str, limit: int) -> Tree:
-    commit, listed = git.read_commit(top)
-    submodules = [file.path for file in listed if stat.S_IFMT(file.mode) == 0o160000]
-    files = [
-        TreeFile(path=file.path, mode=file.mode, size=file.size)
-        for file in listed
-        if stat.S_IFMT(file.mode) in (stat.S_IFREG, stat.S_IFLNK)
-    ]
-    _check_size(files, limit, top)
-    return Tree(
-        root=top,
-        directory=directory,
-        files=_complete(files, directory),
-        kind="git",
-        commit=commit,
-        is_committed=True,
-        notes=tuple(f"left out: {path}/, a submodule" for path in submodules),
     )
 
 
@@ -264,7 +266,7 @@ def _check_size(files: Sequence[TreeFile], limit: int, root: Path) -> None:
     named = ", ".join(f"{path} ({size_text(size)})" for path, size in _largest(files))
     raise Unusable(
         f"the tree at {root} has at least {size_text(total)}, more than {size_text(limit)}; its largest parts: {named}",
-        hint="`grid datastore create` is for data; what git ignores is not sent, or cd to the folder of the code",
+        hint="`grid datastore create` is for data; what git ignores is not sent; GRID_SOURCE_LIMIT=2GiB allows more",
     )
 
 
@@ -286,15 +288,6 @@ def _heaviest(path: str, sizes: Mapping[str, int], children: Mapping[str, set[st
         return path
     child = max(children[path], key=lambda inner: sizes[inner])
     return _heaviest(child, sizes, children) if sizes[child] > 0.9 * sizes[path] else path
-
-
-def size_text(size: float) -> str:
-    """Return a number of bytes as people read it: `3.2 GiB`."""
-    for unit in ("B", "KiB", "MiB"):
-        if size < 1024:
-            return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    return f"{size:.1f} GiB"
 
 
 def _directory(cwd: Path, top: Path) -> str:

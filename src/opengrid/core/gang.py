@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from opengrid.core.errors import InvalidValue
+from opengrid.core.spec import Place
 
 
 class InvalidGang(InvalidValue):
@@ -97,6 +99,7 @@ class Plan:
     source: str  #: one line: what code runs
     reason: str  #: why this layout, and what the user should know; "" when nothing is remarkable
     preload: tuple[str, ...] = ()  #: modules that the ranks' template has imported
+    place: Place | None = None  #: where the link led, for a run from one
     devices: str = ""  #: the real accelerators that stand in, "" when simulated or on CPU machines
 
     @property
@@ -122,6 +125,7 @@ class Plan:
             "devices": self.devices,
             "python": self.python,
             "source": self.source,
+            "link": None if self.place is None else dataclasses.asdict(self.place),
             "reason": self.reason,
             "layout": [[n.index for n in self.gang.nodes_of(m)] for m in range(self.gang.machines)],
         }

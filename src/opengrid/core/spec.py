@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import check_label, check_run_name
+from opengrid.core.sizes import size_text
 
 
 class Framework(str, Enum):
@@ -71,6 +72,16 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Place:
+    """Where a link led: what the dialog shows and lets people edit."""
+
+    url: str  #: of the repository
+    ref: str  #: branch, tag or commit
+    commit: str  #: that it was when the tree was fetched
+    path: str  #: the program's, from the repository's root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
     """The user's tree that runs: a bundle of files, and where it came from."""
 
@@ -83,14 +94,18 @@ class Source:
     modified: int = 0  #: files that differ from the commit, new ones included
     files: int = 0
     size: int = 0  #: bytes
+    link: str | None = None  #: what was given instead of a tree: the server fetches it
+    place: Place | None = None  #: where the link led
 
     @property
     def line(self) -> str:
         """One line that says what code runs."""
+        contents = f"({self.files} file{'s' if self.files != 1 else ''}, {size_text(self.size)})"
         if self.kind != "git":
-            return f"{self.root} ({self.files} files)"
+            return f"{self.root} {contents}"
+        ref = f" ({self.place.ref})" if self.place is not None and self.place.ref != self.place.commit else ""
         changes = f" + {self.modified} changed file{'s' if self.modified != 1 else ''}" if self.modified else ""
-        return f"{self.root} at {(self.commit or 'no commit')[:10]}{changes}"
+        return f"{self.root} at {(self.commit or 'no commit')[:10]}{ref}{changes} {contents}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

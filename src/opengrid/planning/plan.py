@@ -40,6 +40,7 @@ def make_plan(spec: RunSpec, *, catalogue: Catalogue, inventory: Inventory, inte
         price_per_hour=gang.machines * shape.kind.on_demand,
         python=interpreter.path if interpreter is not None and _is_python(spec) else None,
         source=spec.source.line,
+        place=spec.source.place,
         reason=reasons.reason(spec, shape, gang, inventory),
         devices=in_words(shape.real[: shape.gpus]),
     )

@@ -12,7 +12,10 @@ from opengrid.client.home import find_home
 from opengrid.client.program import Typed, find_program, find_python, shell_variables
 from opengrid.client.request import program_of, source_of
 from opengrid.client.tree import Tree, read_tree
-from opengrid.core.spec import RunSpec, parse_framework, parse_strategy
+from opengrid.core.errors import InvalidValue
+from opengrid.core.sizes import parse_size
+from opengrid.core.spec import ProgramKind, RunSpec, Source, parse_framework, parse_strategy
+from opengrid.planning.link import is_link, parse_link
 from opengrid.sdk.ignoring import ignored_in
 
 
@@ -58,36 +61,29 @@ class Request:
     """What the server is asked for, and the tree that goes with it."""
 
     typed: Typed
-    tree: Tree
+    tree: Tree | None  #: None: the server fetches it
     spec: RunSpec
 
 
 def read_request(
     script: str, arguments: Sequence[str], options: RunOptions, *, shell: Shell, command: str = ""
 ) -> Request:
-    """Return the request for a script with its arguments; a UserError says what of it cannot be. Sends nothing."""
-    home = find_home(shell.environment)
+    """Return the request for a script with its arguments; a UserError says what of it cannot be. Sends nothing.
+
+    The script may be a link: to a file in a repository, or to a repository, when its first argument names the file.
+    """
     framework = parse_framework(options.get("framework", "lightning"))
     strategy = parse_strategy(options.get("strategy", "grid_search"))
-    typed = find_program(
-        script,
-        tuple(arguments),
-        cwd=shell.cwd,
-        is_module=options.get("module", False),
-        path=shell.environment.get("PATH", os.defpath),
-    )
+    if is_link(script):
+        typed, tree = _linked(script, tuple(arguments), options), None
+        program, source = typed.program(shell.cwd), Source(bundle=None, root="", link=script)
+    else:
+        typed, tree = _found(script, tuple(arguments), options, shell)
+        program, source = program_of(typed, tree), source_of(tree)
     python = find_python(options.get("python"), shell.environment, shell.cwd)
-    tree = read_tree(
-        shell.cwd,
-        typed.file,
-        localdir=options.get("localdir", False),
-        committed=options.get("committed", False),
-        exclude=(home.root, home.state),
-        ignored=ignored_in,
-    )
     spec = RunSpec(
-        program=program_of(typed, tree),
-        source=source_of(tree),
+        program=program,
+        source=source,
         name=options.get("name"),
         description=options.get("description", ""),
         command=command,
@@ -113,3 +109,41 @@ def read_request(
         labels=dict(options.get("labels", {})),
     )
     return Request(typed=typed, tree=tree, spec=spec)
+
+
+def _found(script: str, arguments: tuple[str, ...], options: RunOptions, shell: Shell) -> tuple[Typed, Tree]:
+    """Return a program of this computer, and the tree that it lies in."""
+    home = find_home(shell.environment)
+    typed = find_program(
+        script,
+        arguments,
+        cwd=shell.cwd,
+        is_module=options.get("module", False),
+        path=shell.environment.get("PATH", os.defpath),
+    )
+    tree = read_tree(
+        shell.cwd,
+        typed.file,
+        localdir=options.get("localdir", False),
+        committed=options.get("committed", False),
+        exclude=(home.root, home.state),
+        ignored=ignored_in,
+        limit=parse_size(shell.environment.get("GRID_SOURCE_LIMIT") or "1GiB", name="GRID_SOURCE_LIMIT"),
+    )
+    return typed, tree
+
+
+def _linked(script: str, arguments: tuple[str, ...], options: RunOptions) -> Typed:
+    """Return the program that a link names; the server finds out where it leads."""
+    link, is_module = parse_link(script), options.get("module", False)
+    for name in ("localdir", "committed"):
+        if options.get(name, False):
+            raise InvalidValue(f"--{name} and a link exclude one another: a link names a commit's files", field=name)
+    target = ""
+    if is_module or not link.is_file:
+        if not arguments:
+            what = "module" if is_module else "script"
+            raise InvalidValue(f"{script} names no {what}", hint=f"name it after the link: {script} {what}")
+        target, arguments = arguments[0], arguments[1:]
+    kind = ProgramKind.MODULE if is_module else ProgramKind.SCRIPT
+    return Typed(kind=kind, target=target, arguments=arguments, file=None)

@@ -18,6 +18,8 @@ from fastapi import FastAPI
 
 from opengrid import __version__
 from opengrid.blobs.folder import FolderBlobs
+from opengrid.client.program import shell_variables
+from opengrid.client.remote import Access
 from opengrid.controller.admission import Admission
 from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
@@ -33,13 +35,11 @@ from opengrid.server.admin_api import admin_api
 from opengrid.server.agent_api import agent_api
 from opengrid.server.agent_artifacts_api import agent_artifacts_api
 from opengrid.server.artifacts_api import artifacts_api
-from opengrid.server.auth import Browsers, Users
+from opengrid.server.auth import Users
 from opengrid.server.data_api import data_api
 from opengrid.server.logs_api import logs_api
-from opengrid.server.pages import BUILT, pages
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
-from opengrid.server.sessions_api import sessions_api
 from opengrid.server.settings import Settings
 from opengrid.server.stacks_api import stacks_api
 from opengrid.server.wakeups import Wakeups
@@ -49,11 +49,11 @@ from opengrid.services.artifacts import Artifacts
 from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.datastores import Datastores
 from opengrid.services.instance_types import instance_type_rows
+from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
 from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.runs import Runs
-from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
 from opengrid.store.database import Database
@@ -87,6 +87,13 @@ class Server:
         secret = _secret(state / "secret")
         catalogue = load_catalogue()
         sources = Sources(database, blobs)
+        links = Links(
+            blobs,
+            state / "repositories",
+            git_access(settings),
+            token_of=lambda _user, _host: None,
+            shell=shell_variables(os.environ),
+        )
         datastores = Datastores(database, state / "datastores", now_us=now_us)
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
@@ -109,6 +116,7 @@ class Server:
             self._engine,
             catalogue,
             sources=sources,
+            links=links,
             datastores=datastores,
             logs=log_files,
             artifacts=artifacts,
@@ -131,22 +139,18 @@ class Server:
             [limits.stop_overdue, admission.end_stopped, admission.admit, gangs.submit, gangs.drive],
             changed=lambda: self.wakeups.notify("experiments"),
         )
-        sign_in = SignIn(database, now_us=now_us)
-        schemes = {settings.scheme, urlsplit(url).scheme}
-        browsers = Browsers(f"grid_session_{token_hash(secret)[:8]}", schemes=schemes)
-        users = Users(database, sign_in, browsers)
+        users = Users(database)
         self.app = FastAPI(title="OpenGrid", version=__version__, lifespan=self._lifespan, openapi_url=None)
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(artifacts_api(artifacts, users))
-        self.app.include_router(sessions_api(sign_in, users, browsers, url=url))
         self.app.include_router(runs_api(runs, users, self.wakeups, agents.unreachable))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
-        self.app.include_router(data_api(blobs, datastores, users))
+        self.app.include_router(data_api(blobs, datastores, users, source_limit=settings.source_limit))
         self.app.include_router(
             admin_api(
                 users,
@@ -155,7 +159,6 @@ class Server:
                 types=lambda: instance_type_rows(catalogue, self._engine.inventory()),
             )
         )
-        self.app.include_router(pages(settings.ui or BUILT))
 
     def status(self) -> dict[str, object]:
         """Return what server.json and `grid server status` say."""
@@ -226,6 +229,16 @@ class Server:
                 if not busy:
                     self._stop()
                     return
+
+
+def git_access(settings: Settings) -> Access:
+    """Return how repositories are fetched: with the user's own settings and keys where the server is the user's."""
+    return Access(
+        protocols=settings.git_protocols if settings.is_embedded else tuple(set(settings.git_protocols) - {"ssh"}),
+        environment=dict(os.environ),
+        as_user=settings.is_embedded,
+        size_limit=settings.source_limit,
+    )
 
 
 def ensure_token(settings: Settings, database: Database) -> None:

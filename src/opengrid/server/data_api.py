@@ -10,12 +10,13 @@ from fastapi.concurrency import run_in_threadpool
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import datastore_name_of
+from opengrid.core.sizes import size_text
 from opengrid.server.auth import Users, user_of
 from opengrid.services.datastores import Datastores
 from opengrid.services.views import datastore_views
 
-#: Largest bundle of a source tree, in bytes.
-MAX_BLOB = 1 << 30
+#: What tar adds to a source tree, at most, for this server's limit of it.
+_TAR_OVERHEAD = 1.1
 _PIECE = 1 << 20
 
 
@@ -43,8 +44,9 @@ class Failure:
     reason: str
 
 
-def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users) -> APIRouter:
+def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users, *, source_limit: int) -> APIRouter:
     """Return the routes for blobs and datastores."""
+    most = int(source_limit * _TAR_OVERHEAD) + _PIECE
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.head("/blobs/{digest}")
@@ -59,8 +61,11 @@ def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users) -> APIRou
             async for data in request.stream():
                 piece += data
                 size += len(data)
-                if size > MAX_BLOB:
-                    raise InvalidValue(f"a source tree has at most {MAX_BLOB >> 20} MiB")
+                if size > most:
+                    raise InvalidValue(
+                        f"a source tree has at most {size_text(source_limit)} on this server",
+                        hint="data belongs into datastores; GRID_SOURCE_LIMIT=2GiB, where it is started, allows more",
+                    )
                 if len(piece) >= _PIECE:
                     await run_in_threadpool(writer.write, bytes(piece))
                     piece.clear()

@@ -45,8 +45,8 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.post("/plan")
-    def plan(spec: RunSpec) -> dict[str, object]:
-        return {"plan": runs.plan(spec).to_wire()}
+    def plan(spec: RunSpec, request: Request) -> dict[str, object]:
+        return {"plan": runs.plan(spec, user_of(request)).to_wire()}
 
     @api.post("/runs", status_code=201)
     def create(spec: RunSpec, request: Request) -> dict[str, object]:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opengrid.core.errors import InvalidValue, Unusable
+from opengrid.core.sizes import parse_size
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 
@@ -31,7 +32,8 @@ class Settings:
     public_url: str | None = None  #: how others reach this server, when not by its address
     idle_s: float = IDLE_S  #: an embedded server ends after this long with nothing to do
     nvml_library: str | None = None
-    ui: Path | None = None  #: folder of another build of the page than the package's
+    git_protocols: tuple[str, ...] = ("https", "ssh")  #: over which repositories are fetched
+    source_limit: int = 1 << 30  #: most bytes of a source tree, and of a repository that is fetched
 
     @property
     def is_embedded(self) -> bool:
@@ -86,7 +88,8 @@ def read_settings(
         public_url=environment.get("GRID_PUBLIC_URL"),
         idle_s=_seconds(environment, "GRID_IDLE_S", IDLE_S),
         nvml_library=environment.get("GRID_NVML_LIBRARY"),
-        ui=Path(environment["GRID_UI_DIR"]) if environment.get("GRID_UI_DIR") else None,
+        git_protocols=_protocols(environment),
+        source_limit=parse_size(environment.get("GRID_SOURCE_LIMIT") or "1GiB", name="GRID_SOURCE_LIMIT"),
     )
 
 
@@ -99,6 +102,14 @@ def _seconds(environment: Mapping[str, str], name: str, default: float) -> float
     if not seconds > 0:
         raise InvalidValue(f"{name}={text} is no length of time", hint="a number of seconds, more than 0")
     return seconds
+
+
+def _protocols(environment: Mapping[str, str]) -> tuple[str, ...]:
+    names = tuple((environment.get("GRID_GIT_PROTOCOLS") or "https:ssh").split(":"))
+    unknown = [name for name in names if name not in ("https", "ssh", "file")]
+    if unknown:
+        raise InvalidValue(f"GRID_GIT_PROTOCOLS: {unknown[0]!r} is none", hint="https, ssh and file, with `:` between")
+    return names
 
 
 def _parse_listen(text: str) -> tuple[str, int]:

@@ -25,6 +25,7 @@ from opengrid.planning.sweep import make_sweep, with_seed
 from opengrid.services.agents import work_folder
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.datastores import Datastores
+from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
 from opengrid.services.sources import Sources
 from opengrid.store.database import Database, Transaction
@@ -40,6 +41,7 @@ class Runs:
         catalogue: Catalogue,
         *,
         sources: Sources,
+        links: Links,
         datastores: Datastores,
         logs: LogFiles,
         artifacts: Artifacts,
@@ -48,11 +50,12 @@ class Runs:
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engine, self._catalogue = database, engine, catalogue
-        self._sources, self._datastores, self._logs, self._work = sources, datastores, logs, work
+        self._sources, self._links, self._datastores, self._logs, self._work = sources, links, datastores, logs, work
         self._artifacts, self._changed, self._now_us = artifacts, changed, now_us
 
-    def plan(self, spec: RunSpec) -> Plan:
-        """Return what a request would start, or raise with the nearest thing that can. Starts and stores nothing."""
+    def plan(self, spec: RunSpec, user: str) -> Plan:
+        """Return what a request would start, or raise with the nearest thing that can. Starts nothing."""
+        spec = self._links.completed(spec, user)
         if spec.name is not None:
             with self._database.read() as tx:
                 _check_free(tx, spec.name)
@@ -61,6 +64,7 @@ class Runs:
 
     def create(self, spec: RunSpec, user: str) -> tuple[Run, list[Experiment]]:
         """Store a run and its experiments, queued; all of them or nothing."""
+        spec = self._links.completed(spec, user)
         if spec.source.bundle is None:
             raise InvalidValue("a run needs the bundle of its source tree", field="source.bundle")
         spec = with_seed(spec, random.SystemRandom().randrange(2**32))

@@ -8,6 +8,7 @@ from datetime import datetime, timezone
 
 from opengrid.core.codec import to_json
 from opengrid.core.records import Attempt, DatastoreVersion, Event, Experiment, ExperimentState, Generation, Run
+from opengrid.core.spec import Source
 from opengrid.planning.arguments import parts
 
 _QUEUED = (ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING)
@@ -49,6 +50,7 @@ def experiment_view(run: Run, experiment: Experiment) -> dict[str, object]:
         "stopping": experiment.stop_requested is not None and not experiment.state.is_terminal,
         "exit_code": experiment.exit_code,
         "command": shlex.join([run.spec.program.target, *experiment.arguments]),
+        "source": source_view(run.spec.source),
         "gpus": run.plan.gpus,
         "machines": gang.machines,
         "nodes": len(gang.nodes),
@@ -78,6 +80,11 @@ def argument_views(experiment: Experiment) -> list[dict[str, object]]:
         {"name": part.name, "typed": part.typed, "resolved": part.value}
         for part in parts(experiment.arguments, experiment.typed)
     ]
+
+
+def source_view(source: Source) -> dict[str, object]:
+    """Return what code runs, in one line and in parts; `patch` is the digest of its difference to the commit."""
+    return {"line": source.line, "ref": source.place.ref if source.place else None, **to_json(source)}
 
 
 def root_cause_view(experiment: Experiment) -> dict[str, object]:
