@@ -24,6 +24,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("run", "run", "Start a run: SCRIPT on as many machines as it needs."),
     "status": ("show", "status", "Show active runs, a run's experiments, or one experiment."),
     "history": ("show", "history", "Show all runs, newest first."),
+    "view": ("view", "view", "Open the web page, or that of the run or experiment NAME."),
     "why": ("why", "why", "Show why an experiment failed, and what to do."),
     "logs": ("logs", "logs", "Show what an experiment's ranks wrote."),
     "stacks": ("stacks", "stacks", "Show where the ranks of a running experiment are."),

@@ -19,6 +19,7 @@ from opengrid.client.documents import (
     RunRow,
     RunsDocument,
     ServerDocument,
+    SignInDocument,
     StacksDocument,
     StagingDocument,
     StoppedDocument,
@@ -74,6 +75,10 @@ class Api:
     def server(self) -> ServerDocument:
         """Return what the server says about itself."""
         return cast("ServerDocument", self._get("/api/v1/server"))
+
+    def sign_in_link(self, path: str = "/") -> SignInDocument:
+        """Return a link that signs one browser in, once, and leads to a page."""
+        return cast("SignInDocument", self._post("/api/v1/sign-in-links", {"path": path}))
 
     def plan(self, spec: RunSpec) -> PlanDocument:
         """Return what a request would start; nothing is stored."""

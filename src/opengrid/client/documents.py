@@ -24,6 +24,14 @@ class PlaceDocument(TypedDict):
     path: str
 
 
+class SignInDocument(TypedDict):
+    """A link that signs one browser in, once."""
+
+    url: str
+    path: str
+    expires_at: str
+
+
 class PlanDocument(TypedDict):
     """What will run where; core.gang.Plan as JSON."""
 

@@ -119,7 +119,11 @@ def error_from_wire(status: int, document: object) -> GridError:
         return GridError(f"the server answered HTTP {status}")
     message, hint = str(body.get("message", "")), body.get("hint")
     kind = _BY_CODE.get(str(body.get("code")), UserError if 400 <= status < 500 else GridError)
-    return kind(message, hint=hint if isinstance(hint, str) else None)
+    return kind(message, hint=_text(hint), field=_text(body.get("field")))
+
+
+def _text(value: object) -> str | None:
+    return value if isinstance(value, str) else None
 
 
 def _mapping(document: object) -> dict[str, object]:

@@ -296,3 +296,23 @@ class Artifact:
     def id(self) -> str:
         """What names it in addresses and in the database, however long its path is and whatever it holds."""
         return hashlib.sha256(f"{self.node}\0{self.path}".encode("utf-8", "replace")).hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignInLink:
+    """A link that signs one browser in, once."""
+
+    code_hash: str
+    user: str
+    path: str  #: the page that it leads to
+    expires_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrowserSession:
+    """A browser that is signed in."""
+
+    token_hash: str
+    user: str
+    created_us: int
+    expires_us: int

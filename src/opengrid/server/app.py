@@ -35,11 +35,13 @@ from opengrid.server.admin_api import admin_api
 from opengrid.server.agent_api import agent_api
 from opengrid.server.agent_artifacts_api import agent_artifacts_api
 from opengrid.server.artifacts_api import artifacts_api
-from opengrid.server.auth import Users
+from opengrid.server.auth import Browsers, Users
 from opengrid.server.data_api import data_api
 from opengrid.server.logs_api import logs_api
+from opengrid.server.pages import BUILT, pages
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
+from opengrid.server.sessions_api import sessions_api
 from opengrid.server.settings import Settings
 from opengrid.server.stacks_api import stacks_api
 from opengrid.server.wakeups import Wakeups
@@ -54,6 +56,7 @@ from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
 from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.runs import Runs
+from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
 from opengrid.store.database import Database
@@ -139,13 +142,17 @@ class Server:
             [limits.stop_overdue, admission.end_stopped, admission.admit, gangs.submit, gangs.drive],
             changed=lambda: self.wakeups.notify("experiments"),
         )
-        users = Users(database)
+        sign_in = SignIn(database, now_us=now_us)
+        schemes = {settings.scheme, urlsplit(url).scheme}
+        browsers = Browsers(f"grid_session_{token_hash(secret)[:8]}", schemes=schemes)
+        users = Users(database, sign_in, browsers)
         self.app = FastAPI(title="OpenGrid", version=__version__, lifespan=self._lifespan, openapi_url=None)
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(artifacts_api(artifacts, users))
+        self.app.include_router(sessions_api(sign_in, users, browsers, url=url))
         self.app.include_router(runs_api(runs, users, self.wakeups, agents.unreachable))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
@@ -159,6 +166,7 @@ class Server:
                 types=lambda: instance_type_rows(catalogue, self._engine.inventory()),
             )
         )
+        self.app.include_router(pages(settings.ui or BUILT))
 
     def status(self) -> dict[str, object]:
         """Return what server.json and `grid server status` say."""

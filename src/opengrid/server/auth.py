@@ -1,33 +1,72 @@
-"""Who asks: users by their token, agents by their session."""
+"""Who asks: users by their token or their browser's session, agents by their session."""
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from fastapi import Request
 
-from opengrid.core.errors import Unauthorized
+from opengrid.core.errors import Forbidden, Unauthorized
+from opengrid.core.records import BrowserSession
 from opengrid.core.tokens import token_hash
 from opengrid.services.agents import AgentIdentity, Agents
+from opengrid.services.sign_in import SignIn
 from opengrid.store.database import Database
+
+#: Requests that change nothing.
+_READING = frozenset({"GET", "HEAD"})
 
 
 def bearer(request: Request) -> str:
     """Return the request's bearer token; Unauthorized when there is none."""
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     if scheme.lower() != "bearer" or not token:
-        raise Unauthorized("this needs a token", hint="`Authorization: Bearer …`; the grid command sends it by itself")
+        raise Unauthorized(
+            "this needs a token", hint="the grid command sends it by itself; `grid view` signs a browser in"
+        )
     return token
 
 
-class Users:
-    """The dependency of every route for users: knows them by their tokens, of which only hashes are stored."""
+class Browsers:
+    """What browsers send by themselves: the session's cookie, and where the page comes from that writes."""
 
-    def __init__(self, database: Database) -> None:
-        self._database = database
+    def __init__(self, cookie: str, *, schemes: Collection[str]) -> None:
+        self.cookie = cookie  #: its name: one per server, because cookies do not know ports
+        self._schemes = schemes
+
+    def check_origin(self, request: Request) -> None:
+        """Forbidden unless the request was made by a page of ours, seen under the name that the browser uses."""
+        origin, host = request.headers.get("origin"), request.headers.get("host", "")
+        if origin not in {f"{scheme}://{host}" for scheme in self._schemes}:
+            raise Forbidden(f"a page of {origin or 'nobody'} may not do that", hint="this server's own page may")
+
+
+class Users:
+    """The dependency of every route for users.
+
+    Knows them by their tokens, of which only hashes are stored, or by a browser's session, which other sites' pages
+    cannot use to write.
+    """
+
+    def __init__(self, database: Database, sign_in: SignIn, browsers: Browsers) -> None:
+        self._database, self._sign_in, self._browsers = database, sign_in, browsers
         self._known: dict[str, str] = {}
 
     async def __call__(self, request: Request) -> None:
         """Let a known user's request pass, and remember whose it is for user_of()."""
-        hashed = token_hash(bearer(request))
+        cookie = request.cookies.get(self._browsers.cookie)
+        if cookie is not None and "authorization" not in request.headers:
+            session = self._sign_in.session(cookie)
+            if session is None:
+                raise Unauthorized("this browser is not signed in any more", hint="`grid view` signs it in")
+            if request.method not in _READING:
+                self._browsers.check_origin(request)
+            request.state.user, request.state.session = session.user, session
+            return
+        request.state.user, request.state.session = self._user_of_token(bearer(request)), None
+
+    def _user_of_token(self, token: str) -> str:
+        hashed = token_hash(token)
         user = self._known.get(hashed)
         if user is None:
             with self._database.read() as tx:
@@ -35,12 +74,17 @@ class Users:
             if user is None:
                 raise Unauthorized("unknown token", hint="is GRID_HOME the one of this server?")
             self._known[hashed] = user
-        request.state.user = user
+        return user
 
 
 def user_of(request: Request) -> str:
     """Return the name of the user who sends a request."""
     return request.state.user
+
+
+def session_of(request: Request) -> BrowserSession | None:
+    """Return the session by which a request comes; None when it comes with a token."""
+    return request.state.session
 
 
 class KnownAgents:

@@ -17,6 +17,9 @@ from opengrid.core.errors import Forbidden, GridError, InvalidValue
 
 log = structlog.get_logger(__name__)
 
+#: What a browser may do with an answer that says nothing else: nothing.
+_NOTHING = "default-src 'none'; frame-ancestors 'none'"
+
 
 def install(app: FastAPI) -> None:
     """Make the application answer every error as `{"error": {"code", "message", "hint"}}`."""
@@ -29,7 +32,8 @@ def install(app: FastAPI) -> None:
 
 def answer(error: GridError) -> JSONResponse:
     """Return the response for an error."""
-    return JSONResponse(error.to_wire(), status_code=error.status)
+    document = {"error": {**error.to_wire()["error"], "field": error.field}}
+    return JSONResponse(document, status_code=error.status)
 
 
 async def _grid_error(_: Request, error: Exception) -> JSONResponse:
@@ -42,7 +46,7 @@ async def _validation_error(_: Request, error: Exception) -> JSONResponse:
     first = error.errors()[0]
     place = ".".join(str(part) for part in first["loc"] if part != "body")
     message = str(first["msg"]).removeprefix("Value error, ")
-    return answer(InvalidValue(f"{place}: {message}" if place else message))
+    return answer(InvalidValue(f"{place}: {message}" if place else message, field=place or None))
 
 
 async def _http_error(_: Request, error: Exception) -> JSONResponse:
@@ -80,6 +84,9 @@ class Envelope:
                 headers = MutableHeaders(scope=message)
                 headers["Grid-Version"] = __version__
                 headers["X-Content-Type-Options"] = "nosniff"
+                headers["Referrer-Policy"] = "no-referrer"
+                headers["Cross-Origin-Resource-Policy"] = "same-origin"
+                headers.setdefault("Content-Security-Policy", _NOTHING)
             await send(message)
 
         host = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"host"), "")

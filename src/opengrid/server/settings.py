@@ -34,6 +34,7 @@ class Settings:
     nvml_library: str | None = None
     git_protocols: tuple[str, ...] = ("https", "ssh")  #: over which repositories are fetched
     source_limit: int = 1 << 30  #: most bytes of a source tree, and of a repository that is fetched
+    ui: Path | None = None  #: folder of another build of the page than the package's
 
     @property
     def is_embedded(self) -> bool:
@@ -90,6 +91,7 @@ def read_settings(
         nvml_library=environment.get("GRID_NVML_LIBRARY"),
         git_protocols=_protocols(environment),
         source_limit=parse_size(environment.get("GRID_SOURCE_LIMIT") or "1GiB", name="GRID_SOURCE_LIMIT"),
+        ui=Path(environment["GRID_UI_DIR"]) if environment.get("GRID_UI_DIR") else None,
     )
 
 

@@ -74,7 +74,8 @@ class Datastores:
     def resolve(self, arguments: Sequence[str]) -> tuple[str, ...]:
         """Return the arguments with every `grid:name:version` replaced by where that version is mounted.
 
-        `latest` is the newest whole version. NotFound for a datastore or version that does not exist, InvalidValue for a malformed reference.
+        `latest` is the newest whole version. NotFound for a datastore or version that does not exist, InvalidValue
+        for a malformed reference.
         """
         references = find_references(arguments)
         paths: dict[str, str] = {}

@@ -19,6 +19,7 @@ from opengrid.store.postgres import PostgresDatabase
 from opengrid.store.problems import explained
 from opengrid.store.runs import Runs
 from opengrid.store.schema import CURRENT, Schema
+from opengrid.store.sessions import Sessions
 from opengrid.store.sqlite import SqliteFile
 
 _SQLITE = "sqlite:///"
@@ -33,6 +34,7 @@ class Transaction:
         self.data = Data(connection)
         self.artifacts = Artifacts(connection)
         self.accounts = Accounts(connection)
+        self.sessions = Sessions(connection)
 
 
 class Database:

@@ -224,6 +224,24 @@ users = Table(
     Column("created_us", BigInteger, nullable=False),
 )
 
+sign_in_links = Table(
+    "sign_in_links",
+    metadata,
+    Column("code_hash", Text, primary_key=True),
+    Column("user", Text, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("path", Text, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+)
+
+browser_sessions = Table(
+    "browser_sessions",
+    metadata,
+    Column("token_hash", Text, primary_key=True),
+    Column("user", Text, ForeignKey("users.name", ondelete="CASCADE"), nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+    Column("expires_us", BigInteger, nullable=False),
+)
+
 #: Alembic's own table, for reading the revision and for stamping a new database without importing Alembic.
 schema_revision = Table(
     "alembic_version",
