@@ -3,21 +3,15 @@
 from __future__ import annotations
 
 import json
-import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.conftest import missing
+from tests.support.certificate import certificate
 from tests.support.grid import Grid
 
 
 def test_a_run_goes_over_tls_with_a_self_signed_certificate(new_grid: Callable[[], Grid], folder: Path) -> None:
-    if shutil.which("openssl") is None:
-        missing("openssl", "no openssl to make a certificate with")
-    names = ["-subj", "/CN=lab", "-keyout", "key.pem", "-out", "cert.pem"]
-    command = ["openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", *names]
-    subprocess.run(command, cwd=folder, check=True, capture_output=True, timeout=60)
+    certificate(folder)
     (folder / "train.py").write_text("import os\nprint('hello', os.environ['RANK'])")
     grid = new_grid()
     grid.ok("server", "start", "--listen", "127.0.0.1:0", "--tls-cert", "cert.pem", "--tls-key", "key.pem", cwd=folder)

@@ -10,9 +10,10 @@ from opengrid import __version__
 from opengrid.cli.options import global_options
 from opengrid.cli.output import print_json, settings
 from opengrid.client.api import Api
+from opengrid.client.connect import running
 from opengrid.client.documents import ServerDocument
-from opengrid.client.home import About, Home, find_home, read_about, read_token
-from opengrid.client.http import Http
+from opengrid.client.home import About, Home, find_home, read_about
+from opengrid.client.login import find_login
 from opengrid.client.starting import check_here, start_server, stop_server
 from opengrid.core.errors import Conflict, ServerUnreachable
 
@@ -51,6 +52,8 @@ def start(*, listen: str | None, tls_cert: str | None, tls_key: str | None, inse
         print_json(_document(about))
     else:
         click.echo(f"the server runs at {about.url} (process {about.pid})")
+        if not about.is_loopback:
+            click.echo("for others: `grid user create NAME` here, `grid login URL` on their computers")
 
 
 @server.command()
@@ -69,10 +72,11 @@ def stop() -> None:
 def status() -> None:
     """Show where the server is; none is started."""
     home = find_home(os.environ)
-    about = _running(home)
-    if about is None:
+    if find_login(os.environ, home) is None:
+        _running(home)
+    http = running(os.environ)
+    if http is None:
         raise ServerUnreachable(f"no server runs for {home.root}", hint="the next command that needs one starts it")
-    http = Http(about.url, token=read_token(home), certificate=about.certificate)
     try:
         document = Api(http).server()
     finally:
@@ -82,7 +86,8 @@ def status() -> None:
         return
     for title in ("url", "pid", "version", "started_at", "home"):
         click.echo(f"{title.replace('_', ' '):<11} {document[title]}")
-    click.echo(f"{'log':<11} {home.log_file}")
+    if document["home"] == str(home.root):
+        click.echo(f"{'log':<11} {home.log_file}")
 
 
 @click.command()

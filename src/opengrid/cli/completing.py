@@ -67,16 +67,13 @@ def faults(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
 
 def _known_names() -> Iterator[str]:
     """Yield names from the server that runs; none is started, and one that does not answer is not waited for."""
-    from opengrid.client.home import find_home, read_about, read_token
-    from opengrid.client.http import Http
+    from opengrid.client.connect import running
 
-    home = find_home(os.environ)
     try:
-        about = read_about(home)
-        if about is None or not (about.is_elsewhere or about.is_alive):
+        http = running(os.environ, timeout_s=_PATIENCE_S)
+        if http is None:
             return
-        http = Http(about.url, token=read_token(home), certificate=about.certificate)
-        answer = http.request("GET", "/api/v1/runs", query={"limit": _MOST}, timeout_s=_PATIENCE_S).json()
+        answer = http.request("GET", "/api/v1/runs", query={"limit": _MOST}).json()
     except GridError:
         return
     document = cast("RunsDocument", answer)

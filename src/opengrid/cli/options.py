@@ -51,14 +51,13 @@ def same_option(name: str) -> str:
 
 @contextmanager
 def connected() -> Generator[Api]:
-    """Give the API of this user's server, which is started when it is needed."""
+    """Give the API of the server that is signed in to, or this user's own, which is started when it is needed."""
     # Commands that need no server need not load the way to it.
     from opengrid.client.api import Api
-    from opengrid.client.embedded import Embedded
-    from opengrid.client.home import find_home
+    from opengrid.client.connect import connect
 
     debug = click.get_current_context().find_root().ensure_object(Settings).debug
-    server = Embedded(find_home(os.environ), tell=note, trace=tell if debug else None)
+    server = connect(os.environ, tell=note, trace=tell if debug else None)
     try:
         yield Api(server)
     finally:

@@ -50,7 +50,7 @@ def status(name: str | None, *, watch: bool, everybody: bool, label: tuple[str, 
         if watch:
             return _watch(api, name, label, everybody=everybody)
         if name is None:
-            _show_active(api.all_runs(active=True, labels=label), everybody=everybody)
+            _show_active(api.all_runs(active=True, mine=not everybody, labels=label), everybody=everybody)
         elif split_experiment_name(name) is not None:
             _show_experiment(api.experiment(name))
         else:
@@ -65,7 +65,7 @@ def status(name: str | None, *, watch: bool, everybody: bool, label: tuple[str, 
 def history(*, everybody: bool, label: tuple[str, ...]) -> None:
     """Show all runs, newest first."""
     with connected() as api:
-        document = api.all_runs(labels=label)
+        document = api.all_runs(mine=not everybody, labels=label)
     if settings().is_json:
         print_json({"runs": document["runs"]})
         return
@@ -163,7 +163,9 @@ def _screens(api: Api, name: str | None, labels: Sequence[str], *, everybody: bo
     """Yield what to draw, again and again; end when what is watched has ended."""
     if name is None:
         while True:
-            yield partial(_show_active, api.all_runs(active=True, labels=labels), everybody=everybody)
+            yield partial(
+                _show_active, api.all_runs(active=True, mine=not everybody, labels=labels), everybody=everybody
+            )
             time.sleep(_REDRAW_S)
     experiment_of = split_experiment_name(name)
     if experiment_of is None:

@@ -14,15 +14,18 @@ from opengrid.client.documents import (
     ExperimentDocument,
     InstanceTypeRow,
     PlanDocument,
+    RequestDocument,
     ResumedDocument,
     RunDocument,
     RunRow,
     RunsDocument,
     ServerDocument,
+    SessionDocument,
     SignInDocument,
     StacksDocument,
     StagingDocument,
     StoppedDocument,
+    UserRow,
 )
 from opengrid.client.http import Query, Response
 
@@ -80,6 +83,22 @@ class Api:
         """Return a link that signs one browser in, once, and leads to a page."""
         return cast("SignInDocument", self._post("/api/v1/sign-in-links", {"path": path}))
 
+    def session(self) -> SessionDocument:
+        """Return who asks, as the server knows them."""
+        return cast("SessionDocument", self._get("/api/v1/session"))
+
+    def users(self) -> list[UserRow]:
+        """Return all users, by name; for the server's own user."""
+        return cast("list[UserRow]", self._get("/api/v1/users")["users"])
+
+    def create_user(self, name: str) -> str:
+        """Make an account; return its token, which nobody can ask for again."""
+        return cast("str", self._post("/api/v1/users", {"name": name})["token"])
+
+    def revoke_user(self, name: str) -> None:
+        """Make a user's token worthless."""
+        self._transport.request("DELETE", f"/api/v1/users/{name}")
+
     def plan(self, spec: RunSpec) -> PlanDocument:
         """Return what a request would start; nothing is stored."""
         return cast("PlanDocument", self._post("/api/v1/plan", _wire(spec), _patience_s(spec))["plan"])
@@ -97,30 +116,41 @@ class Api:
         return True
 
     def runs(
-        self, *, active: bool | None = None, labels: Sequence[str] = (), limit: int = _PAGE, offset: int = 0
+        self,
+        *,
+        active: bool | None = None,
+        mine: bool = False,
+        labels: Sequence[str] = (),
+        limit: int = _PAGE,
+        offset: int = 0,
     ) -> RunsDocument:
         """Return one page of runs, newest first; of those with all of these labels (`key` or `key=value`)."""
         query: dict[str, str | int | tuple[str, ...] | None] = {
             "active": None if active is None else str(active).lower(),
+            "mine": "true" if mine else None,
             "label": tuple(labels),
             "limit": limit,
             "offset": offset,
         }
         return cast("RunsDocument", self._get("/api/v1/runs", query))
 
-    def all_runs(self, *, active: bool | None = None, labels: Sequence[str] = ()) -> RunsDocument:
+    def all_runs(self, *, active: bool | None = None, mine: bool = False, labels: Sequence[str] = ()) -> RunsDocument:
         """Return all runs, newest first, however many pages that takes."""
-        document = self.runs(active=active, labels=labels)
+        document = self.runs(active=active, mine=mine, labels=labels)
         rows: dict[str, RunRow] = {row["run"]: row for row in document["runs"]}
         offset = len(document["runs"])
         while offset < document["total"]:
-            page = self.runs(active=active, labels=labels, offset=offset)["runs"]
+            page = self.runs(active=active, mine=mine, labels=labels, offset=offset)["runs"]
             if not page:
                 break
             rows.update({row["run"]: row for row in page})  # a run that was made meanwhile shifts the pages
             offset += len(page)
         document["runs"] = list(rows.values())
         return document
+
+    def request(self, run: str) -> RequestDocument:
+        """Return what a run was asked for with."""
+        return cast("RequestDocument", self._get(f"/api/v1/runs/{run}/request"))
 
     def run(self, name: str) -> RunDocument:
         """Return a run and its experiments."""

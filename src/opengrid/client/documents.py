@@ -32,6 +32,33 @@ class SignInDocument(TypedDict):
     expires_at: str
 
 
+class SessionDocument(TypedDict):
+    """Who asks, as the server knows them, and which server that is."""
+
+    user: str
+    is_admin: bool  #: runs the server
+    expires_at: str | None  #: None for a token
+    version: str
+    hostname: str
+
+
+class UserRow(TypedDict):
+    """Somebody with an account."""
+
+    user: str
+    is_active: bool  #: has a token
+    is_admin: bool
+    created_at: str
+
+
+class RequestDocument(TypedDict):
+    """What a run was asked for with: core.spec.RunSpec as JSON."""
+
+    run: str
+    request: dict[str, object]
+    held_back: list[str]  #: variables whose values are the owner's alone
+
+
 class PlanDocument(TypedDict):
     """What will run where; core.gang.Plan as JSON."""
 

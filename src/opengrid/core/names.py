@@ -10,6 +10,7 @@ from opengrid.core.errors import InvalidValue
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _EXPERIMENT = re.compile(r"(?P<run>.+)-exp(?P<index>0|[1-9][0-9]*)")
 _RESERVED_END = re.compile(r"exp[0-9]+$")
+_USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 _LABEL_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _MAX_LENGTH, _MAX_LABEL = 100, 255
 
@@ -32,6 +33,17 @@ def check_name(name: str, what: str) -> str:
         raise InvalidValue(
             f"{name!r} cannot name a {what}",
             hint=f"lower-case letters, digits and '-'; a letter first, a letter or digit last; at most {_MAX_LENGTH}",
+            field="name",
+        )
+    return name
+
+
+def check_user_name(name: str) -> str:
+    """Return `name` when an account may carry it; raise InvalidValue with the rule that it breaks."""
+    if not _USER.fullmatch(name):
+        raise InvalidValue(
+            f"{name!r} cannot name a user",
+            hint="lower-case letters, digits, '.', '_' and '-'; a letter or digit first; at most 64",
             field="name",
         )
     return name

@@ -93,6 +93,15 @@ ATTEMPT_MOVES: dict[A, frozenset[A]] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class User:
+    """Somebody with an account."""
+
+    name: str
+    is_active: bool  #: has a token; without one, runs and datastores are still theirs
+    created_us: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
     """What one `grid run` created."""
 

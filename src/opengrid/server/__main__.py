@@ -60,8 +60,7 @@ def serve(settings: Settings) -> None:
         ensure_token(settings, database)
         listener = _bind(settings)
         port = listener.getsockname()[1]
-        host = f"[{settings.host}]" if ":" in settings.host else settings.host
-        url = settings.public_url or f"{settings.scheme}://{host}:{port}"
+        url = settings.public_url or f"{settings.scheme}://{_reachable(settings.host)}:{port}"
         server = Server(settings, database, url, stop=lambda: os.kill(os.getpid(), signal.SIGTERM))
         _Uvicorn(
             uvicorn.Config(
@@ -112,6 +111,17 @@ def _bind(settings: Settings) -> socket.socket:
             remembered.write_text(str(listener.getsockname()[1]))
         return listener
     raise AssertionError("unreachable")
+
+
+def _reachable(host: str) -> str:
+    """Return a host as it stands in a URL; a server that listens everywhere is called by its computer's name."""
+    if host in ("0.0.0.0", "::"):  # noqa: S104 - compared with, not listened on
+        host = socket.gethostname()
+        try:
+            socket.getaddrinfo(host, None)
+        except OSError:  # a name that not even this computer knows
+            host = "127.0.0.1"
+    return f"[{host}]" if ":" in host else host
 
 
 def _read_port(path: Path) -> list[int]:

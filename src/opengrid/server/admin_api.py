@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastapi import APIRouter, Depends
+from fastapi import APIRouter, Depends, Request
 
-from opengrid.server.auth import Users
+from opengrid.server.auth import Users, caller_of
 
 
 def admin_api(
@@ -29,7 +29,8 @@ def admin_api(
         return status()
 
     @api.post("/api/v1/server/stop", status_code=202, dependencies=known)
-    async def stop_server() -> dict[str, object]:
+    async def stop_server(request: Request) -> dict[str, object]:
+        caller_of(request).check_admin("stopping the server")
         stop()
         return {}
 

@@ -31,6 +31,7 @@ from opengrid.engines.local.engine import LocalEngine
 from opengrid.engines.local.processes import boot_id
 from opengrid.planning.catalogue import load_catalogue
 from opengrid.server import problems
+from opengrid.server.accounts_api import accounts_api
 from opengrid.server.admin_api import admin_api
 from opengrid.server.agent_api import agent_api
 from opengrid.server.agent_artifacts_api import agent_artifacts_api
@@ -46,6 +47,7 @@ from opengrid.server.settings import Settings
 from opengrid.server.stacks_api import stacks_api
 from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
+from opengrid.services.accounts import Accounts
 from opengrid.services.agents import Agents
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.checkpoints import Checkpoints
@@ -145,14 +147,17 @@ class Server:
         sign_in = SignIn(database, now_us=now_us)
         schemes = {settings.scheme, urlsplit(url).scheme}
         browsers = Browsers(f"grid_session_{token_hash(secret)[:8]}", schemes=schemes)
-        users = Users(database, sign_in, browsers)
+        users, owner = Users(database, sign_in, browsers), getpass.getuser()
+        accounts = Accounts(database, owner, ended=[users.forget, sign_in.sign_out_all], now_us=now_us)
         self.app = FastAPI(title="OpenGrid", version=__version__, lifespan=self._lifespan, openapi_url=None)
+        self.app.state.owner = owner
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(artifacts_api(artifacts, users))
         self.app.include_router(sessions_api(sign_in, users, browsers, url=url))
+        self.app.include_router(accounts_api(accounts, users, owner))
         self.app.include_router(runs_api(runs, users, self.wakeups, agents.unreachable))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))

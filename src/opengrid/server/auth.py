@@ -10,6 +10,7 @@ from opengrid.core.errors import Forbidden, Unauthorized
 from opengrid.core.records import BrowserSession
 from opengrid.core.tokens import token_hash
 from opengrid.services.agents import AgentIdentity, Agents
+from opengrid.services.callers import Caller
 from opengrid.services.sign_in import SignIn
 from opengrid.store.database import Database
 
@@ -51,6 +52,7 @@ class Users:
     def __init__(self, database: Database, sign_in: SignIn, browsers: Browsers) -> None:
         self._database, self._sign_in, self._browsers = database, sign_in, browsers
         self._known: dict[str, str] = {}
+        self._forgotten = 0  #: how often somebody was
 
     async def __call__(self, request: Request) -> None:
         """Let a known user's request pass, and remember whose it is for user_of()."""
@@ -69,12 +71,25 @@ class Users:
         hashed = token_hash(token)
         user = self._known.get(hashed)
         if user is None:
+            forgotten = self._forgotten
             with self._database.read() as tx:
                 user = tx.accounts.user_of_token(hashed)
             if user is None:
-                raise Unauthorized("unknown token", hint="is GRID_HOME the one of this server?")
-            self._known[hashed] = user
+                raise Unauthorized("unknown token", hint="is it this server's? `grid login URL` takes a new one")
+            if forgotten == self._forgotten:  # else it may have been revoked just now
+                self._known[hashed] = user
         return user
+
+    def forget(self, user: str) -> None:
+        """Look this user's token up again at their next request: it may have been revoked."""
+        self._forgotten += 1
+        self._known = {hashed: known for hashed, known in self._known.items() if known != user}
+
+
+def caller_of(request: Request) -> Caller:
+    """Return who sends a request."""
+    name = user_of(request)
+    return Caller(name=name, is_admin=name == request.app.state.owner)
 
 
 def user_of(request: Request) -> str:

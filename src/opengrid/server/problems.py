@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Callable, Collection
 
 import structlog
@@ -90,11 +91,21 @@ class Envelope:
             await send(message)
 
         host = next((v.decode("latin-1") for k, v in scope["headers"] if k == b"host"), "")
-        if _host_name(host) not in self._hosts:
+        if not self._is_ours(_host_name(host)):
             refusal = answer(Forbidden(f"this server is not called {host!r}", hint="GRID_PUBLIC_URL adds a name"))
             await refusal(scope, receive, send_with_version)
             return
         await self._app(scope, receive, send_with_version)
+
+    def _is_ours(self, name: str) -> bool:
+        """Whether a server may be called so: by one of its names, or by an address, which no DNS can rebind."""
+        if name in self._hosts:
+            return True
+        try:
+            ipaddress.ip_address(name)
+        except ValueError:
+            return False
+        return True
 
 
 def _host_name(host: str) -> str:

@@ -11,7 +11,7 @@ from fastapi import APIRouter, Depends, Request
 
 from opengrid.core.errors import Conflict
 from opengrid.core.protocol import Fault
-from opengrid.server.auth import Users, user_of
+from opengrid.server.auth import Users, caller_of
 from opengrid.services.rehearsals import Rehearsals
 
 #: The answer that says so must have left before the server kills itself.
@@ -34,11 +34,14 @@ def rehearsals_api(rehearsals: Rehearsals, users: Users, *, is_embedded: bool) -
     @api.post("/experiments/{name}/rehearsals", status_code=201)
     def begin(name: str, asked: RehearsalRequest, request: Request) -> dict[str, object]:
         kills_server = asked.fault is Fault.KILL_SERVER
+        caller = caller_of(request)
+        if kills_server:
+            caller.check_admin("killing the server")
         if kills_server and not (is_embedded or asked.confirmed):
             raise Conflict(
                 "this server is not yours alone: everybody would lose it", hint="--yes kills it all the same"
             )
-        text = rehearsals.begin(name, asked.fault, asked.target, user_of(request))
+        text = rehearsals.begin(name, asked.fault, asked.target, caller)
         if kills_server:
             threading.Timer(_LAST_WORDS_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
         return {"experiment": name, "rehearsal": text}

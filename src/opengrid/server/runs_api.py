@@ -11,10 +11,11 @@ from typing import Annotated, Literal
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 
+from opengrid.core.codec import to_json
 from opengrid.core.names import parse_labels
 from opengrid.core.records import Experiment, ExperimentState, Run
 from opengrid.core.spec import RunSpec
-from opengrid.server.auth import Users, user_of
+from opengrid.server.auth import Users, caller_of, user_of
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.runs import Runs
 from opengrid.services.views import event_view, experiment_view, run_view, start_views, time_text
@@ -55,13 +56,16 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[
 
     @api.get("/runs")
     def list_runs(
+        request: Request,
         active: bool | None = None,
         user: str | None = None,
+        mine: bool = False,
         label: Annotated[list[str] | None, Query()] = None,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
     ) -> dict[str, object]:
         wanted = parse_labels(label or [], needs_value=False)
+        user = user_of(request) if mine else user
         page, total, not_active = runs.list(active=active, user=user, labels=wanted, limit=limit, offset=offset)
         return {"runs": [run_view(run) for run in page], "total": total, "not_active": not_active}
 
@@ -84,23 +88,28 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[
         )
         return answer
 
+    @api.get("/runs/{name}/request")
+    def show_request(name: str, request: Request) -> dict[str, object]:
+        spec, held_back = runs.request(name, caller_of(request))
+        return {"run": name, "request": to_json(spec), "held_back": list(held_back)}
+
     @api.get("/experiments/{name}")
     def show_experiment(name: str) -> dict[str, object]:
         return _experiment_answer(runs, name, unreachable)
 
     @api.post("/stop")
     def stop(what: Names, request: Request) -> dict[str, object]:
-        stopped, already = runs.stop(what.names, f"stopped by {user_of(request)}")
+        stopped, already = runs.stop(what.names, caller_of(request))
         return {"stopped": stopped, "already": already}
 
     @api.post("/resume")
     def resume(what: Resumed, request: Request) -> dict[str, object]:
-        resumed, left = runs.resume(what.names, only_failed=what.failed, reason=f"resumed by {user_of(request)}")
+        resumed, left = runs.resume(what.names, caller_of(request), only_failed=what.failed)
         return {"resumed": resumed, "left": left}
 
     @api.post("/delete")
-    def delete(what: Names) -> dict[str, object]:
-        return {"deleted": runs.delete(what.names)}
+    def delete(what: Names, request: Request) -> dict[str, object]:
+        return {"deleted": runs.delete(what.names, caller_of(request))}
 
     return api
 

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid import __version__
-from opengrid.server.auth import Browsers, Users, session_of, user_of
+from opengrid.server.auth import Browsers, Users, caller_of, session_of, user_of
 from opengrid.services.sign_in import SESSION_LIFE_US, SignIn
 from opengrid.services.views import time_text
 
@@ -52,6 +52,7 @@ class SessionDocument:
     """Who asks, and whom."""
 
     user: str
+    is_admin: bool  #: runs the server
     expires_at: str | None  #: null for a token
     version: str
     hostname: str  #: the server's
@@ -85,9 +86,10 @@ def sessions_api(sign_in: SignIn, users: Users, browsers: Browsers, *, url: str)
 
     @api.get("/session", dependencies=known)
     def show(request: Request) -> SessionDocument:
-        session = session_of(request)
+        session, caller = session_of(request), caller_of(request)
         return SessionDocument(
-            user=user_of(request),
+            user=caller.name,
+            is_admin=caller.is_admin,
             expires_at=time_text(session.expires_us) if session else None,
             version=__version__,
             hostname=socket.gethostname(),

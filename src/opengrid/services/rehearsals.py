@@ -7,6 +7,7 @@ from collections.abc import Callable
 from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.protocol import Fault, Rehearsal
 from opengrid.core.records import Attempt, AttemptState, Event, Experiment, ExperimentState, GenerationPhase
+from opengrid.services.callers import Caller
 from opengrid.store.database import Database, Transaction
 
 #: More faults than these are not told to an agent that hears of them late.
@@ -26,21 +27,23 @@ class Rehearsals:
         """Return the last rehearsals of an attempt's current generation, the newest last."""
         return self._of.get(attempt_id, ())
 
-    def begin(self, name: str, fault: Fault, target: int | None, user: str) -> str:
+    def begin(self, name: str, fault: Fault, target: int | None, caller: Caller) -> str:
         """Rehearse a fault on a running experiment's rank or machine; return in words what happens, as its events say.
 
-        Conflict when its ranks do not run, InvalidValue for a rank or machine that it does not have.
+        Forbidden for another's experiment, Conflict when its ranks do not run, InvalidValue for a rank or machine that
+        it does not have.
         """
         with self._database.transaction() as tx:
             experiment = tx.runs.experiment(name)
-            attempt = _running(tx, experiment)
-            gang = tx.runs.find_by_id(experiment.run_id).plan.gang
+            run = tx.runs.find_by_id(experiment.run_id)
+            caller.check(run.user, name)
+            attempt, gang = _running(tx, experiment), run.plan.gang
             whole = gang.world_size if fault in _OF_A_RANK else gang.machines
             what = "rank" if fault in _OF_A_RANK else "machine"
             chosen = target if target is not None else whole - 1
             if not 0 <= chosen < whole:
                 raise InvalidValue(f"{name} has no {what} {chosen}: 0 to {whole - 1}", field="target")
-            text = f"rehearsal: {_WORDS[fault].format(chosen)} (asked for by {user})"
+            text = f"rehearsal: {_WORDS[fault].format(chosen)} (asked for by {caller.name})"
             tx.runs.note(self._event(experiment, attempt, text))
             moved = None
             if fault is not Fault.KILL_SERVER:

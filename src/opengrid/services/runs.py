@@ -24,6 +24,7 @@ from opengrid.planning.preload import preload_modules
 from opengrid.planning.sweep import make_sweep, with_seed
 from opengrid.services.agents import work_folder
 from opengrid.services.artifacts import Artifacts
+from opengrid.services.callers import Caller
 from opengrid.services.datastores import Datastores
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
@@ -119,6 +120,18 @@ class Runs:
             run = tx.runs.find(name)
             return run, tx.runs.experiments(run.id)
 
+    def request(self, name: str, caller: Caller) -> tuple[RunSpec, tuple[str, ...]]:
+        """Return what a run was asked for with, to be asked for again, and which variables are held back.
+
+        What the shell and `--env` said may be secret: only the owner and the admin get it.
+        """
+        with self._database.read() as tx:
+            run = tx.runs.find(name)
+        if caller.may_change(run.user):
+            return run.spec, ()
+        held_back = tuple(sorted(run.spec.environment))
+        return dataclasses.replace(run.spec, environment={}, shell={}), held_back
+
     def show_experiment(
         self, name: str
     ) -> tuple[Run, Experiment, list[Event], list[tuple[Attempt, Generation]], Path | None]:
@@ -130,29 +143,30 @@ class Runs:
         folder = work_folder(self._work, experiment, experiment.attempts) if experiment.attempts else None
         return run, experiment, events, starts, folder
 
-    def stop(self, names: Sequence[str], reason: str) -> tuple[list[str], list[str]]:
+    def stop(self, names: Sequence[str], caller: Caller) -> tuple[list[str], list[str]]:
         """Ask what is named to stop; return the experiments that were asked and those that had ended before."""
         stopped: list[str] = []
         already: list[str] = []
         with self._database.transaction() as tx:
-            for experiment in self._experiments(tx, names):
+            for experiment in self._experiments(tx, names, caller):
                 asked = not experiment.state.is_terminal
                 if asked:
-                    tx.runs.request_stop(experiment.id, reason, self._now_us())
+                    tx.runs.request_stop(experiment.id, f"stopped by {caller.name}", self._now_us())
                 (stopped if asked else already).append(experiment.name)
         self._changed()
         return stopped, already
 
-    def resume(self, names: Sequence[str], *, only_failed: bool, reason: str) -> tuple[list[str], list[str]]:
+    def resume(self, names: Sequence[str], caller: Caller, *, only_failed: bool) -> tuple[list[str], list[str]]:
         """Queue again what is named and has failed or was stopped; return those, and the others that are named.
 
         They go on from their newest checkpoint. Conflict, touching nothing, for a single experiment that cannot.
         """
         resumable = [ExperimentState.FAILED] if only_failed else [ExperimentState.FAILED, ExperimentState.STOPPED]
+        reason = f"resumed by {caller.name}"
         resumed: list[str] = []
         left: list[str] = []
         with self._database.transaction() as tx:
-            for experiment in self._experiments(tx, names):
+            for experiment in self._experiments(tx, names, caller):
                 can = experiment.state in resumable
                 if can:
                     tx.runs.move(experiment, ExperimentState.QUEUED, reason=reason, now_us=self._now_us())
@@ -165,10 +179,10 @@ class Runs:
         self._changed()
         return resumed, left
 
-    def delete(self, names: Sequence[str]) -> list[str]:
+    def delete(self, names: Sequence[str], caller: Caller) -> list[str]:
         """Remove what is named with logs and work folders; Conflict, touching nothing, while some of it is active."""
         with self._database.transaction() as tx:
-            experiments = self._experiments(tx, names)
+            experiments = self._experiments(tx, names, caller)
             busy = [e.name for e in experiments if not e.state.is_terminal]
             if busy:
                 raise Conflict(
@@ -189,13 +203,17 @@ class Runs:
             shutil.rmtree(work_folder(self._work, experiment, 0).parent, ignore_errors=True)
         return [e.name for e in experiments]
 
-    def _experiments(self, tx: Transaction, names: Sequence[str]) -> list[Experiment]:
+    def _experiments(self, tx: Transaction, names: Sequence[str], caller: Caller) -> list[Experiment]:
+        """Return the experiments that are named; Forbidden when one is not the caller's to change."""
         found: dict[str, Experiment] = {}
         for name in names:
             if split_experiment_name(name) is not None:
                 experiments = [tx.runs.experiment(name)]
+                run = tx.runs.find_by_id(experiments[0].run_id)
             else:
-                experiments = tx.runs.experiments(tx.runs.find(name).id)
+                run = tx.runs.find(name)
+                experiments = tx.runs.experiments(run.id)
+            caller.check(run.user, name)
             found.update({e.id: e for e in experiments})
         return list(found.values())
 

@@ -72,6 +72,11 @@ class SignIn:
             return None
         return found
 
+    def sign_out_all(self, user: str) -> None:
+        """End all sessions of a user, and make their links worthless. Idempotent."""
+        with self._database.transaction() as tx:
+            self._ended.update(tx.sessions.remove_all(user))
+
     def sign_out(self, token: str) -> None:
         """End a session. Idempotent."""
         hashed = token_hash(token)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select, update
 
+from opengrid.core.records import User
 from opengrid.store.tables import users
 
 
@@ -25,3 +26,16 @@ class Accounts:
     def user_of_token(self, token_hash: str) -> str | None:
         """Return whose token has this hash."""
         return self._connection.execute(select(users.c.name).where(users.c.token_hash == token_hash)).scalar()
+
+    def find(self, name: str) -> User | None:
+        """Return the user with this name; None when there is none."""
+        return next((user for user in self.list() if user.name == name), None)
+
+    def list(self) -> list[User]:
+        """Return all users, by name."""
+        rows = self._connection.execute(select(users).order_by(users.c.name))
+        return [User(name=row.name, is_active=row.token_hash is not None, created_us=row.created_us) for row in rows]
+
+    def revoke(self, name: str) -> None:
+        """Take a user's token away; what they made stays theirs."""
+        self._connection.execute(update(users).where(users.c.name == name).values(token_hash=None))

@@ -41,6 +41,14 @@ class Sessions:
         """End a session. Idempotent."""
         self._connection.execute(delete(browser_sessions).where(browser_sessions.c.token_hash == token_hash))
 
+    def remove_all(self, user: str) -> list[str]:
+        """End all sessions of a user, and what would open another; return the sessions' hashes."""
+        its_rows = browser_sessions.c.user == user
+        hashes = self._connection.execute(select(browser_sessions.c.token_hash).where(its_rows)).scalars().all()
+        self._connection.execute(delete(browser_sessions).where(its_rows))
+        self._connection.execute(delete(sign_in_links).where(sign_in_links.c.user == user))
+        return list(hashes)
+
 
 def _values(record: SignInLink | BrowserSession) -> dict[str, object]:
     return {name: getattr(record, name) for name in record.__dataclass_fields__}

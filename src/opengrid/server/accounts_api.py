@@ -1,0 +1,51 @@
+"""Accounts over HTTP."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from fastapi import APIRouter, Depends, Request
+
+from opengrid.core.records import User
+from opengrid.server.auth import Users, caller_of
+from opengrid.services.accounts import Accounts
+from opengrid.services.views import time_text
+
+
+@dataclass(frozen=True, kw_only=True)
+class NewUser:
+    """Who shall have an account."""
+
+    name: str
+
+
+def accounts_api(accounts: Accounts, users: Users, owner: str) -> APIRouter:
+    """Return the routes for accounts; they are for the user who runs the server."""
+    api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
+
+    @api.get("/users")
+    def list_users(request: Request) -> dict[str, object]:
+        caller_of(request).check_admin("the list of users")
+        return {"users": [_view(user, owner) for user in accounts.list()]}
+
+    @api.post("/users", status_code=201)
+    def create(new: NewUser, request: Request) -> dict[str, object]:
+        caller_of(request).check_admin("making users")
+        return {"user": new.name, "token": accounts.create(new.name)}
+
+    @api.delete("/users/{name}")
+    def revoke(name: str, request: Request) -> dict[str, object]:
+        caller_of(request).check_admin("revoking tokens")
+        accounts.revoke(name)
+        return {"revoked": name}
+
+    return api
+
+
+def _view(user: User, owner: str) -> dict[str, object]:
+    return {
+        "user": user.name,
+        "is_active": user.is_active,
+        "is_admin": user.name == owner,
+        "created_at": time_text(user.created_us),
+    }

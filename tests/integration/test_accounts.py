@@ -1,0 +1,175 @@
+"""Several people on one server: who may come in, and what of others' they may change."""
+
+from __future__ import annotations
+
+import getpass
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from fastapi.testclient import TestClient
+from tests.support.server import Caller, serving
+
+OWNER = getpass.getuser()
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A server with its own user, ada and bob."""
+
+    home: Path
+    client: TestClient
+    owner: Caller
+    ada: Caller
+    bob: Caller
+
+    def stranger(self, token: str) -> Caller:
+        return Caller(self.client, token)
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    with serving(tmp_path) as (owner, client):
+
+        def make(name: str) -> Caller:
+            made = owner("POST", "users", {"name": name})
+            assert (made.status, made.document["user"]) == (201, name)
+            return Caller(client, made.document["token"])
+
+        yield Lab(tmp_path, client, owner, make("ada"), make("bob"))
+
+
+def test_everybody_is_known_by_their_own_token(lab: Lab) -> None:
+    for caller, name, is_admin in ((lab.ada, "ada", False), (lab.owner, OWNER, True)):
+        session = caller("GET", "session").document
+        assert (session["user"], session["is_admin"]) == (name, is_admin)
+    assert lab.stranger("guessed").run("x").status == 401
+
+
+def test_no_token_is_stored(lab: Lab) -> None:
+    with sqlite3.connect(lab.home / "grid.db") as database:
+        dump = "\n".join(database.iterdump())
+    assert "ada" in dump
+    for caller in (lab.owner, lab.ada, lab.bob):
+        assert caller.token not in dump
+
+
+def test_a_revoked_token_opens_nothing_any_more_and_a_new_one_finds_ones_runs(lab: Lab) -> None:
+    lab.ada.run("adas")
+    assert lab.owner("DELETE", "users/ada").document == {"revoked": "ada"}
+    assert lab.ada("GET", "runs").status == 401
+    rows = lab.owner("GET", "users").document["users"]
+    assert {row["user"]: row["is_active"] for row in rows} == {"ada": False, "bob": True, OWNER: True}
+    again = lab.stranger(lab.owner("POST", "users", {"name": "ada"}).document["token"])
+    assert [run["run"] for run in again("GET", "runs", mine=True).document["runs"]] == ["adas"]
+    assert lab.ada("GET", "runs").status == 401
+
+
+def test_revoking_ends_the_sessions_of_browsers_too(lab: Lab) -> None:
+    origin = {"Origin": "http://127.0.0.1"}
+
+    def code() -> str:
+        made = lab.ada("POST", "sign-in-links", {"path": "/runs"})
+        return made.document["url"].partition("#")[2]
+
+    opened = lab.client.post("/api/v1/sessions", json={"code": code()}, headers=origin)
+    assert (opened.status_code, lab.client.get("/api/v1/session").json()["user"]) == (201, "ada")
+    unused = code()
+    lab.owner("DELETE", "users/ada")
+    assert lab.client.get("/api/v1/session").status_code == 401
+    lab.client.cookies.clear()
+    assert lab.client.post("/api/v1/sessions", json={"code": unused}, headers=origin).status_code == 401
+
+
+def test_only_the_servers_own_user_manages_users_and_the_server(lab: Lab) -> None:
+    for method, path, body in (
+        ("GET", "users", None),
+        ("POST", "users", {"name": "eve"}),
+        ("DELETE", "users/bob", None),
+        ("POST", "server/stop", {}),
+    ):
+        refused = lab.ada(method, path, body)
+        assert refused.status == 403, (path, refused)
+        assert "the user who runs the server" in refused.error
+    assert lab.bob("GET", "session").status == 200
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "name", "status", "said"),
+    [
+        ("POST", "users", "bob", 409, "already a user bob"),
+        ("POST", "users", OWNER, 409, "already a user"),
+        ("POST", "users", "Bob Bee", 422, "cannot name a user"),
+        ("POST", "users", "a:b", 422, "cannot name a user"),
+        ("DELETE", "users/nobody", "", 404, "there are"),
+        ("DELETE", f"users/{OWNER}", "", 409, "cannot be shut out"),
+    ],
+)
+def test_what_cannot_be_done_to_users_is_said(
+    lab: Lab, method: str, path: str, name: str, status: int, said: str
+) -> None:
+    refused = lab.owner(method, path, {"name": name} if name else None)
+    assert refused.status == status
+    assert said in refused.error
+
+
+def test_a_user_without_a_token_cannot_be_revoked_again(lab: Lab) -> None:
+    lab.owner("DELETE", "users/bob")
+    assert "bob has no token" in lab.owner("DELETE", "users/bob").error
+
+
+def test_runs_belong_to_their_user_and_everybody_sees_all(lab: Lab) -> None:
+    lab.ada.run("adas")
+    lab.bob.run("bobs")
+    for caller, mine in ((lab.ada, ["adas"]), (lab.bob, ["bobs"]), (lab.owner, [])):
+        assert [run["run"] for run in caller("GET", "runs", mine=True).document["runs"]] == mine
+        everything = caller("GET", "runs").document["runs"]
+        assert {run["run"]: run["user"] for run in everything} == {"adas": "ada", "bobs": "bob"}
+        assert caller("GET", "runs/adas").status == 200
+        assert caller("GET", "experiments/adas-exp0").status == 200
+
+
+@pytest.mark.parametrize("kind", ["run", "experiment"])
+def test_nobody_stops_resumes_or_deletes_what_is_another_users(lab: Lab, kind: str) -> None:
+    lab.ada.run("adas")
+    lab.bob.run("bobs")
+    end = "" if kind == "run" else "-exp0"
+    for what in ("stop", "resume", "delete"):
+        refused = lab.bob("POST", what, {"kind": kind, "names": [f"bobs{end}", f"adas{end}"]})
+        assert refused.status == 403
+        assert f"adas{end} belongs to ada" in refused.error
+    assert lab.bob("GET", "experiments/bobs-exp0").document["stopping"] is False  # all or nothing
+    stopped = lab.owner("POST", "stop", {"kind": kind, "names": [f"adas{end}"]})
+    assert stopped.document["stopped"] == ["adas-exp0"]
+    asked = lab.ada("GET", "experiments/adas-exp0").document["events"][-1]["reason"]
+    assert asked == f"stop requested: stopped by {OWNER}"
+
+
+def test_nobody_rehearses_on_anothers_experiment(lab: Lab) -> None:
+    lab.ada.run("adas")
+    refused = lab.bob("POST", "experiments/adas-exp0/rehearsals", {"fault": "kill-rank"})
+    assert (refused.status, "belongs to ada" in refused.error) == (403, True)
+    refused = lab.ada("POST", "experiments/adas-exp0/rehearsals", {"fault": "kill-server", "confirmed": True})
+    assert (refused.status, "runs the server" in refused.error) == (403, True)
+
+
+def test_variables_are_shown_to_their_owner_alone(lab: Lab) -> None:
+    secret = "hunter2-of-ada"
+    lab.ada.run("adas", environment={"PASSWORD": secret}, shell={"https_proxy": f"http://ada:{secret}@proxy"})
+    assert lab.ada("GET", "runs/adas/request").document["request"]["environment"] == {"PASSWORD": secret}
+    assert lab.owner("GET", "runs/adas/request").document["held_back"] == []
+    shown = lab.bob("GET", "runs/adas/request").document
+    assert (shown["request"]["environment"], shown["held_back"]) == ({}, ["PASSWORD"])
+    for path in ("runs", "runs/adas", "experiments/adas-exp0", "runs/adas/request"):
+        assert secret not in str(lab.bob("GET", path).document), path
+
+
+@pytest.mark.parametrize(
+    ("host", "status"),
+    [("192.168.1.5:8265", 200), ("[fe80::1]:8265", 200), ("lab.example", 403), ("127.0.0.1.nip.io", 403)],
+)
+def test_a_server_answers_by_its_addresses_but_not_to_names_of_others(lab: Lab, host: str, status: int) -> None:
+    headers = {"Authorization": f"Bearer {lab.ada.token}", "Host": host}
+    assert lab.client.get("/api/v1/session", headers=headers).status_code == status
