@@ -275,6 +275,7 @@ def test_a_preempted_lightning_training_saves_and_goes_on_at_that_step_in_anothe
 ) -> None:
     name = fitting(grid, folder, LIGHTNING)
     grid.ok("rehearse", name, "preempt")
+    eventually(lambda: grid.experiment(name)["attempts"] == 2)
     begins = set(fits(grid, name, "--attempt", "2"))
     ended = ended_by(grid, name, folder / "end")
     assert ended["attempts"] == 2, ended
