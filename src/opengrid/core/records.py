@@ -112,6 +112,7 @@ class Run:
     plan: Plan
     created_us: int
     counts: dict[ExperimentState, int] = field(default_factory=dict[ExperimentState, int])  #: experiments by state
+    waiting: str | None = None  #: why its oldest waiting experiment waits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

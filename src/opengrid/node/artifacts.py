@@ -95,7 +95,6 @@ class Collector:
         self._wake = threading.Event()
         self._draining = False
         self._asked = False  #: for all that there is now
-        self._is_thorough = False  #: a computer that went down may leave files of the right size without their content
         self._is_done = threading.Event()
         self._digests: dict[Path, tuple[Version, str]] = {}  #: of what was collected
         self._stopped = threading.Event()
@@ -131,19 +130,15 @@ class Collector:
         """Collect what an attempt that was lost has left in its folders, as far as they are on this machine."""
         there = {node: folder for node, folder in folders.items() if folder.is_dir()}
         kept = self._folders
-        self._folders, self._is_thorough = [], True
+        self._folders = []
         self.watch(there, before=before)
         self.collect_all()
-        self._folders, self._is_thorough = kept, False
+        self._folders = kept
 
     def digest_of(self, path: Path) -> str | None:
         """Return the SHA-256 of a file as it is now, if it was collected like that."""
         known = self._digests.get(path)
         return known[1] if known is not None and known[0] == _version_of(path) else None
-
-    def before(self, root: Path) -> frozenset[str] | None:
-        """Return what is not collected from a folder, as it was there before; None when nothing is collected there."""
-        return next((folder.before for folder in self._folders if folder.root == root), None)
 
     def drain(self) -> None:
         """Collect all that is left, then call on_drained. Nothing may be written any more."""
@@ -231,7 +226,7 @@ class Collector:
     def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
         try:
             if checkpoint_file.is_candidate(path):
-                _check_whole(folder.root / path, thorough=self._is_thorough)
+                _check_whole(folder.root / path)
             digest = _digest(folder.root, path, version)
         except FileNotFoundError:
             if final:
@@ -314,9 +309,9 @@ def _fail(candidates: list[_Candidate], reason: str) -> None:
         candidate.folder.settling.fail(candidate.path, reason, time.monotonic())
 
 
-def _check_whole(path: Path, *, thorough: bool) -> None:
+def _check_whole(path: Path) -> None:
     """Refuse a checkpoint that somebody was killed while writing: it must not replace the whole one before it."""
-    problem = checkpoint_file.torn(path) or (checkpoint_file.damaged(path) if thorough else None)
+    problem = checkpoint_file.torn(path)
     if problem is not None:
         raise _NotNow(f"it is torn: {problem}")
 

@@ -52,6 +52,7 @@ from opengrid.services.agents import Agents
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.datastores import Datastores
+from opengrid.services.documents import ErrorDocument
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
@@ -62,6 +63,7 @@ from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
 from opengrid.store.database import Database
+from opengrid.store.runs import RunFilter
 
 
 def now_us() -> int:
@@ -149,7 +151,14 @@ class Server:
         browsers = Browsers(f"grid_session_{token_hash(secret)[:8]}", schemes=schemes)
         users, owner = Users(database, sign_in, browsers), getpass.getuser()
         accounts = Accounts(database, owner, ended=[users.forget, sign_in.sign_out_all], now_us=now_us)
-        self.app = FastAPI(title="OpenGrid", version=__version__, lifespan=self._lifespan, openapi_url=None)
+        self.app = FastAPI(
+            title="OpenGrid",
+            version=__version__,
+            lifespan=self._lifespan,
+            openapi_url=None,
+            separate_input_output_schemas=False,
+            responses={"default": {"model": ErrorDocument, "description": "What is no success"}},
+        )
         self.app.state.owner = owner
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
@@ -238,7 +247,7 @@ class Server:
             await asyncio.sleep(min(30.0, self.settings.idle_s / 4))
             if time.monotonic() - self._last_request > self.settings.idle_s:
                 with self._database.read() as tx:
-                    busy = tx.runs.count(active=True)
+                    busy = tx.runs.count(RunFilter(active=True))
                 if not busy:
                     self._stop()
                     return

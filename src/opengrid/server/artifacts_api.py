@@ -17,6 +17,7 @@ from opengrid.core.placing import place_files
 from opengrid.core.records import Artifact
 from opengrid.server.auth import Users
 from opengrid.services.artifacts import Artifacts
+from opengrid.services.documents import ArtifactRow, ArtifactsDocument
 
 _PIECE = 1 << 20
 _PAGE = 1000
@@ -34,12 +35,12 @@ def artifacts_api(artifacts: Artifacts, users: Users) -> APIRouter:
         name: str,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> dict[str, object]:
+    ) -> ArtifactsDocument:
         page, total, size = artifacts.list(name, limit=limit, offset=offset)
-        return {"artifacts": [_view(artifacts, artifact) for artifact in page], "total": total, "size": size}
+        return ArtifactsDocument(artifacts=[_view(artifacts, one) for one in page], total=total, size=size)
 
     @api.get("/artifacts/{id}")
-    def show(name: str, id: str) -> dict[str, object]:
+    def show(name: str, id: str) -> ArtifactRow:
         return _view(artifacts, artifacts.find(name, id)[0])
 
     @api.get("/artifacts/{id}/content")
@@ -86,20 +87,18 @@ def _rest(file: BinaryIO, offset: int) -> Iterator[bytes]:
             yield block
 
 
-def _view(artifacts: Artifacts, artifact: Artifact) -> dict[str, object]:
-    return {
-        "id": artifact.id,
-        "path": artifact.path,
-        "node": artifact.node,
-        "size": artifact.size,
-        "sha256": artifact.digest,
-        "version": artifact.version,
-        "attempt": artifact.attempt,
-        "modified_at": datetime.fromtimestamp(artifact.modified_us / 1e6, timezone.utc).isoformat(
-            timespec="milliseconds"
-        ),
-        "stored_at": artifacts.location(artifact),
-    }
+def _view(artifacts: Artifacts, artifact: Artifact) -> ArtifactRow:
+    return ArtifactRow(
+        id=artifact.id,
+        path=artifact.path,
+        node=artifact.node,
+        size=artifact.size,
+        sha256=artifact.digest,
+        version=artifact.version,
+        attempt=artifact.attempt,
+        modified_at=datetime.fromtimestamp(artifact.modified_us / 1e6, timezone.utc).isoformat(timespec="milliseconds"),
+        stored_at=artifacts.location(artifact),
+    )
 
 
 def _attachment(filename: str) -> str:

@@ -3,22 +3,42 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from pydantic import TypeAdapter
 
-from opengrid.core.codec import to_json
+from opengrid.core.errors import InvalidValue
 from opengrid.core.names import parse_labels
 from opengrid.core.records import Experiment, ExperimentState, Run
 from opengrid.core.spec import RunSpec
 from opengrid.server.auth import Users, caller_of, user_of
 from opengrid.server.wakeups import Wakeups
+from opengrid.services.documents import (
+    CreatedDocument,
+    DeletedDocument,
+    ExperimentDocument,
+    ExperimentRow,
+    LabelValues,
+    PlannedDocument,
+    ResumedDocument,
+    RunDocument,
+    RunFiltersDocument,
+    RunRequestDocument,
+    RunsDocument,
+    StoppedDocument,
+)
 from opengrid.services.runs import Runs
-from opengrid.services.views import event_view, experiment_view, run_view, start_views, time_text
+from opengrid.services.views import experiment_document, experiment_view, plan_view, run_view
+from opengrid.store.runs import NEWEST, STATE_GROUPS, RunFilter
+
+StateGroup = Literal["queued", "running", "completed", "stopped", "failed"]
+
+_ROWS = TypeAdapter(list[ExperimentRow])
 
 #: Longest time that a request is held while nothing changes, in seconds.
 _HOLD_S = 25.0
@@ -46,13 +66,13 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.post("/plan")
-    def plan(spec: RunSpec, request: Request) -> dict[str, object]:
-        return {"plan": runs.plan(spec, user_of(request)).to_wire()}
+    def plan(spec: RunSpec, request: Request) -> PlannedDocument:
+        return PlannedDocument(plan=plan_view(runs.plan(spec, user_of(request))))
 
     @api.post("/runs", status_code=201)
-    def create(spec: RunSpec, request: Request) -> dict[str, object]:
+    def create(spec: RunSpec, request: Request) -> CreatedDocument:
         run, experiments = runs.create(spec, user_of(request))
-        return {"run": run.name, "experiments": [e.name for e in experiments], "plan": run.plan.to_wire()}
+        return CreatedDocument(run=run.name, experiments=[e.name for e in experiments], plan=plan_view(run.plan))
 
     @api.get("/runs")
     def list_runs(
@@ -61,13 +81,35 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[
         user: str | None = None,
         mine: bool = False,
         label: Annotated[list[str] | None, Query()] = None,
+        search: Annotated[str, Query(max_length=500)] = "",
+        state: Annotated[list[StateGroup] | None, Query()] = None,
+        since: str | None = None,
+        until: str | None = None,
+        sort: str = NEWEST,
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> dict[str, object]:
-        wanted = parse_labels(label or [], needs_value=False)
-        user = user_of(request) if mine else user
-        page, total, not_active = runs.list(active=active, user=user, labels=wanted, limit=limit, offset=offset)
-        return {"runs": [run_view(run) for run in page], "total": total, "not_active": not_active}
+    ) -> RunsDocument:
+        chosen = RunFilter(
+            active=active,
+            user=user_of(request) if mine else user,
+            labels=parse_labels(label or [], needs_value=False),
+            search=search,
+            states=tuple(one for group in state or [] for one in STATE_GROUPS[group]),
+            since_us=moment_us(since, field="since") if since else None,
+            until_us=moment_us(until, field="until", is_end=True) if until else None,
+        )
+        page, total, not_active = runs.list(chosen, sort=sort, limit=limit, offset=offset)
+        return RunsDocument(runs=[run_view(run) for run in page], total=total, not_active=not_active)
+
+    @api.get("/run-filters")
+    def filters() -> RunFiltersDocument:
+        users, labels = runs.filters()
+        by_key: dict[str, list[str]] = {}
+        for key, value in labels:
+            by_key.setdefault(key, []).append(value)
+        return RunFiltersDocument(
+            users=users, labels=[LabelValues(key=key, values=values) for key, values in by_key.items()]
+        )
 
     @api.get("/runs/{name}")
     async def show_run(
@@ -75,63 +117,70 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[
         until: Literal["started", "ended"] | None = None,
         known: str | None = None,
         timeout_s: Annotated[float, Query(ge=0, le=_HOLD_S)] = _HOLD_S,
-    ) -> dict[str, object]:
-        async def look() -> tuple[dict[str, object], bool]:
+    ) -> RunDocument:
+        async def look() -> tuple[RunDocument, bool]:
             run, experiments = await run_in_threadpool(runs.show, name)
-            return _run_answer(run, experiments), _is_true(until, experiments)
+            return await run_in_threadpool(_run_document, run, experiments), _is_true(until, experiments)
 
         answer, _true = await wakeups.poll(
             "experiments",
             look,
-            until=lambda seen: until is None or seen[1] or seen[0]["etag"] != known,
+            until=lambda seen: until is None or seen[1] or seen[0].etag != known,
             timeout_s=timeout_s,
         )
         return answer
 
     @api.get("/runs/{name}/request")
-    def show_request(name: str, request: Request) -> dict[str, object]:
+    def show_request(name: str, request: Request) -> RunRequestDocument:
         spec, held_back = runs.request(name, caller_of(request))
-        return {"run": name, "request": to_json(spec), "held_back": list(held_back)}
+        return RunRequestDocument(run=name, request=spec, held_back=list(held_back))
 
     @api.get("/experiments/{name}")
-    def show_experiment(name: str) -> dict[str, object]:
-        return _experiment_answer(runs, name, unreachable)
+    def show_experiment(name: str) -> ExperimentDocument:
+        run, experiment, events, starts, folder = runs.show_experiment(name)
+        is_running = experiment.state is ExperimentState.RUNNING and bool(starts)
+        silent = unreachable(starts[-1][0].id) if is_running else {}
+        return experiment_document(run, experiment, events=events, starts=starts, folder=folder, silent=silent)
 
     @api.post("/stop")
-    def stop(what: Names, request: Request) -> dict[str, object]:
+    def stop(what: Names, request: Request) -> StoppedDocument:
         stopped, already = runs.stop(what.names, caller_of(request))
-        return {"stopped": stopped, "already": already}
+        return StoppedDocument(stopped=stopped, already=already)
 
     @api.post("/resume")
-    def resume(what: Resumed, request: Request) -> dict[str, object]:
+    def resume(what: Resumed, request: Request) -> ResumedDocument:
         resumed, left = runs.resume(what.names, caller_of(request), only_failed=what.failed)
-        return {"resumed": resumed, "left": left}
+        return ResumedDocument(resumed=resumed, left=left)
 
     @api.post("/delete")
-    def delete(what: Names, request: Request) -> dict[str, object]:
-        return {"deleted": runs.delete(what.names, caller_of(request))}
+    def delete(what: Names, request: Request) -> DeletedDocument:
+        return DeletedDocument(deleted=runs.delete(what.names, caller_of(request)))
 
     return api
 
 
-def _experiment_answer(runs: Runs, name: str, unreachable: Callable[[str], dict[int, int]]) -> dict[str, object]:
-    run, experiment, events, starts, folder = runs.show_experiment(name)
-    is_running = experiment.state is ExperimentState.RUNNING and bool(starts)
-    silent = unreachable(starts[-1][0].id) if is_running else {}
-    return {
-        **experiment_view(run, experiment),
-        "plan": run.plan.to_wire(),
-        "work_dir": str(folder) if folder else None,
-        "unreachable": [{"machine": machine, "since": time_text(us)} for machine, us in sorted(silent.items())],
-        "starts": start_views(starts),
-        "events": [event_view(event) for event in events],
-    }
+def moment_us(text: str, *, field: str, is_end: bool = False) -> int:
+    """Return a date or time as microseconds; of a date its first moment, or, for an end, the first one after it.
+
+    What names no zone is in UTC. InvalidValue for what is no date or time.
+    """
+    try:
+        at = datetime.fromisoformat(text.strip().replace("Z", "+00:00").replace(" ", "+"))
+    except ValueError:
+        raise InvalidValue(
+            f"{text[:50]!r} is no date or time", hint="such as 2026-11-25 or 2026-11-25T10:00:00Z", field=field
+        ) from None
+    if at.tzinfo is None:
+        at = at.replace(tzinfo=timezone.utc)
+    if is_end and len(text.strip()) == len("2026-11-25"):
+        at += timedelta(days=1)
+    return int(at.timestamp() * 1e6)
 
 
-def _run_answer(run: Run, experiments: list[Experiment]) -> dict[str, object]:
-    views = [experiment_view(run, e) for e in experiments]
-    etag = hashlib.sha256(json.dumps(views, sort_keys=True).encode()).hexdigest()[:16]
-    return {"run": run.name, "etag": etag, "experiments": views}
+def _run_document(run: Run, experiments: list[Experiment]) -> RunDocument:
+    rows = [experiment_view(run, e) for e in experiments]
+    etag = hashlib.sha256(_ROWS.dump_json(rows)).hexdigest()[:16]
+    return RunDocument(run=run.name, etag=etag, experiments=rows)
 
 
 def _is_true(until: str | None, experiments: list[Experiment]) -> bool:

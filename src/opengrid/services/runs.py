@@ -6,7 +6,7 @@ import dataclasses
 import random
 import shutil
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import coolname
@@ -30,6 +30,10 @@ from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
 from opengrid.services.sources import Sources
 from opengrid.store.database import Database, Transaction
+from opengrid.store.runs import RunFilter
+
+#: More users or labels than these nobody chooses from a list.
+_OFFERED = 200
 
 
 class Runs:
@@ -99,20 +103,16 @@ class Runs:
         plan = make_plan(spec, catalogue=self._catalogue, inventory=inventory, interpreter=interpreter)
         return dataclasses.replace(plan, experiments=make_sweep(spec).count)
 
-    def list(
-        self,
-        *,
-        active: bool | None,
-        user: str | None,
-        labels: Mapping[str, str | None] | None = None,
-        limit: int,
-        offset: int,
-    ) -> tuple[list[Run], int, int]:
-        """Return a page of runs, newest first; how many there are of that kind; and how many are not active."""
+    def list(self, chosen: RunFilter, *, sort: str, limit: int, offset: int) -> tuple[list[Run], int, int]:
+        """Return a page of runs; how many there are of that kind; and how many of them are not active."""
         with self._database.read() as tx:
-            runs = tx.runs.list(active=active, user=user, labels=labels, limit=limit, offset=offset)
-            total = tx.runs.count(active=active, user=user, labels=labels)
-            return runs, total, tx.runs.count(active=False, user=user, labels=labels)
+            page = tx.runs.list(chosen, sort=sort, limit=limit, offset=offset)
+            return page, tx.runs.count(chosen), tx.runs.count(dataclasses.replace(chosen, active=False))
+
+    def filters(self) -> tuple[list[str], list[tuple[str, str]]]:
+        """Return the users and the labels that runs can be chosen by, the most common ones."""
+        with self._database.read() as tx:
+            return tx.runs.users(_OFFERED), tx.runs.labels(_OFFERED)
 
     def show(self, name: str) -> tuple[Run, list[Experiment]]:
         """Return a run and its experiments."""

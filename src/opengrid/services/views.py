@@ -1,48 +1,96 @@
-"""Records as the stable JSON of the API and of `-o json`."""
+"""From records to the documents of the API."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any, cast
 
 from opengrid.core.codec import to_json
-from opengrid.core.records import Attempt, DatastoreVersion, Event, Experiment, ExperimentState, Generation, Run
+from opengrid.core.gang import Plan
+from opengrid.core.records import (
+    Attempt,
+    DatastoreVersion,
+    Event,
+    Experiment,
+    ExperimentState,
+    Generation,
+    RootCause,
+    Run,
+)
 from opengrid.core.spec import Source
 from opengrid.planning.arguments import parts
+from opengrid.services.documents import (
+    ArgumentDocument,
+    EventDocument,
+    ExperimentDocument,
+    ExperimentRow,
+    MemoryDocument,
+    PlanDocument,
+    RootCauseDocument,
+    RunRow,
+    SourceDocument,
+    StartDocument,
+    UnreachableDocument,
+)
 
 _QUEUED = (ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING)
 
 
 def time_text(us: int | None) -> str | None:
     """Return microseconds since the epoch as ISO 8601 in UTC."""
-    if us is None:
-        return None
+    return None if us is None else at_text(us)
+
+
+def at_text(us: int) -> str:
+    """Return a time that is known as time_text does."""
     return datetime.fromtimestamp(us / 1e6, timezone.utc).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def run_view(run: Run) -> dict[str, object]:
-    """Return one row of the list of runs; `queued` counts building and pending too, so the five counts add up."""
+def run_view(run: Run) -> RunRow:
+    """Return one row of the list of runs."""
     counts = {state: run.counts.get(state, 0) for state in ExperimentState}
-    return {
-        "run": run.name,
-        "created_at": time_text(run.created_us),
-        "user": run.user,
-        "description": run.spec.description,
-        "labels": dict(sorted(run.spec.labels.items())),
-        "experiments": sum(counts.values()),
-        "queued": sum(counts[state] for state in _QUEUED),
-        "running": counts[ExperimentState.RUNNING],
-        "completed": counts[ExperimentState.SUCCEEDED],
-        "stopped": counts[ExperimentState.STOPPED],
-        "failed": counts[ExperimentState.FAILED],
-    }
+    gang = run.plan.gang
+    return RunRow(
+        run=run.name,
+        created_at=at_text(run.created_us),
+        user=run.user,
+        description=run.spec.description,
+        labels=dict(sorted(run.spec.labels.items())),
+        experiments=sum(counts.values()),
+        queued=sum(counts[state] for state in _QUEUED),
+        running=counts[ExperimentState.RUNNING],
+        completed=counts[ExperimentState.SUCCEEDED],
+        stopped=counts[ExperimentState.STOPPED],
+        failed=counts[ExperimentState.FAILED],
+        waiting=run.waiting,
+        script=run.spec.program.target,
+        instance_type=run.plan.instance_type,
+        gpus=run.plan.gpus,
+        machines=gang.machines,
+        nodes=len(gang.nodes),
+        gpus_per_node=gang.nodes[0].gpus,
+        simulated=run.plan.simulated,
+        devices=run.plan.devices,
+        hourly_cost=0.0,
+    )
 
 
-def experiment_view(run: Run, experiment: Experiment) -> dict[str, object]:
-    """Return one experiment with what it was given; own and simulated machines cost nothing."""
+def plan_view(plan: Plan) -> PlanDocument:
+    """Return a plan as a document."""
+    return PlanDocument(**cast("dict[str, Any]", plan.to_wire()))
+
+
+def experiment_view(run: Run, experiment: Experiment) -> ExperimentRow:
+    """Return one experiment with what it was given."""
+    return ExperimentRow(**_experiment_fields(run, experiment))
+
+
+def _experiment_fields(run: Run, experiment: Experiment) -> dict[str, Any]:
     gang, node = run.plan.gang, run.plan.gang.nodes[0]
-    view: dict[str, object] = {
+    return {
         "experiment": experiment.name,
         "run": run.name,
         "state": experiment.state.value,
@@ -58,7 +106,7 @@ def experiment_view(run: Run, experiment: Experiment) -> dict[str, object]:
         "world_size": gang.world_size,
         "params": experiment.params,
         "arguments": argument_views(experiment),
-        "created_at": time_text(experiment.created_us),
+        "created_at": at_text(experiment.created_us),
         "started_at": time_text(experiment.started_us),
         "ended_at": time_text(experiment.ended_us),
         "instance_type": run.plan.instance_type,
@@ -68,33 +116,63 @@ def experiment_view(run: Run, experiment: Experiment) -> dict[str, object]:
         "cost": 0.0,
         "attempts": experiment.attempts,
         "generations": experiment.generations,
+        "root_cause": root_cause_view(experiment.root_cause) if experiment.root_cause is not None else None,
     }
-    if experiment.root_cause is not None:
-        view["root_cause"] = root_cause_view(experiment)
-    return view
 
 
-def argument_views(experiment: Experiment) -> list[dict[str, object]]:
+def experiment_document(
+    run: Run,
+    experiment: Experiment,
+    *,
+    events: Sequence[Event],
+    starts: Sequence[tuple[Attempt, Generation]],
+    folder: Path | None,
+    silent: Mapping[int, int],
+) -> ExperimentDocument:
+    """Return all that is known of one experiment; `silent` tells since when (us) machines have said nothing."""
+    return ExperimentDocument(
+        **_experiment_fields(run, experiment),
+        plan=plan_view(run.plan),
+        work_dir=str(folder) if folder else None,
+        unreachable=[UnreachableDocument(machine=m, since=at_text(us)) for m, us in sorted(silent.items())],
+        starts=start_views(starts),
+        events=[event_view(event) for event in events],
+    )
+
+
+def argument_views(experiment: Experiment) -> list[ArgumentDocument]:
     """Return the script's options and words in order, each as typed and as what the script got."""
     return [
-        {"name": part.name, "typed": part.typed, "resolved": part.value}
+        ArgumentDocument(name=part.name, typed=part.typed, resolved=part.value)
         for part in parts(experiment.arguments, experiment.typed)
     ]
 
 
-def source_view(source: Source) -> dict[str, object]:
-    """Return what code runs, in one line and in parts; `patch` is the digest of its difference to the commit."""
-    return {"line": source.line, "ref": source.place.ref if source.place else None, **to_json(source)}
+def source_view(source: Source) -> SourceDocument:
+    """Return what code runs, in one line and in parts."""
+    return SourceDocument(line=source.line, ref=source.place.ref if source.place else None, **to_json(source))
 
 
-def root_cause_view(experiment: Experiment) -> dict[str, object]:
-    """Return why an experiment failed; `cause` is the line for people."""
-    document: dict[str, object] = to_json(experiment.root_cause)
-    document["cause"] = document.pop("summary")
-    return document
+def root_cause_view(cause: RootCause) -> RootCauseDocument:
+    """Return why an experiment failed."""
+    memory = cause.memory
+    return RootCauseDocument(
+        cause=cause.summary,
+        rank=cause.rank,
+        node=cause.node,
+        machine=cause.machine,
+        exit_code=cause.exit_code,
+        signal=cause.signal,
+        exception=cause.exception,
+        frame=cause.frame,
+        hint=cause.hint,
+        log_tail=cause.log_tail,
+        victims=list(cause.victims),
+        memory=MemoryDocument(peak_mib=memory.peak_mib, available_mib=memory.available_mib) if memory else None,
+    )
 
 
-def start_views(starts: Sequence[tuple[Attempt, Generation]]) -> list[dict[str, object]]:
+def start_views(starts: Sequence[tuple[Attempt, Generation]]) -> list[StartDocument]:
     """Return all starts of an experiment's ranks, with what each lost.
 
     That is the time since the one before it ended, and the steps that it did once more, as far as its framework told.
@@ -103,38 +181,38 @@ def start_views(starts: Sequence[tuple[Attempt, Generation]]) -> list[dict[str, 
     return [_start_view(attempt, generation, before[i]) for i, (attempt, generation) in enumerate(starts)]
 
 
-def _start_view(attempt: Attempt, generation: Generation, before: Generation | None) -> dict[str, object]:
+def _start_view(attempt: Attempt, generation: Generation, before: Generation | None) -> StartDocument:
     lost_s = lost_steps = None
     if before is not None:
         if before.ended_us is not None and generation.started_us is not None:
             lost_s = round((generation.started_us - before.ended_us) / 1e6, 3)
         if before.last_step is not None and generation.first_step is not None:
             lost_steps = before.last_step - generation.first_step
-    return {
-        "attempt": attempt.number,
-        "generation": generation.number,
-        "started_at": time_text(generation.started_us),
-        "ended_at": time_text(generation.ended_us),
-        "resumed_from": generation.restore.checkpoint if generation.restore is not None else None,
-        "first_step": generation.first_step,
-        "last_step": generation.last_step,
-        "lost_s": lost_s,
-        "lost_steps": lost_steps,
-        "cause": generation.cause.summary if generation.cause is not None else None,
-    }
+    return StartDocument(
+        attempt=attempt.number,
+        generation=generation.number,
+        started_at=time_text(generation.started_us),
+        ended_at=time_text(generation.ended_us),
+        resumed_from=generation.restore.checkpoint if generation.restore is not None else None,
+        first_step=generation.first_step,
+        last_step=generation.last_step,
+        lost_s=lost_s,
+        lost_steps=lost_steps,
+        cause=generation.cause.summary if generation.cause is not None else None,
+    )
 
 
-def event_view(event: Event) -> dict[str, object]:
-    """Return one event; `from` and `to` are null for what is no change of state."""
-    return {
-        "at": time_text(event.at_us),
-        "kind": event.kind,
-        "attempt": event.attempt,
-        "generation": event.generation,
-        "from": event.before,
-        "to": event.after,
-        "reason": event.reason,
-    }
+def event_view(event: Event) -> EventDocument:
+    """Return one event."""
+    return EventDocument(
+        at=at_text(event.at_us),
+        kind=event.kind,
+        attempt=event.attempt,
+        generation=event.generation,
+        before=event.before,
+        after=event.after,
+        reason=event.reason,
+    )
 
 
 def datastore_views(versions: Iterable[DatastoreVersion]) -> list[dict[str, object]]:

@@ -3,29 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import get_close_matches
+from typing import Any
 
 from sqlalchemy import (
+    JSON,
     ColumnElement,
     Connection,
     Executable,
     Table,
+    UnaryExpression,
     delete,
     exists,
     func,
     insert,
+    or_,
     select,
+    type_coerce,
     update,
 )
 
-from opengrid.core.errors import Conflict, NotFound
+from opengrid.core.errors import Conflict, InvalidValue, NotFound
 from opengrid.core.names import split_experiment_name
 from opengrid.core.records import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
 from opengrid.store.tables import attempts, events, experiments, fields, run_labels, runs
 
 _OPEN = [state for state in ExperimentState if not state.is_terminal]
+_WAITING = [ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING]
+
+#: The five counts of a run: together they are all its experiments.
+STATE_GROUPS: dict[str, tuple[ExperimentState, ...]] = {
+    "queued": tuple(_WAITING),
+    "running": (ExperimentState.RUNNING,),
+    "completed": (ExperimentState.SUCCEEDED,),
+    "stopped": (ExperimentState.STOPPED,),
+    "failed": (ExperimentState.FAILED,),
+}
+
+_SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
+    "created_at": runs.c.created_us,
+    "run": runs.c.name,
+    "user": runs.c.user,
+}
+
+#: What runs can be sorted by.
+SORTS = (*_SORT_COLUMNS, "experiments", *STATE_GROUPS)
+NEWEST = "-created_at"
+
 #: How many of the newest names are searched for one that resembles a name that does not exist.
 _SEARCHED = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFilter:
+    """Which runs somebody wants; all conditions hold together."""
+
+    active: bool | None = None  #: whether they have an experiment that has not ended
+    user: str | None = None
+    labels: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])  #: None: with any value
+    search: str = ""  #: words, each of which is in the name, user, description, script or a label
+    states: tuple[ExperimentState, ...] = ()  #: that at least one experiment has; none: any
+    since_us: int | None = None  #: made then or later
+    until_us: int | None = None  #: made before
+
+
+ALL_RUNS = RunFilter()
 
 
 class Runs:
@@ -72,32 +115,26 @@ class Runs:
         """Return whether a run has this name."""
         return self._connection.execute(select(runs.c.id).where(runs.c.name == name)).first() is not None
 
-    def list(
-        self,
-        *,
-        active: bool | None = None,
-        user: str | None = None,
-        labels: Mapping[str, str | None] | None = None,
-        limit: int = 100,
-        offset: int = 0,
-    ) -> list[Run]:
-        """Return runs, newest first. Active ones have an experiment that has not ended.
+    def list(self, chosen: RunFilter = ALL_RUNS, *, sort: str = NEWEST, limit: int = 100, offset: int = 0) -> list[Run]:
+        """Return a page of the runs that are chosen. `sort` is one of SORTS, with `-` in front for the other way."""
+        matching = select(runs).where(*_matching(chosen)).order_by(*_order(sort))
+        return self._runs(matching.limit(limit).offset(offset))
 
-        `labels` are those that a run must have, with a value or, for None, with any.
-        """
-        matching = select(runs).where(*_matching(active, user, labels))
-        return self._runs(matching.order_by(runs.c.created_us.desc(), runs.c.id.desc()).limit(limit).offset(offset))
-
-    def count(
-        self,
-        *,
-        active: bool | None = None,
-        user: str | None = None,
-        labels: Mapping[str, str | None] | None = None,
-    ) -> int:
+    def count(self, chosen: RunFilter = ALL_RUNS) -> int:
         """Return how many runs list() has in all."""
-        counted = select(func.count()).select_from(runs).where(*_matching(active, user, labels))
+        counted = select(func.count()).select_from(runs).where(*_matching(chosen))
         return self._connection.execute(counted).scalar_one()
+
+    def users(self, limit: int) -> list[str]:
+        """Return who has runs, those with most first."""
+        most = select(runs.c.user).group_by(runs.c.user).order_by(func.count().desc(), runs.c.user).limit(limit)
+        return list(self._connection.execute(most).scalars())
+
+    def labels(self, limit: int) -> list[tuple[str, str]]:
+        """Return the labels that runs have, those of most runs first."""
+        pairs = select(run_labels.c.key, run_labels.c.value).group_by(run_labels.c.key, run_labels.c.value)
+        most = pairs.order_by(func.count().desc(), run_labels.c.key, run_labels.c.value).limit(limit)
+        return [(key, value) for key, value in self._connection.execute(most)]
 
     def experiments(self, run_id: str) -> list[Experiment]:
         """Return a run's experiments by index."""
@@ -224,7 +261,19 @@ class Runs:
             )
             for run_id, state, number in self._connection.execute(grouped):
                 counts[run_id][state] = number
-        return [Run(**fields(row), counts=counts[row["id"]]) for row in rows]
+        waiting = self._waiting([id for id, of_run in counts.items() if any(state in of_run for state in _WAITING)])
+        return [Run(**fields(row), counts=counts[row["id"]], waiting=waiting.get(row["id"])) for row in rows]
+
+    def _waiting(self, run_ids: Sequence[str]) -> dict[str, str]:
+        """Return why the oldest waiting experiment of each run waits."""
+        if not run_ids:
+            return {}
+        its_waiting = (experiments.c.run_id.in_(run_ids), experiments.c.state.in_(_WAITING))
+        oldest = select(experiments.c.run_id, func.min(experiments.c.index).label("index")).where(*its_waiting)
+        first = oldest.group_by(experiments.c.run_id).subquery()
+        its_row = (experiments.c.run_id == first.c.run_id) & (experiments.c.index == first.c.index)
+        found = select(experiments.c.run_id, experiments.c.reason).join(first, its_row)
+        return {id: reason for id, reason in self._connection.execute(found) if reason}
 
     def _experiments(self, query: Executable) -> list[Experiment]:
         return [Experiment(**fields(row)) for row in self._connection.execute(query).mappings()]
@@ -261,19 +310,51 @@ _EXPERIMENT = select(
 )
 
 
-def _matching(
-    active: bool | None, user: str | None, labels: Mapping[str, str | None] | None
-) -> list[ColumnElement[bool]]:
-    going = exists().where(experiments.c.run_id == runs.c.id, experiments.c.state.in_(_OPEN))
+def _matching(chosen: RunFilter) -> list[ColumnElement[bool]]:
     conditions: list[ColumnElement[bool]] = []
-    if active is not None:
-        conditions.append(going if active else ~going)
-    if user is not None:
-        conditions.append(runs.c.user == user)
-    for key, value in (labels or {}).items():
+    if chosen.active is not None:
+        going = _has_experiment(_OPEN)
+        conditions.append(going if chosen.active else ~going)
+    if chosen.states:
+        conditions.append(_has_experiment(chosen.states))
+    if chosen.user is not None:
+        conditions.append(runs.c.user == chosen.user)
+    if chosen.since_us is not None:
+        conditions.append(runs.c.created_us >= chosen.since_us)
+    if chosen.until_us is not None:
+        conditions.append(runs.c.created_us < chosen.until_us)
+    for key, value in chosen.labels.items():
         has = exists().where(run_labels.c.run_id == runs.c.id, run_labels.c.key == key)
         conditions.append(has if value is None else has.where(run_labels.c.value == value))
-    return conditions
+    return [*conditions, *(_contains(word) for word in chosen.search.split())]
+
+
+def _has_experiment(states: Collection[ExperimentState]) -> ColumnElement[bool]:
+    return exists().where(experiments.c.run_id == runs.c.id, experiments.c.state.in_(states))
+
+
+def _contains(word: str) -> ColumnElement[bool]:
+    spec = type_coerce(runs.c.spec, JSON)
+    texts = (runs.c.name, runs.c.user, spec["description"].as_string(), spec["program"]["target"].as_string())
+    label = exists().where(
+        run_labels.c.run_id == runs.c.id,
+        or_(*(column.icontains(word, autoescape=True) for column in (run_labels.c.key, run_labels.c.value))),
+    )
+    return or_(label, *(text.icontains(word, autoescape=True) for text in texts))
+
+
+def _order(sort: str) -> list[UnaryExpression[Any]]:
+    """Return what to sort by; runs that are equal by that come newest first."""
+    name = sort.removeprefix("-")
+    if name not in SORTS:
+        raise InvalidValue(f"runs cannot be sorted by {name!r}", hint=f"one of: {', '.join(SORTS)}", field="sort")
+    if name in _SORT_COLUMNS:
+        key: ColumnElement[Any] = _SORT_COLUMNS[name]
+    else:
+        counted = select(func.count()).select_from(experiments).where(experiments.c.run_id == runs.c.id)
+        states = STATE_GROUPS.get(name)
+        key = (counted.where(experiments.c.state.in_(states)) if states else counted).scalar_subquery()
+    return [key.desc() if sort.startswith("-") else key.asc(), runs.c.created_us.desc(), runs.c.id.desc()]
 
 
 def _state_event(

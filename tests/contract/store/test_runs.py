@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from tests.support.records import T0, make_attempt, make_exit, make_experiments, make_machines, make_run, make_spec
 
-from opengrid.core.errors import Conflict, NotFound
+from opengrid.core.errors import Conflict, InvalidValue, NotFound
 from opengrid.core.records import (
     EXPERIMENT_MOVES,
     AttemptState,
@@ -17,7 +17,9 @@ from opengrid.core.records import (
     RootCause,
     Run,
 )
+from opengrid.core.spec import Program, ProgramKind
 from opengrid.store.database import Database
+from opengrid.store.runs import RunFilter
 
 E = ExperimentState
 
@@ -88,7 +90,7 @@ def test_a_run_without_experiments_can_be_stored(database: Database) -> None:
     stored(database, number=0)
     with database.read() as tx:
         assert tx.runs.find("brave-otter").counts == {}
-        assert tx.runs.count(active=True) == 0
+        assert tx.runs.count(RunFilter(active=True)) == 0
 
 
 def test_a_wrong_name_is_not_found_and_a_like_one_offered(database: Database) -> None:
@@ -125,8 +127,9 @@ def test_runs_are_listed_newest_first_by_page_and_user_and_activity(database: Da
     moved(database, E.FAILED, name="run-3-exp1")
     with database.read() as tx:
 
-        def names(**filters: object) -> list[str]:
-            return [run.name for run in tx.runs.list(**filters)]  # pyright: ignore[reportArgumentType]
+        def names(limit: int = 100, offset: int = 0, **filters: object) -> list[str]:
+            chosen = RunFilter(**filters)  # pyright: ignore[reportArgumentType]
+            return [run.name for run in tx.runs.list(chosen, limit=limit, offset=offset)]
 
         assert names() == ["run-4", "run-3", "run-2", "run-1", "run-0"]
         assert names(limit=2, offset=1) == ["run-3", "run-2"]
@@ -136,10 +139,76 @@ def test_runs_are_listed_newest_first_by_page_and_user_and_activity(database: Da
         assert names(active=True, user="ada") == ["run-1"]
         assert names(offset=9) == []
         assert tx.runs.count() == 5
-        assert tx.runs.count(active=True) == 4
-        assert tx.runs.count(active=False, user="ada") == 1
+        assert tx.runs.count(RunFilter(active=True)) == 4
+        assert tx.runs.count(RunFilter(active=False, user="ada")) == 1
         assert tx.runs.find("run-3").counts == {E.STOPPED: 1, E.FAILED: 1}
         assert tx.runs.find("run-1").counts == {E.STOPPED: 1, E.QUEUED: 1}
+
+
+def listed(database: Database, sort: str = "-created_at", **filters: object) -> list[str]:
+    with database.read() as tx:
+        return [run.name for run in tx.runs.list(RunFilter(**filters), sort=sort)]  # pyright: ignore[reportArgumentType]
+
+
+def store_run(database: Database, name: str, at_us: int = T0, **spec: object) -> None:
+    run = dataclasses.replace(make_run(name, at_us=at_us), spec=make_spec(**spec))
+    with database.transaction() as tx:
+        tx.runs.create(run, make_experiments(run, 2), T0)
+
+
+def test_runs_are_found_by_words_in_what_people_remember_of_them(database: Database) -> None:
+    program = Program(kind=ProgramKind.SCRIPT, target="src/Vae.py")
+    store_run(database, "calm-fox", description="100% of the data, take_2")
+    store_run(database, "brave-otter", T0 + 1, program=program)
+    store_run(database, "shy-hare", T0 + 2, labels={"team": "Vision"})
+    assert listed(database, search="fox") == ["calm-fox"]
+    assert listed(database, search="VAE") == ["brave-otter"]
+    assert listed(database, search="vision") == listed(database, search="hare team") == ["shy-hare"]
+    assert listed(database, search="100%") == listed(database, search="take_2") == ["calm-fox"]
+    assert listed(database, search="take%2") == listed(database, search="fox hare") == []
+    assert listed(database, search="ada") == ["shy-hare", "brave-otter", "calm-fox"]
+    assert listed(database, search="bundle") == listed(database, search="grid_search") == []
+
+
+def test_runs_are_chosen_by_states_and_time_and_sorted_by_anything(database: Database) -> None:
+    for i in range(3):
+        store_run(database, f"run-{i}", T0 + i)
+    moved(database, E.FAILED, name="run-0-exp0")
+    moved(database, E.FAILED, name="run-1-exp0")
+    moved(database, E.FAILED, name="run-1-exp1")
+    assert listed(database, states=(E.FAILED,)) == ["run-1", "run-0"]
+    assert listed(database, states=(E.QUEUED, E.RUNNING)) == ["run-2", "run-0"]
+    assert listed(database, since_us=T0 + 1) == ["run-2", "run-1"]
+    assert listed(database, since_us=T0, until_us=T0 + 2) == ["run-1", "run-0"]
+    assert listed(database, "-failed") == ["run-1", "run-0", "run-2"]
+    assert listed(database, "queued") == ["run-1", "run-0", "run-2"]
+    assert listed(database, "run") == listed(database, "created_at") == ["run-0", "run-1", "run-2"]
+    assert listed(database, "experiments") == ["run-2", "run-1", "run-0"]
+    with pytest.raises(InvalidValue, match="cannot be sorted by 'spec'"):
+        listed(database, "-spec")
+
+
+def test_a_run_says_why_its_oldest_waiting_experiment_waits(database: Database) -> None:
+    store_run(database, "calm-fox")
+    with database.transaction() as tx:
+        first, second = tx.runs.experiments(tx.runs.find("calm-fox").id)
+        tx.runs.set_reason(second.id, "waits for 8 GPUs")
+        assert tx.runs.find("calm-fox").waiting is None
+        tx.runs.set_reason(first.id, "waits behind brave-otter-exp0")
+        assert tx.runs.find("calm-fox").waiting == "waits behind brave-otter-exp0"
+        tx.runs.move(tx.runs.experiment_by_id(first.id), E.STOPPED, reason="enough", now_us=T0)
+        assert tx.runs.find("calm-fox").waiting == "waits for 8 GPUs"
+
+
+def test_what_runs_can_be_chosen_by_comes_most_common_first(database: Database) -> None:
+    store_run(database, "run-0", labels={"team": "b"})
+    store_run(database, "run-1", labels={"team": "b", "a": ""})
+    store_run(database, "run-2", labels={"team": "a"})
+    stored(database, "run-3", user="bob")
+    with database.read() as tx:
+        assert tx.runs.users(9) == ["ada", "bob"]
+        assert tx.runs.users(1) == ["ada"]
+        assert tx.runs.labels(2) == [("team", "b"), ("a", "")]
 
 
 def test_experiments_in_states_come_oldest_first(database: Database) -> None:

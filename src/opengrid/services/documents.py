@@ -1,0 +1,334 @@
+"""The documents that the user API answers. Their fields are the stable JSON of GRID.md's sections and of `-o json`.
+
+Times are ISO 8601 in UTC. A page's TypeScript types are generated from these classes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import Field
+
+from opengrid.core.spec import RunSpec
+
+#: Wire names that Python has other uses for.
+From = Annotated[str | None, Field(alias="from")]
+To = Annotated[str | None, Field(alias="to")]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRow:
+    """One run in a list; `queued` counts building and pending too, so that the five counts add up."""
+
+    run: str
+    created_at: str
+    user: str
+    description: str
+    labels: dict[str, str]
+    experiments: int
+    queued: int
+    running: int
+    completed: int
+    stopped: int
+    failed: int
+    waiting: str | None  #: why its oldest waiting experiment waits
+    script: str
+    instance_type: str
+    gpus: int  #: per experiment
+    machines: int  #: per experiment, as all that follow
+    nodes: int
+    gpus_per_node: int
+    simulated: bool
+    devices: str
+    hourly_cost: float  #: of what runs now
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunsDocument:
+    """A page of runs."""
+
+    runs: list[RunRow]
+    total: int
+    not_active: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LabelValues:
+    """A label's key, and the values that runs have."""
+
+    key: str
+    values: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFiltersDocument:
+    """What runs can be chosen by."""
+
+    users: list[str]
+    labels: list[LabelValues]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlaceDocument:
+    """Where a link led."""
+
+    url: str  #: of the repository
+    ref: str  #: branch, tag or commit
+    commit: str
+    path: str  #: the program's, from the repository's root
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SourceDocument:
+    """What code runs."""
+
+    line: str  #: all of it, for people
+    ref: str | None
+    bundle: str | None  #: SHA-256 of the tree's bundle
+    root: str
+    directory: str
+    kind: str  #: git | folder
+    commit: str | None
+    patch: str | None  #: SHA-256 of the difference to the commit
+    modified: int
+    files: int
+    size: int
+    link: str | None
+    place: PlaceDocument | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlanDocument:
+    """What will run where; core.gang.Plan."""
+
+    machines: int
+    instance_type: str
+    nodes: int
+    gpus: int
+    gpus_per_node: int
+    cpus_per_node: int
+    ranks_per_node: int
+    world_size: int
+    experiments: int
+    price_per_hour: float
+    simulated: bool
+    devices: str
+    python: str | None
+    source: str
+    link: PlaceDocument | None
+    reason: str
+    layout: list[list[int]]  #: nodes of each machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedDocument:
+    """Answer to a request that was only to be planned."""
+
+    plan: PlanDocument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreatedDocument:
+    """Answer to a new run."""
+
+    run: str
+    experiments: list[str]
+    plan: PlanDocument
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRequestDocument:
+    """What a run was made from; `held_back` names what is kept from who asks."""
+
+    run: str
+    request: RunSpec
+    held_back: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemoryDocument:
+    """Memory when a rank ended, in MiB."""
+
+    peak_mib: int | None
+    available_mib: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RootCauseDocument:
+    """Why an experiment failed; `cause` is the line for people."""
+
+    cause: str
+    rank: int | None
+    node: int | None
+    machine: int | None
+    exit_code: int | None
+    signal: str | None
+    exception: str | None
+    frame: str | None
+    hint: str | None
+    log_tail: str
+    victims: list[int]
+    memory: MemoryDocument | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArgumentDocument:
+    """An option or word of a script's command line, as typed and as the script got it."""
+
+    name: str | None
+    typed: str | None
+    resolved: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentRow:
+    """One experiment in a list; own and simulated machines cost nothing."""
+
+    experiment: str
+    run: str
+    state: str
+    reason: str
+    stopping: bool
+    exit_code: int | None
+    command: str
+    source: SourceDocument
+    gpus: int
+    machines: int
+    nodes: int
+    gpus_per_node: int
+    world_size: int
+    params: dict[str, object]
+    arguments: list[ArgumentDocument]
+    created_at: str
+    started_at: str | None
+    ended_at: str | None
+    instance_type: str
+    simulated: bool
+    devices: str
+    hourly_cost: float
+    cost: float
+    attempts: int
+    generations: int
+    root_cause: RootCauseDocument | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunDocument:
+    """One run with all its experiments; `etag` changes when anything in it does."""
+
+    run: str
+    etag: str
+    experiments: list[ExperimentRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnreachableDocument:
+    """A machine whose agent should speak and does not, though the engine does not say that it is gone."""
+
+    machine: int
+    since: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StartDocument:
+    """One start of all ranks; steps as far as the framework told them."""
+
+    attempt: int
+    generation: int
+    started_at: str | None
+    ended_at: str | None
+    resumed_from: str | None
+    first_step: int | None
+    last_step: int | None
+    lost_s: float | None  #: since the start before it had ended
+    lost_steps: int | None  #: done once more
+    cause: str | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EventDocument:
+    """One thing that happened; `from` and `to` are null for what is no change of state."""
+
+    at: str
+    kind: str
+    attempt: int | None
+    generation: int | None
+    before: From
+    after: To
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentDocument(ExperimentRow):
+    """One experiment, with all that is known of it."""
+
+    plan: PlanDocument
+    work_dir: str | None
+    unreachable: list[UnreachableDocument]
+    starts: list[StartDocument]
+    events: list[EventDocument]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StoppedDocument:
+    """Experiments that were asked to stop, and those that had ended before."""
+
+    stopped: list[str]
+    already: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResumedDocument:
+    """Experiments that go on, and those of a run that had not failed or been stopped."""
+
+    resumed: list[str]
+    left: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeletedDocument:
+    """Experiments that are gone."""
+
+    deleted: list[str]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorText:
+    """What happened, with which value, and what to do next."""
+
+    code: str
+    message: str
+    hint: str | None
+    field: str | None  #: of the request, where one is at fault
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ErrorDocument:
+    """Every answer that is no success."""
+
+    error: ErrorText
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactRow:
+    """A file that an experiment made: its newest version."""
+
+    id: str
+    path: str
+    node: int
+    size: int
+    sha256: str
+    version: int
+    attempt: int
+    modified_at: str
+    stored_at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactsDocument:
+    """A page of an experiment's artifacts, by path and node."""
+
+    artifacts: list[ArtifactRow]
+    total: int
+    size: int
