@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from opengrid.core.errors import InvalidValue
-from opengrid.planning.arguments import Reference, find_references, parameters, parts, substitute
+from opengrid.planning.arguments import Reference, find_references, override, parameters, parts, substitute
 
 PATHS = {"grid:stl10:1": "/data/stl10/1"}
 
@@ -124,3 +124,29 @@ def test_parameters_are_options_with_json_values(arguments: list[str], params: d
 @given(st.lists(st.one_of(st.text(), st.sampled_from(["--a", "-b", "--c=1", "--", "NaN", "1e999", "[1]"]))))
 def test_parameters_of_anything_are_strict_json(arguments: list[str]) -> None:
     json.dumps(parameters(arguments), allow_nan=False)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "changes", "result"),
+    [
+        (["--lr", "0.1", "-v"], ["--lr", "0.2"], ["--lr", "0.2", "-v"]),
+        (["--lr=0.1", "in"], ["--lr", "0.2"], ["--lr", "0.2", "in"]),
+        (["--lr", "0.1"], ["--n=2", "-q"], ["--lr", "0.1", "--n=2", "-q"]),
+        (["--tag", "a", "x", "--tag", "b"], ["--tag", "c"], ["--tag", "c", "x"]),
+        (["--tag", "a"], ["--tag", "b", "--tag", "c"], ["--tag", "b", "--tag", "c"]),
+        (["--flag", "--", "x"], ["--n", "1", "out"], ["--flag", "--n", "1", "--", "x", "out"]),
+        ([], ["--n", "1"], ["--n", "1"]),
+        (["--n", "1"], [], ["--n", "1"]),
+    ],
+)
+def test_changed_options_take_their_old_places_and_new_ones_follow(
+    arguments: list[str], changes: list[str], result: list[str]
+) -> None:
+    assert override(arguments, changes) == tuple(result)
+
+
+@given(st.lists(st.one_of(st.text(), st.sampled_from(["--a", "-b", "--c=1", "--", "1"]))))
+def test_parts_cover_every_word_once(arguments: list[str]) -> None:
+    covered = [word for part in parts(arguments) for word in arguments[part.position : part.position + part.width]]
+    assert covered == arguments
+    assert override(arguments, []) == tuple(arguments)

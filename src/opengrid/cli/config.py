@@ -29,7 +29,8 @@ def config_option(context: click.Context, _: click.Parameter, path: str | None) 
         raise InvalidValue(f"--config {path}: {reason}", field="config") from error
     config = read_config(text, path)
     context.meta[_READ] = config
-    context.default_map = {name: setting.value for name, setting in config.options.items()}
+    values = {name: setting.value for name, setting in config.options.items()}
+    context.default_map = {**(context.default_map or {}), **values}
     return path
 
 

@@ -22,6 +22,7 @@ _INTERRUPTED, _NO_READER = 130, 141
 #: the whole command. A test compares the lines with the commands' own.
 _COMMANDS: dict[str, tuple[str, str, str]] = {
     "run": ("run", "run", "Start a run: SCRIPT on as many machines as it needs."),
+    "clone": ("clone", "clone", "Start a run again: its code and options, except what is given here."),
     "status": ("show", "status", "Show active runs, a run's experiments, or one experiment."),
     "history": ("show", "history", "Show all runs, newest first."),
     "view": ("view", "view", "Open the web page, or that of the run or experiment NAME."),

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from opengrid.cli.completing import instance_types
+from opengrid.cli.completing import instance_types, names_of
 from opengrid.cli.config import chosen_config, config_notes, config_option
+from opengrid.cli.like import chosen_like, like_notes, like_option
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import is_terminal, note, print_json, settings, tell
 from opengrid.cli.plan_view import how_to_go_on, print_plan
@@ -22,7 +23,8 @@ from opengrid.client.request import start_run
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import parse_labels
 from opengrid.core.sizes import size_text
-from opengrid.core.spec import RunSpec, Strategy
+from opengrid.core.spec import ProgramKind, RunSpec, Strategy
+from opengrid.planning.command import is_folder, script_words
 from opengrid.sdk.request import Request, RunOptions, Shell, read_request
 
 if TYPE_CHECKING:
@@ -68,10 +70,10 @@ class _Duration(_SecondsType):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Options:
-    """What was typed."""
+class Options:
+    """What was typed, or a config file or another run says."""
 
-    script: str
+    script: str | None
     arguments: tuple[str, ...]
     name: str | None
     description: str
@@ -111,6 +113,15 @@ class _Options:
     expose_value=False,
     callback=config_option,
     help="A YAML file that says what options and arguments do; the command line wins.",
+)
+@click.option(
+    "--like",
+    metavar="RUN",
+    is_eager=True,
+    expose_value=False,
+    shell_complete=names_of,
+    callback=like_option,
+    help="Start from the options of RUN, and from its script when none is named.",
 )
 @click.option("--name", help="Name of the run [default: one is made up].")
 @click.option("--description", default="", help="A note for yourself.")
@@ -157,7 +168,7 @@ class _Options:
 @click.option("--follow", is_flag=True, help="Stay until the end and show what the ranks write.")
 @click.option("--wait", is_flag=True, help="Stay until the end; exit code 0 only if all succeeded.")
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is a module (-m package.module).")
-@click.argument("script")
+@click.argument("script", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT_ARGS]...")
 @global_options
 def run(**given: object) -> int:
@@ -171,22 +182,44 @@ def run(**given: object) -> int:
 
     On a terminal the command stays until all ranks run. Ctrl-C while it waits or follows leaves the run alone.
     """
-    options = _Options(**cast("dict[str, Any]", given))
+    options = Options(**cast("dict[str, Any]", given))
     if options.detach and (options.follow or options.wait):
         raise InvalidValue("--detach returns at once, --follow and --wait stay", hint="choose one of them")
     request = _request(options)
     tree_notes = request.tree.notes if request.tree is not None else ()
-    for text in (*config_notes(), *tree_notes, *_misplaced(request.typed)):
+    for text in (*like_notes(options.env), *config_notes(), *tree_notes, *_misplaced(request.typed)):
         note(text)
     with connected() as api:
         if options.dry_run:
-            return _show_plan(api, request.spec)
-        return _start(api, request, options)
+            return show_plan(api, request.spec)
+        return start(api, request, options)
 
 
-def _request(options: _Options) -> Request:
-    config = chosen_config()
-    wanted: RunOptions = {
+def _request(options: Options) -> Request:
+    config, like = chosen_config(), chosen_like()
+    wanted, words = wanted_options(options), options.arguments
+    if options.script is not None:
+        script = options.script
+    elif like is not None:
+        (script, *first), words = script_words(like.spec), like.spec.program.arguments
+        words = (*first, *words)
+        wanted["module"] = like.spec.program.kind is ProgramKind.MODULE
+        wanted["localdir"] = options.localdir or (is_folder(like.spec) and not options.committed)
+    else:
+        raise InvalidValue("SCRIPT is missing", hint="grid run [OPTIONS] SCRIPT [SCRIPT_ARGS]...", field="script")
+    return read_request(
+        script,
+        (*words, *(config.arguments if config is not None else ())),
+        wanted,
+        shell=Shell(cwd=Path.cwd(), environment=os.environ),
+        command=shlex.join(["grid", *settings().arguments]),
+    )
+
+
+def wanted_options(options: Options) -> RunOptions:
+    """Return what was typed, and what a config file or another run says where nothing was, as values."""
+    config, like = chosen_config(), chosen_like()
+    return {
         "name": options.name,
         "description": options.description,
         "instance_type": options.instance_type,
@@ -197,6 +230,7 @@ def _request(options: _Options) -> Request:
         "simulate": options.simulate,
         "python": options.python,
         "environment": {
+            **(like.spec.environment if like is not None else {}),
             **(config.environment if config is not None else {}),
             **chosen_variables(options.env, os.environ),
         },
@@ -213,18 +247,15 @@ def _request(options: _Options) -> Request:
         "max_time_s": options.max_time,
         "max_restarts": options.max_restarts,
         "auto_resume": options.auto_resume,
-        "labels": {key: value or "" for key, value in parse_labels(options.label, needs_value=True).items()},
+        "labels": {
+            **(like.spec.labels if like is not None else {}),
+            **{key: value or "" for key, value in parse_labels(options.label, needs_value=True).items()},
+        },
     }
-    return read_request(
-        options.script,
-        (*options.arguments, *(config.arguments if config is not None else ())),
-        wanted,
-        shell=Shell(cwd=Path.cwd(), environment=os.environ),
-        command=shlex.join(["grid", *settings().arguments]),
-    )
 
 
-def _show_plan(api: Api, spec: RunSpec) -> int:
+def show_plan(api: Api, spec: RunSpec) -> int:
+    """Print what a request would start."""
     plan = api.plan(spec)
     if settings().is_json:
         print_json({"run": None, "experiments": [], "plan": plan})
@@ -233,10 +264,11 @@ def _show_plan(api: Api, spec: RunSpec) -> int:
     return 0
 
 
-def _start(api: Api, request: Request, options: _Options) -> int:
-    if request.tree is None:
+def start(api: Api, request: Request, options: Options) -> int:
+    """Start a run, and stay for as long as the options say; return the exit code."""
+    if request.tree is None and request.spec.source.bundle is None:
         tell(f"fetching {request.spec.source.link} …")
-    elif request.tree.size > _WORTH_TELLING:
+    elif request.tree is not None and request.tree.size > _WORTH_TELLING:
         tell(f"packing and sending {size_text(request.tree.size)} …")
     created = start_run(api, request.spec, request.tree)
     name = str(created["run"])

@@ -51,6 +51,8 @@ def substitute(arguments: Sequence[str], paths: Mapping[str, str]) -> tuple[str,
 class Part:
     """One option of an argument list with its value, or one word that belongs to no option."""
 
+    position: int  #: of its first word
+    width: int  #: in words, 1 or 2
     name: str | None  #: without leading dashes; None: a word
     value: str | None  #: None: an option without a value
     typed: str | None  #: the value as typed, where references were not yet paths
@@ -64,20 +66,38 @@ def parts(arguments: Sequence[str], typed: Sequence[str] | None = None) -> Itera
     before = arguments if typed is None else typed
     position, is_over = 0, False
     while position < len(arguments):
-        word, written = arguments[position], before[position]
-        position += 1
+        word, written, after, width = arguments[position], before[position], position + 1, 1
+        name, value, typed = None, word, written
         if is_over or not _is_option(written):
             is_over = is_over or word == "--"
-            yield Part(name=None, value=word, typed=written)
-            continue
-        name, equals, value = word.lstrip("-").partition("=")
-        if equals:
-            yield Part(name=name, value=value, typed=written.partition("=")[2])
-        elif position < len(arguments) and not _is_option(before[position]) and before[position] != "--":
-            yield Part(name=name, value=arguments[position], typed=before[position])
-            position += 1
         else:
-            yield Part(name=name, value=None, typed=None)
+            name, equals, value = word.lstrip("-").partition("=")
+            if equals:
+                typed = written.partition("=")[2]
+            elif after < len(arguments) and not _is_option(before[after]) and before[after] != "--":
+                value, typed, width = arguments[after], before[after], 2
+            else:
+                value = typed = None
+        yield Part(position=position, width=width, name=name, value=value, typed=typed)
+        position += width
+
+
+def override(arguments: Sequence[str], changes: Sequence[str]) -> tuple[str, ...]:
+    """Return arguments in which the options of `changes` have their new values, in place; what is new is appended."""
+    new: dict[str | None, list[str]] = {}
+    for part in parts(changes):
+        new.setdefault(part.name, []).extend(changes[part.position : part.position + part.width])
+    result: list[str] = []
+    replaced: set[str] = set()
+    for part in parts(arguments):
+        if part.name is None or part.name not in new:
+            result += arguments[part.position : part.position + part.width]
+        elif part.name not in replaced:
+            replaced.add(part.name)
+            result += new[part.name]
+    appended = [word for name, words in new.items() if name is not None and name not in replaced for word in words]
+    end = result.index("--") if "--" in result else len(result)
+    return (*result[:end], *appended, *result[end:], *new.get(None, ()))
 
 
 def parameters(arguments: Sequence[str]) -> dict[str, object]:

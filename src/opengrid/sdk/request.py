@@ -14,7 +14,7 @@ from opengrid.client.request import program_of, source_of
 from opengrid.client.tree import Tree, read_tree
 from opengrid.core.errors import InvalidValue
 from opengrid.core.sizes import parse_size
-from opengrid.core.spec import ProgramKind, RunSpec, Source, parse_framework, parse_strategy
+from opengrid.core.spec import Program, ProgramKind, RunSpec, Source, parse_framework, parse_strategy
 from opengrid.planning.link import is_link, parse_link
 from opengrid.sdk.ignoring import ignored_in
 
@@ -72,16 +72,19 @@ def read_request(
 
     The script may be a link: to a file in a repository, or to a repository, when its first argument names the file.
     """
-    framework = parse_framework(options.get("framework", "lightning"))
-    strategy = parse_strategy(options.get("strategy", "grid_search"))
     if is_link(script):
         typed, tree = _linked(script, tuple(arguments), options), None
         program, source = typed.program(shell.cwd), Source(bundle=None, root="", link=script)
     else:
         typed, tree = _found(script, tuple(arguments), options, shell)
         program, source = program_of(typed, tree), source_of(tree)
-    python = find_python(options.get("python"), shell.environment, shell.cwd)
-    spec = RunSpec(
+    spec = make_spec(program, source, options, shell=shell, command=command)
+    return Request(typed=typed, tree=tree, spec=spec)
+
+
+def make_spec(program: Program, source: Source, options: RunOptions, *, shell: Shell, command: str) -> RunSpec:
+    """Return what the server is asked for; a UserError says which option cannot be."""
+    return RunSpec(
         program=program,
         source=source,
         name=options.get("name"),
@@ -90,14 +93,14 @@ def read_request(
         instance_type=options.get("instance_type", "local"),
         gpus=options.get("gpus"),
         cpus=options.get("cpus"),
-        framework=framework,
+        framework=parse_framework(options.get("framework", "lightning")),
         processes_per_node=options.get("processes_per_node"),
         simulate=options.get("simulate", False),
-        python=python,
+        python=find_python(options.get("python"), shell.environment, shell.cwd),
         shell=shell_variables(shell.environment),
         environment=dict(options.get("environment", {})),
         grace_s=options.get("grace_s", 15.0),
-        strategy=strategy,
+        strategy=parse_strategy(options.get("strategy", "grid_search")),
         num_trials=options.get("num_trials"),
         seed=options.get("seed"),
         max_experiments=options.get("max_experiments"),
@@ -108,7 +111,6 @@ def read_request(
         auto_resume=options.get("auto_resume", False),
         labels=dict(options.get("labels", {})),
     )
-    return Request(typed=typed, tree=tree, spec=spec)
 
 
 def _found(script: str, arguments: tuple[str, ...], options: RunOptions, shell: Shell) -> tuple[Typed, Tree]:

@@ -1,0 +1,83 @@
+"""A request as the command line that makes it again, and requests that are like another one. Pure."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from enum import Enum
+
+from opengrid.core.spec import ProgramKind, RunSpec
+
+#: Fields of a request and the options of `grid run` that set them.
+OPTIONS = {
+    "description": "description",
+    "instance_type": "instance_type",
+    "gpus": "gpus",
+    "cpus": "cpus",
+    "framework": "framework",
+    "processes_per_node": "processes_per_node",
+    "simulate": "simulate",
+    "python": "python",
+    "grace_s": "grace",
+    "strategy": "strategy",
+    "num_trials": "num_trials",
+    "seed": "seed",
+    "max_experiments": "max_experiments",
+    "parallel": "parallel",
+    "fail_fast": "fail_fast",
+    "max_time_s": "max_time",
+    "max_restarts": "max_restarts",
+    "auto_resume": "auto_resume",
+}
+
+#: Fields that are several words each, or none of a command line: `name` is given once, `shell` is who types.
+OTHERS = frozenset({"program", "source", "environment", "labels", "name", "command", "shell"})
+
+
+def option_values(spec: RunSpec) -> dict[str, str | bool]:
+    """Return what of a request differs from the defaults, by the option of `grid run` that says it."""
+    usual = {field.name: field.default for field in dataclasses.fields(RunSpec)}
+    values = {name: getattr(spec, name) for name in OPTIONS}
+    return {
+        OPTIONS[name]: value if isinstance(value, bool) else _text(name, value)
+        for name, value in values.items()
+        if value != usual[name]
+    }
+
+
+def command_line(spec: RunSpec) -> tuple[str, ...]:
+    """Return the words after `grid` that ask for the same again, typed where the request came from."""
+    words = ["run"]
+    for name, value in option_values(spec).items():
+        words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
+    for name, value in spec.environment.items():
+        words += ["--env", f"{name}={value}"]
+    for name, value in spec.labels.items():
+        words += ["--label", f"{name}={value}"]
+    if is_folder(spec):
+        words.append("--localdir")
+    if spec.program.kind is ProgramKind.MODULE:
+        words.append("-m")
+    return (*words, *script_words(spec), *spec.program.arguments)
+
+
+def is_folder(spec: RunSpec) -> bool:
+    """Return whether a request came from a folder as it is, in a repository or not."""
+    return spec.source.link is None and spec.source.kind != "git"
+
+
+def script_words(spec: RunSpec) -> tuple[str, ...]:
+    """Return what stands for the script: its name, or a link to the commit that was fetched."""
+    program, source = spec.program, spec.source
+    if source.link is None:
+        return (program.target,)
+    if source.place is None:
+        return (source.link, program.target) if program.target else (source.link,)
+    link = f"{source.place.url}#{source.place.commit}"
+    return (link, program.target) if program.kind is ProgramKind.MODULE else (f"{link}:{source.place.path}",)
+
+
+def _text(name: str, value: object) -> str:
+    if isinstance(value, float) and name == "max_time_s":
+        return f"{math.ceil(value)}s"
+    return str(value.value) if isinstance(value, Enum) else str(value)
