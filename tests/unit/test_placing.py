@@ -7,7 +7,7 @@ from pathlib import PurePosixPath
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from opengrid.cli.artifacts import progress_text
+from opengrid.cli.progress import progress_text
 from opengrid.core.placing import place_files
 
 

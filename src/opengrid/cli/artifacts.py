@@ -11,16 +11,8 @@ import click
 
 from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import (
-    Column,
-    ProgressLine,
-    local_time,
-    plural,
-    print_json,
-    print_table,
-    settings,
-    tell,
-)
+from opengrid.cli.output import Column, ProgressLine, local_time, plural, print_json, print_table, settings, tell
+from opengrid.cli.progress import progress_text
 from opengrid.client.api import Api
 from opengrid.client.documents import ArtifactRow
 from opengrid.client.download import NoPlace, fetch, is_there, place_of
@@ -31,9 +23,6 @@ from opengrid.core.sizes import size_text
 
 #: A file that changes while it is downloaded is looked up again so often.
 _ROUNDS = 3
-
-#: Signs of the bar.
-_BAR = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,16 +218,3 @@ class _Download:
         there = sum(not fetched for _, _, fetched in files)
         before = f"; {there} of them {'was' if there == 1 else 'were'} there already" if there else ""
         click.echo(f"{plural(len(files), 'file')}, {size}, in {self._directory}{before}")
-
-
-def progress_text(done: int, total: int, came: int, seconds: float) -> str:
-    """Return a bar, how much of how much, the rate, and the time left: of `came` bytes in so many seconds."""
-    full = _BAR if not total else min(_BAR, _BAR * done // total)
-    text = f"[{'#' * full}{'.' * (_BAR - full)}] {size_text(done)} of {size_text(total)}"
-    if came <= 0 or seconds < 1:
-        return text
-    rate = came / seconds
-    left = int((total - done) / rate)
-    minutes, second = divmod(left, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{text}  {size_text(int(rate))}/s  {f'{hours}:{minute:02}' if hours else minute}:{second:02} left"

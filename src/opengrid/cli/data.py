@@ -3,39 +3,46 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 import click
 
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, ProgressLine, local_time, plural, print_json, print_table, settings, tell
-from opengrid.client.api import Api
-from opengrid.client.documents import DatastoreRow, StagingDocument
-from opengrid.client.transfer import Material, copy_material, find_material
-from opengrid.core.errors import GridError, InvalidValue
+from opengrid.cli.output import Column, bold, local_time, plural, print_json, print_table, settings, tell
+from opengrid.cli.sending import continue_uploads, send_source
+from opengrid.client.documents import DatastoreDocument, DatastoreRow
+from opengrid.client.home import find_home
+from opengrid.client.uploads import Uploads
+from opengrid.core.errors import InvalidValue, UserError
 from opengrid.core.names import check_name, datastore_name_of
 from opengrid.core.sizes import size_text
+
+#: So many of a version's files are shown unless more are asked for.
+_SHOWN = 20
 
 
 @click.group(invoke_without_command=True)
 @click.option("--global", "everybody", is_flag=True, help="Everybody's datastores, with who made them.")
+@click.option("--show-incomplete", is_flag=True, help="Also versions that are not whole.")
 @global_options
 @click.pass_context
-def datastore(context: click.Context, *, everybody: bool) -> None:
-    """List or create versioned data.
+def datastore(context: click.Context, *, everybody: bool, show_incomplete: bool) -> None:
+    """List, create, look at and delete versioned data.
 
     Without a command: list.
     """
     if context.invoked_subcommand is None:
-        _list(everybody=everybody)
+        _list(everybody=everybody, show_incomplete=show_incomplete)
 
 
 @datastore.command("list")
 @click.option("--global", "everybody", is_flag=True, help="Everybody's datastores, with who made them.")
+@click.option("--show-incomplete", is_flag=True, help="Also versions that are not whole.")
 @global_options
-def list_datastores(*, everybody: bool) -> None:
+def list_datastores(*, everybody: bool, show_incomplete: bool) -> None:
     """List all versions, newest first."""
-    _list(everybody=everybody)
+    _list(everybody=everybody, show_incomplete=show_incomplete)
 
 
 @datastore.command("create")
@@ -45,74 +52,185 @@ def list_datastores(*, everybody: bool) -> None:
 def create_datastore(source: str, *, name: str | None) -> None:
     """Make the next version of a datastore from a folder or file.
 
+    Only what no version has yet is copied. A command that was broken off goes on when it is repeated.
+
     A script gets at its content by an argument `grid:NAME:VERSION`, which becomes a path.
     """
     if "://" in source:
         raise InvalidValue(f"{source} is no folder or file of this computer", hint="download it first", field="source")
     path = Path(os.path.abspath(source))
     chosen = check_name(name if name is not None else datastore_name_of(str(path)), "datastore")
-    material = find_material(path)
+    _tell_made([send_source(path, chosen)])
+
+
+@datastore.command("resume")
+@click.argument("name", required=False)
+@global_options
+def resume(name: str | None) -> None:
+    """Go on with uploads that were broken off: all of this computer's, or those of one datastore."""
+    _tell_made(continue_uploads(name))
+
+
+@datastore.command("show")
+@click.argument("which", metavar="NAME[:VERSION]")
+@click.option("--all", "all_files", is_flag=True, help=f"All files, not only the first {_SHOWN}.")
+@global_options
+def show(which: str, *, all_files: bool) -> None:
+    """Show a version: its files, who uses it, how it is kept from being changed."""
+    name, version = _parse(which)
     with connected() as api:
-        made = _send(api, material, api.create_datastore(chosen, str(path)))
+        document = api.datastore(name, version)
+        page = api.datastore_files(name, document["version"], limit=1000 if all_files else _SHOWN)
+        files = page["files"]
+        while all_files and len(files) < page["total"]:
+            more = api.datastore_files(name, document["version"], limit=1000, offset=len(files))["files"]
+            if not more:
+                break
+            files += more
     if settings().is_json:
-        print_json(made)
+        print_json({**document, "file_list": files})
         return
-    click.echo(f"{made['name']}:{made['version']} has {plural(made['files'], 'file')}, {size_text(made['size'])}")
-    click.echo(f"in a command, grid:{made['name']}:{made['version']} is its path")
+    _print_facts(document)
+    rows = [[_printable(file["path"]), size_text(file["size"]), file["sha256"][:12]] for file in files]
+    print_table(
+        [Column(title="File", may_wrap=True), Column(title="Size", is_number=True), Column(title="SHA-256")], rows
+    )
+    if len(files) < page["total"]:
+        click.echo(f"and {plural(page['total'] - len(files), 'more file')}: --all shows them")
 
 
-def _send(api: Api, material: Material, opened: StagingDocument) -> DatastoreRow:
-    """Copy and finish; whatever goes wrong, the version is given up rather than left half made."""
-    name, version = opened["name"], opened["version"]
-    line, done = ProgressLine(), 0
-
-    def progress(size: int) -> None:
-        nonlocal done
-        done += size
-        line.show(f"{name}:{version}  {size_text(done)} of {size_text(material.size)}")
-
-    try:
-        manifest = copy_material(material, Path(opened["staging"]), progress)
-        line.show(f"{name}:{version}  verifying {size_text(material.size)}")
-        return api.finish_datastore(
-            name, version, digest=manifest.digest, files=len(manifest.files), size=manifest.size
-        )
-    except BaseException as error:
-        line.clear()
-        _give_up(api, name, version, error)
-        raise
-    finally:
-        line.clear()
+@datastore.command("verify")
+@click.argument("which", metavar="NAME[:VERSION]")
+@global_options
+def verify(which: str) -> int:
+    """Read every byte of a version, and repair what can be."""
+    name, version = _parse(which)
+    with connected() as api:
+        version = api.datastore(name, version)["version"]
+        verdict = api.verify_datastore(name, version)
+    if settings().is_json:
+        print_json({"name": name, "version": version, **verdict})
+    else:
+        for path in verdict["repaired"]:
+            click.echo(f"repaired: {_printable(path)}")
+        for path in verdict["damaged"]:
+            click.echo(f"damaged: {_printable(path)}")
+        click.echo(f"{name}:{version}: {plural(verdict['files'], 'file')}, {len(verdict['damaged'])} damaged")
+    if verdict["damaged"]:
+        tell(f"hint: create {name} from its source again, which brings what is damaged; then verify repairs it")
+    return 1 if verdict["damaged"] else 0
 
 
-def _give_up(api: Api, name: str, version: int, error: BaseException) -> None:
-    reason = "interrupted" if isinstance(error, KeyboardInterrupt) else str(error)
-    try:
-        api.fail_datastore(name, version, reason)
-    except GridError as second:  # the server refused the files itself, and has noted it
-        if settings().debug:
-            tell(f"cannot give up {name}:{version}: {second.message}")
+@datastore.command("delete")
+@click.argument("which", metavar="[NAME[:VERSION]]", required=False)
+@click.option("--name", help="The datastore.")
+@click.option("--version", type=click.IntRange(min=1), help="One version of it [default: all].")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+@global_options
+def delete(which: str | None, *, name: str | None, version: int | None, yes: bool) -> int:
+    """Delete a version, or all of a datastore, for good. What an experiment still needs is refused."""
+    if (which is None) == (name is None):
+        raise UserError("which datastore?", hint="grid datastore delete --name NAME [--version V]")
+    if which is not None:
+        name, version = _parse(which)
+    what = f"{name}:{version}" if version is not None else f"all versions of {name}"
+    if not yes and not _agrees(what):
+        click.echo("nothing was deleted", err=True)
+        return 1
+    with connected() as api:
+        gone = api.delete_datastore(str(name), version)
+    if settings().is_json:
+        print_json({"name": name, **gone})
+    else:
+        versions = ", ".join(f"{name}:{number}" for number in gone["deleted"])
+        click.echo(f"deleted {versions}; {size_text(gone['freed'])} are free again")
+    return 0
 
 
-def _list(*, everybody: bool) -> None:
+@datastore.command("clearcache")
+@global_options
+def clear_cache() -> None:
+    """Forget what is remembered of sources' files; the next create reads all of them."""
+    freed = Uploads(find_home(os.environ).uploads).clear()
+    if settings().is_json:
+        print_json({"freed": freed})
+    else:
+        click.echo(f"cleared {size_text(freed)}")
+
+
+def _tell_made(made: list[DatastoreRow]) -> None:
+    if settings().is_json:
+        print_json(made[0] if len(made) == 1 else {"datastores": made})
+        return
+    for row in made:
+        click.echo(f"{row['name']}:{row['version']} has {plural(row['files'], 'file')}, {size_text(row['size'])}")
+        click.echo(f"in a command, grid:{row['name']}:{row['version']} is its path")
+    if not made:
+        click.echo("nothing was broken off")
+
+
+def _parse(which: str) -> tuple[str, int | None]:
+    name, colon, version = which.removeprefix("grid:").partition(":")
+    if colon and not (version.isascii() and version.isdecimal() and 0 < len(version) < 10):
+        raise InvalidValue(f"{which!r} names no version", hint="NAME or NAME:VERSION, such as stl10:1", field="which")
+    return check_name(name, "datastore"), int(version) if colon else None
+
+
+def _agrees(what: str) -> bool:
+    if sys.stdin is None or not sys.stdin.isatty():  # None: the shell closed it
+        raise UserError(f"deleting {what} is final, and nobody is here to ask", hint="--yes deletes without asking")
+    return click.confirm(f"Delete {what} for good?", err=True)
+
+
+def _print_facts(document: DatastoreDocument) -> None:
+    click.echo(bold(f"{document['name']}:{document['version']}") + f"  {document['state']}")
+    users = [
+        f"{use['run']} ({', '.join(use['experiments'])})" if use["active"] else f"{use['run']} (ended)"
+        for use in document["used_by"]
+    ]
+    facts = {
+        "source": document["source"],
+        "files": f"{document['files']}, {size_text(document['size'])}",
+        "digest": document["digest"] or "-",
+        "created": f"{local_time(document['created_at'])} by {document['user']}",
+        "lies at": document["location"],
+        "protection": document["protection"],
+        "used by": ", ".join(users) or "nobody",
+    }
+    if document["reason"]:
+        facts["reason"] = document["reason"]
+    for title, text in facts.items():
+        click.echo(f"{title:<12}{text}")
+    click.echo()
+
+
+def _printable(path: str) -> str:
+    return path if path.isprintable() else path.encode("unicode_escape").decode()
+
+
+def _list(*, everybody: bool, show_incomplete: bool) -> None:
     with connected() as api:
         rows = api.datastores()
+    whole = [row for row in rows if row["state"] == "succeeded"]
+    shown = rows if show_incomplete else whole
     if settings().is_json:
-        print_json({"datastores": rows})
+        print_json({"datastores": shown})
         return
-    if not rows:
+    if shown:
+        columns = [
+            Column(title="Name", may_wrap=True),
+            Column(title="Version", is_number=True),
+            Column(title="Status"),
+            Column(title="Files", is_number=True),
+            Column(title="Size", is_number=True),
+            Column(title="Created At"),
+            *([Column(title="Created By")] if everybody else []),
+        ]
+        print_table(columns, [_row(row, everybody=everybody) for row in shown])
+    else:
         click.echo("no datastores yet: `grid datastore create FOLDER` makes one")
-        return
-    columns = [
-        Column(title="Name", may_wrap=True),
-        Column(title="Version", is_number=True),
-        Column(title="Status"),
-        Column(title="Files", is_number=True),
-        Column(title="Size", is_number=True),
-        Column(title="Created At"),
-        *([Column(title="Created By")] if everybody else []),
-    ]
-    print_table(columns, [_row(row, everybody=everybody) for row in rows])
+    if len(shown) < len(rows):
+        tell(f"{len(rows) - len(shown)} not whole: --show-incomplete lists them, `grid datastore resume` goes on")
 
 
 def _row(row: DatastoreRow, *, everybody: bool) -> list[str]:

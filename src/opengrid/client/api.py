@@ -10,9 +10,13 @@ from opengrid.client.documents import (
     ArtifactRow,
     ArtifactsDocument,
     CreatedDocument,
+    DatastoreDocument,
+    DatastoreFilesDocument,
     DatastoreRow,
+    DeletedDatastoreDocument,
     ExperimentDocument,
     InstanceTypeRow,
+    OfferedFileDocument,
     PlanDocument,
     RequestDocument,
     ResumedDocument,
@@ -23,9 +27,10 @@ from opengrid.client.documents import (
     SessionDocument,
     SignInDocument,
     StacksDocument,
-    StagingDocument,
     StoppedDocument,
+    UploadDocument,
     UserRow,
+    VerdictDocument,
 )
 from opengrid.client.http import Query, Response
 
@@ -38,8 +43,9 @@ HOLD_S = 25.0
 #: More runs than this come in pages.
 _PAGE = 1000
 
-#: A large datastore is read once more by the server before it answers.
+#: The server reads what it is given once more before it answers: all of a datastore, or a few files.
 _HASHING_TIMEOUT_S = 6 * 3600.0
+_HASHED_BYTES_A_SECOND = 20 << 20
 
 #: A server may first fetch a repository.
 _FETCHING_TIMEOUT_S = 900.0
@@ -240,24 +246,50 @@ class Api:
         """Return all versions of all datastores, newest first."""
         return cast("list[DatastoreRow]", self._get("/api/v1/datastores")["datastores"])
 
-    def create_datastore(self, name: str, source: str) -> StagingDocument:
-        """Open the next version of a datastore."""
-        return cast("StagingDocument", self._post("/api/v1/datastores", {"name": name, "source": source}))
+    def datastore(self, name: str, version: int | None) -> DatastoreDocument:
+        """Return a version, or the newest whole one, with who uses it."""
+        return cast("DatastoreDocument", self._get(_datastore(name, version)))
 
-    def finish_datastore(self, name: str, version: int, *, digest: str, files: int, size: int) -> DatastoreRow:
-        """Say that all files are there; the server verifies it."""
-        return cast(
-            "DatastoreRow",
-            self._post(
-                f"/api/v1/datastores/{name}/{version}/finish",
-                {"digest": digest, "files": files, "size": size},
-                timeout_s=_HASHING_TIMEOUT_S,
-            ),
-        )
+    def datastore_files(self, name: str, version: int, *, limit: int, offset: int = 0) -> DatastoreFilesDocument:
+        """Return a page of a version's files, by path."""
+        page = self._get(f"{_datastore(name, version)}/files", {"limit": limit, "offset": offset})
+        return cast("DatastoreFilesDocument", page)
 
-    def fail_datastore(self, name: str, version: int, reason: str) -> None:
-        """Give up a datastore version."""
-        self._post(f"/api/v1/datastores/{name}/{version}/fail", {"reason": reason})
+    def verify_datastore(self, name: str, version: int) -> VerdictDocument:
+        """Have every byte of a version read, and repaired where that can be."""
+        path = f"{_datastore(name, version)}/verify"
+        return cast("VerdictDocument", self._post(path, {}, timeout_s=_HASHING_TIMEOUT_S))
+
+    def delete_datastore(self, name: str, version: int | None) -> DeletedDatastoreDocument:
+        """Delete a version, or all of a datastore."""
+        return cast("DeletedDatastoreDocument", self._transport.request("DELETE", _datastore(name, version)).json())
+
+    def open_datastore(self, name: str, source: str, upload: str | None = None) -> UploadDocument:
+        """Open the next version of a datastore, or go on with the one that an upload was filling."""
+        new = {"name": name, "source": source, "upload": upload}
+        return cast("UploadDocument", self._post("/api/v1/datastores", new))
+
+    def offer_datastore_files(self, opened: UploadDocument, files: list[OfferedFileDocument]) -> list[str]:
+        """Tell which files a version shall have; return the contents that must be brought, and offered again."""
+        timeout_s = 60 + sum(file["size"] for file in files) / _HASHED_BYTES_A_SECOND
+        path = f"{_datastore(opened['name'], opened['version'])}/files"
+        document = self._put(path, {"round": opened["round"], "files": files}, timeout_s=timeout_s)
+        return cast("list[str]", document["wanted"])
+
+    def send_datastore_part(
+        self, opened: UploadDocument, digest: str, part: BinaryIO, *, offset: int, size: int
+    ) -> int:
+        """Send a part of a content of `size` bytes; return how much of it the server has now."""
+        path = f"{_datastore(opened['name'], opened['version'])}/contents/{digest}"
+        query = {"offset": offset, "size": size}
+        answer = self._transport.request("PUT", path, query=query, body=part, timeout_s=600).json()
+        return cast("dict[str, int]", answer)["size"]
+
+    def finish_datastore(self, opened: UploadDocument, *, digest: str, files: int, size: int) -> DatastoreRow:
+        """Say that all files were offered; the server makes the version whole."""
+        path = f"{_datastore(opened['name'], opened['version'])}/finish"
+        sent = {"round": opened["round"], "digest": digest, "files": files, "size": size}
+        return cast("DatastoreRow", self._put(path, sent, timeout_s=_HASHING_TIMEOUT_S))
 
     def _get(
         self,
@@ -271,6 +303,14 @@ class Api:
     def _post(self, path: str, document: object, timeout_s: float | None = None) -> dict[str, object]:
         answer = self._transport.request("POST", path, json=document, timeout_s=timeout_s)
         return cast("dict[str, object]", answer.json())
+
+    def _put(self, path: str, document: object, timeout_s: float | None = None) -> dict[str, object]:
+        answer = self._transport.request("PUT", path, json=document, timeout_s=timeout_s)
+        return cast("dict[str, object]", answer.json())
+
+
+def _datastore(name: str, version: int | None) -> str:
+    return f"/api/v1/datastores/{name}" + ("" if version is None else f"/{version}")
 
 
 def _patience_s(spec: RunSpec) -> float | None:

@@ -312,12 +312,25 @@ class InstanceTypeRow(TypedDict):
     accelerator: str
 
 
-class StagingDocument(TypedDict):
-    """A datastore version that takes its files, and the folder to put them in."""
+class UploadDocument(TypedDict):
+    """A datastore version that takes its files, and the folder to put contents in, on the server's host."""
 
     name: str
     version: int
+    upload: str
+    round: int
     staging: str
+    resumed: bool
+
+
+class OfferedFileDocument(TypedDict):
+    """A file that a version shall have."""
+
+    position: int
+    path: str
+    size: int
+    sha256: str
+    executable: bool
 
 
 class DatastoreRow(TypedDict):
@@ -327,12 +340,60 @@ class DatastoreRow(TypedDict):
     version: int
     state: str
     reason: str
+    kind: str
     files: int
     size: int
     source: str
     digest: str | None
     user: str
     created_at: str
+
+
+class DatastoreUseDocument(TypedDict):
+    """A run that uses a datastore version, and its experiments that have not ended."""
+
+    run: str
+    active: bool
+    experiments: list[str]
+
+
+class DatastoreDocument(DatastoreRow):
+    """One version of a datastore, with who uses it."""
+
+    used_by: list[DatastoreUseDocument]
+    protection: str
+    location: str
+
+
+class DatastoreFileRow(TypedDict):
+    """A file of a datastore version."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+class DatastoreFilesDocument(TypedDict):
+    """A page of a version's files, by path."""
+
+    files: list[DatastoreFileRow]
+    total: int
+    size: int
+
+
+class VerdictDocument(TypedDict):
+    """What a look at every byte of a datastore version has found."""
+
+    files: int
+    damaged: list[str]
+    repaired: list[str]
+
+
+class DeletedDatastoreDocument(TypedDict):
+    """Versions that are gone, and the bytes that this freed."""
+
+    deleted: list[int]
+    freed: int
 
 
 class ArtifactRow(TypedDict):

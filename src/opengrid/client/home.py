@@ -41,6 +41,11 @@ class Home:
         return self.root / "token"
 
     @property
+    def uploads(self) -> Path:
+        """What is remembered of uploads and of their sources' files."""
+        return self.state / "uploads"
+
+    @property
     def log_file(self) -> Path:
         """What the server writes."""
         return self.state / "server.log"

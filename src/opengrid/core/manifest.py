@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from opengrid.core.errors import InvalidValue
 
-_BLOCK = 1 << 20
+#: Longest path of a file, in characters.
+_LONGEST_PATH = 1 << 12
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -50,35 +51,52 @@ def safe_path(root: Path, relative: str) -> Path:
     return root.joinpath(*path.parts)
 
 
+def check_paths(paths: Sequence[str]) -> None:
+    """Raise InvalidValue unless these are the files of a tree: sorted, each once, inside it, none a folder too."""
+    before = ""
+    folders: set[str] = set()
+    for path in paths:
+        safe_path(Path("/"), path)
+        if str(PurePosixPath(path)) != path or len(path) > _LONGEST_PATH or not _is_unicode(path):
+            raise InvalidValue(f"{path[:100]!r} cannot be the path of a file")
+        if path <= before:
+            raise InvalidValue(f"{path!r} comes after {before!r}: paths are sorted, each once")
+        folders.update(str(folder) for folder in PurePosixPath(path).parents)
+        before = path
+    both = folders.intersection(paths)
+    if both:
+        raise InvalidValue(f"{min(both)!r} is a file and a folder")
+
+
 def walk_files(root: Path) -> Iterator[str]:
-    """Yield the relative paths of all files below `root`, sorted; links to files count as files.
+    """Yield the relative paths of all files below `root`, sorted; links to files and folders count as what they are to.
 
-    InvalidValue for links to folders, broken links and what is no file (devices, sockets).
+    InvalidValue for links that lead in a circle, broken links and what is no file (devices, sockets).
     """
-    found: list[str] = []
-    for folder, folders, names in os.walk(root):
-        linked = next((n for n in folders if (Path(folder) / n).is_symlink()), None)
-        if linked is not None:
-            raise InvalidValue(f"{Path(folder) / linked} is a link to a folder", hint="put the folder itself there")
-        for name in names:
-            path = Path(folder) / name
-            if not path.is_file():
-                raise InvalidValue(f"{path} is no file (a broken link, device or socket)", hint="remove it first")
-            found.append(path.relative_to(root).as_posix())
-    yield from sorted(found)
+    yield from sorted(os.path.relpath(path, root) for path in _walk(str(root), frozenset()))
 
 
-def read_manifest(root: Path, progress: Callable[[int], None] | None = None) -> Manifest:
-    """Read and hash all files below `root`; `progress` is called with the number of bytes of each block read."""
-    return Manifest(files=tuple(_read_file(root, path, progress) for path in walk_files(root)))
+def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+    here = os.stat(folder)
+    identity = (here.st_dev, here.st_ino)
+    if identity in above:
+        raise InvalidValue(f"{folder} is a link that leads in a circle", hint="remove it first")
+    with os.scandir(folder) as entries:
+        found = list(entries)
+    for entry in found:
+        if not _is_unicode(entry.name):
+            raise InvalidValue(f"the name of {entry.path!r} is not UTF-8", hint="rename it first")
+        if entry.is_dir():
+            yield from _walk(entry.path, above | {identity})
+        elif entry.is_file():
+            yield entry.path
+        else:
+            raise InvalidValue(f"{entry.path} is no file (a broken link, device or socket)", hint="remove it first")
 
 
-def _read_file(root: Path, path: str, progress: Callable[[int], None] | None) -> ManifestFile:
-    digest, size = hashlib.sha256(), 0
-    with (root / path).open("rb") as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-            size += len(block)
-            if progress is not None:
-                progress(len(block))
-    return ManifestFile(path=path, size=size, sha256=digest.hexdigest())
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

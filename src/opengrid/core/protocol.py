@@ -341,3 +341,8 @@ class Stacks:
 def reserved_bytes(disk: int) -> int:
     """Return how much of a disk of so many bytes artifacts leave free: the training may write to the same."""
     return min(1 << 30, disk // 20)
+
+
+def least_free_bytes(disk: int) -> int:
+    """Return how much of a disk of so many bytes must be free before anything new is taken in."""
+    return min(2 << 30, disk // 10)

@@ -272,6 +272,13 @@ class DatastoreState(str, Enum):
     FAILED = "failed"
 
 
+class DatastoreKind(str, Enum):
+    """Where a datastore version's content rests."""
+
+    COPIED = "copied"  #: in the store of contents, each content once
+    REFERENCED = "referenced"  #: where it was, which is only looked at
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatastoreVersion:
     """One immutable version of a datastore."""
@@ -286,6 +293,29 @@ class DatastoreVersion:
     size: int  #: bytes
     created_us: int
     reason: str = ""
+    kind: DatastoreKind = DatastoreKind.COPIED
+    upload: str = ""  #: names the upload that fills it, for going on with it
+    round: int = 1  #: how often that upload was begun
+    ended_us: int | None = None  #: when it became whole, or failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatastoreFile:
+    """One file of a datastore version."""
+
+    position: int  #: from 0, in the order of paths
+    path: str  #: relative, with `/`
+    size: int  #: bytes
+    digest: str  #: SHA-256 of the content
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatastoreUse:
+    """A run that reads a datastore version, and its experiments that have not ended."""
+
+    run: str
+    active: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

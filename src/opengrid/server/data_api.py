@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request, Response
+from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import datastore_name_of
+from opengrid.core.records import DatastoreFile
 from opengrid.core.sizes import size_text
 from opengrid.server.auth import Users, user_of
 from opengrid.services.datastores import Datastores
-from opengrid.services.views import datastore_views
+from opengrid.services.views import datastore_view, use_view
 
 #: What tar adds to a source tree, at most, for this server's limit of it.
 _TAR_OVERHEAD = 1.1
@@ -26,22 +31,36 @@ class NewDatastore:
 
     source: str
     name: str | None = None
+    upload: str | None = None  #: one that was broken off and goes on
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferedFile:
+    """A file of a version."""
+
+    position: int  #: from 0, in the order of paths
+    path: str
+    size: int
+    sha256: str
+    executable: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class OfferedFiles:
+    """Files that a client has, in the order of their positions."""
+
+    round: int
+    files: tuple[OfferedFile, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sent:
-    """What the client has put into the staging folder."""
+    """All that the client has offered."""
 
+    round: int
     digest: str
     files: int
     size: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Failure:
-    """Why the client gave up."""
-
-    reason: str
 
 
 def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users, *, source_limit: int) -> APIRouter:
@@ -72,24 +91,132 @@ def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users, *, source
             await run_in_threadpool(writer.write, bytes(piece))
         return {"digest": digest, "size": size}
 
+    @api.get("/datastores")
+    def list_datastores(
+        name: str | None = None,
+        limit: Annotated[int | None, Query(ge=1)] = None,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> dict[str, object]:
+        page, total = datastores.list(name=name, limit=limit, offset=offset)
+        return {"datastores": [datastore_view(version) for version in page], "total": total}
+
+    @api.get("/datastores/{name}")
+    def show_newest(name: str) -> dict[str, object]:
+        return _shown(datastores, name, None)
+
+    @api.get("/datastores/{name}/{version}")
+    def show(name: str, version: int) -> dict[str, object]:
+        return _shown(datastores, name, version)
+
+    @api.get("/datastores/{name}/{version}/files")
+    def files(
+        name: str,
+        version: int,
+        limit: Annotated[int, Query(ge=1, le=1000)] = 100,
+        offset: Annotated[int, Query(ge=0)] = 0,
+        search: str = "",
+    ) -> dict[str, object]:
+        page, total, size = datastores.files(name, version, limit=limit, offset=offset, search=search)
+        rows = [{"path": file.path, "size": file.size, "sha256": file.digest} for file in page]
+        return {"files": rows, "total": total, "size": size}
+
+    @api.delete("/datastores/{name}")
+    def delete_all(name: str) -> dict[str, object]:
+        deleted, freed = datastores.delete(name, None)
+        return {"deleted": deleted, "freed": freed}
+
+    @api.delete("/datastores/{name}/{version}")
+    def delete(name: str, version: int) -> dict[str, object]:
+        deleted, freed = datastores.delete(name, version)
+        return {"deleted": deleted, "freed": freed}
+
+    @api.post("/datastores/{name}/{version}/verify")
+    def verify(name: str, version: int) -> dict[str, object]:
+        verdict = datastores.verify(name, version)
+        return {"files": verdict.files, "damaged": verdict.damaged, "repaired": verdict.repaired}
+
+    api.include_router(_uploads(datastores))
+    return api
+
+
+def _uploads(datastores: Datastores) -> APIRouter:
+    """Return the routes that fill a version: opened, files offered, contents staged or sent in parts, finished."""
+    api = APIRouter()
+
     @api.post("/datastores", status_code=201)
     def create(new: NewDatastore, request: Request) -> dict[str, object]:
         name = new.name or datastore_name_of(new.source)
-        version, staging = datastores.create(name, new.source, user_of(request))
-        return {"name": version.name, "version": version.version, "staging": str(staging)}
+        opened = datastores.open(name, new.source, user_of(request), new.upload)
+        return {
+            "name": opened.version.name,
+            "version": opened.version.version,
+            "upload": opened.version.upload,
+            "round": opened.version.round,
+            "staging": str(opened.staging),
+            "resumed": opened.is_resumed,
+        }
 
-    @api.post("/datastores/{name}/{version}/finish")
+    @api.put("/datastores/{name}/{version}/files")
+    def offer(name: str, version: int, offered: OfferedFiles) -> dict[str, object]:
+        files = [
+            DatastoreFile(position=f.position, path=f.path, size=f.size, digest=f.sha256, executable=f.executable)
+            for f in offered.files
+        ]
+        return {"wanted": datastores.offer(name, version, offered.round, files)}
+
+    @api.put("/datastores/{name}/{version}/contents/{digest}")
+    async def part(
+        name: str, version: int, digest: str, offset: Annotated[int, Query(ge=0)], size: int, request: Request
+    ) -> dict[str, object]:
+        partial = await run_in_threadpool(datastores.partial, name, version, digest)
+        async for data in _pieces(request):
+            offset += await run_in_threadpool(_append, partial, data, offset)
+        return {"size": await run_in_threadpool(_arrived, partial, size)}
+
+    @api.put("/datastores/{name}/{version}/finish")
     def finish(name: str, version: int, sent: Sent) -> dict[str, object]:
-        done = datastores.finish(name, version, digest=sent.digest, files=sent.files, size=sent.size)
-        return datastore_views([done])[0]
-
-    @api.post("/datastores/{name}/{version}/fail")
-    def fail(name: str, version: int, failure: Failure) -> dict[str, object]:
-        datastores.fail(name, version, failure.reason)
-        return {}
-
-    @api.get("/datastores")
-    def list_datastores() -> dict[str, object]:
-        return {"datastores": datastore_views(datastores.list())}
+        done = datastores.finish(name, version, sent.round, digest=sent.digest, files=sent.files, size=sent.size)
+        return datastore_view(done)
 
     return api
+
+
+def _shown(datastores: Datastores, name: str, version: int | None) -> dict[str, object]:
+    found, uses = datastores.show(name, version)
+    return {
+        **datastore_view(found),
+        "used_by": [use_view(use) for use in uses],
+        "protection": datastores.protection,
+        "location": str(datastores.path(found.name, found.version)),
+    }
+
+
+async def _pieces(request: Request) -> AsyncIterator[bytes]:
+    piece = bytearray()
+    async for data in request.stream():
+        piece += data
+        if len(piece) >= _PIECE:
+            yield bytes(piece)
+            piece.clear()
+    if piece:
+        yield bytes(piece)
+
+
+def _append(partial: Path, data: bytes, offset: int) -> int:
+    """Append if `offset` is where the file ends; return how many bytes were."""
+    with partial.open("ab") as file:
+        if os.fstat(file.fileno()).st_size != offset:
+            return 0
+        return file.write(data)
+
+
+def _arrived(partial: Path, size: int) -> int:
+    """Return how much of a content has arrived; all of it is renamed to what the next offer looks for."""
+    whole = partial.with_suffix("")
+    if whole.exists():
+        return whole.stat().st_size
+    partial.touch()
+    arrived = partial.stat().st_size
+    if arrived >= size:
+        os.replace(partial, whole)
+    return arrived

@@ -1,75 +1,187 @@
-"""Datastores: versions of folders, kept whole; and the paths that script arguments get for them."""
+"""Datastores: versions that are filled, looked at, removed; and the paths that script arguments get for them."""
 
 from __future__ import annotations
 
-import os
+import contextlib
+import dataclasses
 import shutil
-from collections.abc import Callable, Sequence
+import uuid
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
+from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import Conflict, InvalidValue, NotFound, Unusable
-from opengrid.core.manifest import read_manifest
+from opengrid.core.manifest import Manifest, ManifestFile, check_paths
 from opengrid.core.names import check_name
-from opengrid.core.records import DatastoreState, DatastoreVersion
+from opengrid.core.protocol import least_free_bytes
+from opengrid.core.records import DatastoreFile, DatastoreState, DatastoreUse, DatastoreVersion
 from opengrid.planning.arguments import find_references, substitute
-from opengrid.store.database import Database
+from opengrid.services.trees import Trees, Verdict
+from opengrid.store.database import Database, Transaction
+
+#: Most files in one offer.
+MOST_FILES = 500
+
+_BATCH = 500
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Opened:
+    """A version that takes files."""
+
+    version: DatastoreVersion
+    staging: Path  #: where a client on this host puts contents, each under its SHA-256
+    is_resumed: bool
 
 
 class Datastores:
-    """Use cases around datastores. A version's tree is made once, at create, and mounted by its path."""
+    """Use cases around datastores. Each content is stored once, however many versions have it."""
 
-    def __init__(self, database: Database, root: Path, *, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self, database: Database, root: Path, *, has_mounts: Callable[[], bool], now_us: Callable[[], int]
+    ) -> None:
         self._database, self._root, self._now_us = database, root, now_us
-        root.mkdir(parents=True, exist_ok=True)
+        self._contents = FolderBlobs(root / ".contents")
+        self._trees = Trees(root, self._contents, has_mounts=has_mounts)
 
-    def create(self, name: str, source: str, user: str) -> tuple[DatastoreVersion, Path]:
-        """Open the next version of a datastore; return it with the folder that takes its files until finish()."""
+    # Filling a version
+
+    def open(self, name: str, source: str, user: str, upload: str | None = None) -> Opened:
+        """Open the next version of a datastore, or go on with the one that an upload was filling."""
         check_name(name, "datastore")
+        self._check_space(0)
         with self._database.transaction() as tx:
-            version = tx.data.next_version(name, user, source, self._now_us())
-        staging = self._staging(version.name, version.version)
+            version = tx.data.begin_again(upload) if upload else None
+            is_resumed = version is not None
+            if version is None:
+                version = tx.data.next_version(name, user, source, self._now_us(), upload=uuid.uuid4().hex)
+        staging = self._staging(version)
         try:
-            shutil.rmtree(staging, ignore_errors=True)
-            staging.mkdir(parents=True)
+            staging.mkdir(parents=True, exist_ok=True)
         except OSError as error:
-            self.fail(name, version.version, str(error))
             raise Unusable(f"cannot write below {self._root}: {error.strerror}", hint="free space there") from error
-        return version, staging
+        return Opened(version=version, staging=staging, is_resumed=is_resumed)
 
-    def finish(self, name: str, version: int, *, digest: str, files: int, size: int) -> DatastoreVersion:
-        """Verify what was put into the staging folder and make it the version's tree, whole or not at all."""
-        self._processing(name, version)
-        staging = self._staging(name, version)
-        if not staging.is_dir():
-            raise NotFound(f"datastore {name}:{version} has no staged files", hint="create it again")
-        manifest = read_manifest(staging)
-        if not manifest.files:
-            self.fail(name, version, "the folder is empty")
-            raise InvalidValue(f"datastore {name}:{version} would be empty", hint="give a folder with files")
-        if (manifest.digest, len(manifest.files), manifest.size) != (digest, files, size):
-            self.fail(name, version, "the files that arrived differ from those that were sent")
-            raise InvalidValue(
-                f"datastore {name}:{version}: {len(manifest.files)} files of {manifest.size} bytes arrived, "
-                f"{files} of {size} were sent, or their contents differ",
-                hint="was the source changed meanwhile? create it again",
-            )
-        _make_read_only(staging)
-        os.replace(staging, self.path(name, version))
+    def offer(self, name: str, version: int, round: int, files: Sequence[DatastoreFile]) -> list[str]:
+        """Record files whose content is here, or staged; return the contents that are missing. Repeating is harmless.
+
+        What is staged is verified, and taken away when it is not what it says.
+        """
+        if len(files) > MOST_FILES:
+            raise InvalidValue(f"at most {MOST_FILES} files in one offer, not {len(files)}")
+        check_paths([file.path for file in files])
+        staging = self._staging(self._filling(name, version, round))
+        for digest in {file.digest for file in files}:
+            if self._contents.size(digest) is None:
+                with contextlib.suppress(NotFound, InvalidValue):
+                    self._contents.adopt(staging / digest, digest)
+        # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
         with self._database.transaction() as tx:
-            tx.data.finish(name, version, digest=digest, files=files, size=size)
-            return tx.data.find(name, version)
+            _check_round(tx.data.find(name, version), round)
+            found = {file for file in files if self._contents.size(file.digest) == file.size}
+            tx.data.save_files(name, version, round, sorted(found, key=lambda file: file.position))
+        missing = [file for file in files if file not in found]
+        self._check_space(sum(file.size for file in missing))
+        return list(dict.fromkeys(file.digest for file in missing))
 
-    def fail(self, name: str, version: int, reason: str) -> None:
-        """Record that a version will never be whole, and remove what arrived of it."""
-        self._processing(name, version)
-        shutil.rmtree(self._staging(name, version), ignore_errors=True)
-        with self._database.transaction() as tx:
-            tx.data.fail(name, version, reason)
-
-    def list(self) -> list[DatastoreVersion]:
-        """Return all versions, newest first."""
+    def partial(self, name: str, version: int, digest: str) -> Path:
+        """Return the file that takes a content in parts; it becomes a staged one with staged()."""
         with self._database.read() as tx:
-            return tx.data.list()
+            found = tx.data.find(name, version)
+        if found.state is not DatastoreState.PROCESSING:
+            raise Conflict(f"datastore {name}:{version} is already {found.state.value}")
+        self._contents.location(digest)  # which checks it
+        return self._staging(found) / f"{digest}.part"
+
+    def finish(self, name: str, version: int, round: int, *, digest: str, files: int, size: int) -> DatastoreVersion:
+        """Make a version's tree of what was offered in this round; Conflict when that is not what the sender says.
+
+        Repeating is harmless.
+        """
+        with self._database.read() as tx:
+            filled = tx.data.find(name, version)
+            if (filled.state, filled.round, filled.digest) == (DatastoreState.SUCCEEDED, round, digest):
+                return filled
+            _check_round(filled, round)
+            offered = tx.data.files(name, version)
+        manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in offered))
+        if not offered:
+            raise InvalidValue(f"datastore {name}:{version} would be empty", hint="give a folder with files")
+        if (manifest.digest, len(offered), manifest.size) != (digest, files, size):
+            raise Conflict(
+                f"datastore {name}:{version}: {len(offered)} files of {manifest.size} bytes arrived, "
+                f"{files} of {size} were sent, or they differ",
+                hint="repeat the command: it goes on where it was",
+            )
+        check_paths([file.path for file in offered])
+        self._trees.make(name, version, offered)
+        with self._database.transaction() as tx:
+            _check_round(tx.data.find(name, version), round)
+            tx.data.finish(name, version, digest=digest, files=files, size=size, now_us=self._now_us())
+            replaced = tx.data.drop_earlier_rounds(name, version, round)
+            whole = tx.data.find(name, version)
+        self._remove_unused(replaced)
+        shutil.rmtree(self._staging(filled), ignore_errors=True)
+        return whole
+
+    # Looking and removing
+
+    def list(
+        self, *, name: str | None = None, limit: int | None = None, offset: int = 0
+    ) -> tuple[list[DatastoreVersion], int]:
+        """Return a page of versions, newest first, and how many there are; of what is being filled, what arrived."""
+        with self._database.read() as tx:
+            page = tx.data.list(name=name, limit=limit, offset=offset)
+            return [_as_filled(tx, found) for found in page], tx.data.count(name)
+
+    def show(self, name: str, version: int | None) -> tuple[DatastoreVersion, list[DatastoreUse]]:
+        """Return a version, or the newest whole one, and the runs that use it."""
+        with self._database.read() as tx:
+            found = tx.data.find(name, version)
+            return _as_filled(tx, found), tx.data.uses(name, found.version)
+
+    def files(
+        self, name: str, version: int, *, limit: int, offset: int, search: str
+    ) -> tuple[list[DatastoreFile], int, int]:
+        """Return a page of a version's files by path, how many there are, and their bytes."""
+        with self._database.read() as tx:
+            tx.data.find(name, version)
+            page = tx.data.files(name, version, limit=limit, offset=offset, search=search)
+            return page, *tx.data.count_files(name, version, search)
+
+    def verify(self, name: str, version: int) -> Verdict:
+        """Read every file of a version and put right what can be; contents are taken from other copies on this disk."""
+        with self._database.read() as tx:
+            found = tx.data.find(name, version)
+            files = tx.data.files(name, version)
+        _check_whole(found)
+        return self._trees.verify(found, files)
+
+    def delete(self, name: str, version: int | None) -> tuple[list[int], int]:
+        """Remove a version, or all of a datastore; return which, and the bytes that this freed.
+
+        Conflict, touching nothing, while an experiment that has not ended uses one of them.
+        """
+        with self._database.transaction() as tx:
+            chosen = [tx.data.find(name, version)] if version is not None else tx.data.list(name=name)
+            if not chosen:
+                tx.data.find(name, None)  # which says what there is
+            for found in chosen:
+                users = [experiment for use in tx.data.uses(name, found.version) for experiment in use.active]
+                if users:
+                    raise Conflict(
+                        f"datastore {name}:{found.version} is used by {_named(users)}",
+                        hint="wait for its end, or stop it: `grid stop experiment NAME`",
+                    )
+            contents = {digest for found in chosen for digest in tx.data.remove(name, found.version)}
+        for found in chosen:
+            self._trees.remove(name, found.version)
+            shutil.rmtree(self._staging(found), ignore_errors=True)
+        return [found.version for found in chosen], self._remove_unused(contents)
+
+    # Use by runs
 
     def resolve(self, arguments: Sequence[str]) -> tuple[str, ...]:
         """Return the arguments with every `grid:name:version` replaced by where that version is mounted.
@@ -84,27 +196,66 @@ class Datastores:
                 found = tx.data.find(reference.name, reference.version)
                 if reference.user not in (None, found.user):
                     raise NotFound(f"{reference.text}: {reference.user} has no datastore {found.name}")
-                if found.state is not DatastoreState.SUCCEEDED:
-                    raise Conflict(f"datastore {found.name}:{found.version} is {found.state.value}: {found.reason}")
+                _check_whole(found)
                 paths[reference.text] = str(self.path(found.name, found.version))
         return substitute(arguments, paths)
 
     def path(self, name: str, version: int) -> Path:
         """Return where a version's tree lies."""
-        return self._root / name / str(version)
+        return self._trees.path(name, version)
 
-    def _processing(self, name: str, version: int) -> None:
+    @property
+    def protection(self) -> str:
+        """How scripts are kept from changing a version, in words."""
+        return self._trees.protection
+
+    def _filling(self, name: str, version: int, round: int) -> DatastoreVersion:
         with self._database.read() as tx:
             found = tx.data.find(name, version)
-        if found.state is not DatastoreState.PROCESSING:
-            raise Conflict(f"datastore {name}:{version} is already {found.state.value}")
+        _check_round(found, round)
+        return found
 
-    def _staging(self, name: str, version: int) -> Path:
-        return self._root / name / f".{version}.staging"
+    def _remove_unused(self, digests: Collection[str]) -> int:
+        left, freed = iter(digests), 0
+        while batch := list(islice(left, _BATCH)):
+            with self._database.transaction() as tx:  # nobody can begin to use one meanwhile
+                for digest in tx.data.unused(batch):
+                    freed += self._contents.size(digest) or 0
+                    self._contents.remove(digest)
+        return freed
+
+    def _check_space(self, size: int) -> None:
+        disk = shutil.disk_usage(self._root)
+        if disk.free - size < least_free_bytes(disk.total):
+            raise Unusable(
+                f"no space left for {size} bytes below {self._root}: {disk.free >> 20} MiB are free, "
+                f"and {least_free_bytes(disk.total) >> 20} MiB stay free",
+                hint="free space there: `grid datastore delete` removes versions, `grid delete` old runs",
+            )
+
+    def _staging(self, version: DatastoreVersion) -> Path:
+        return self._root / ".staging" / version.upload
 
 
-def _make_read_only(tree: Path) -> None:
-    """Take away write permission, against accidents; root can still write, so digests tell whether anybody did."""
-    for folder, _, names in os.walk(tree, topdown=False):
-        for name in names:
-            os.chmod(Path(folder) / name, 0o444)
+def _check_round(found: DatastoreVersion, round: int) -> None:
+    if found.state is not DatastoreState.PROCESSING:
+        raise Conflict(f"datastore {found.name}:{found.version} is already {found.state.value}")
+    if found.round != round:
+        raise Conflict(f"another command goes on with the upload of {found.name}:{found.version}")
+
+
+def _check_whole(found: DatastoreVersion) -> None:
+    if found.state is not DatastoreState.SUCCEEDED:
+        reason = f": {found.reason}" if found.reason else ""
+        raise Conflict(f"datastore {found.name}:{found.version} is {found.state.value}{reason}")
+
+
+def _as_filled(tx: Transaction, found: DatastoreVersion) -> DatastoreVersion:
+    if found.state is not DatastoreState.PROCESSING:
+        return found
+    files, size = tx.data.count_files(found.name, found.version)
+    return dataclasses.replace(found, files=files, size=size)
+
+
+def _named(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +12,7 @@ from opengrid.core.codec import to_json
 from opengrid.core.gang import Plan
 from opengrid.core.records import (
     Attempt,
+    DatastoreUse,
     DatastoreVersion,
     Event,
     Experiment,
@@ -215,20 +216,23 @@ def event_view(event: Event) -> EventDocument:
     )
 
 
-def datastore_views(versions: Iterable[DatastoreVersion]) -> list[dict[str, object]]:
-    """Return datastore versions as rows."""
-    return [
-        {
-            "name": v.name,
-            "version": v.version,
-            "state": v.state.value,
-            "reason": v.reason,
-            "files": v.files,
-            "size": v.size,
-            "source": v.source,
-            "digest": v.digest,
-            "user": v.user,
-            "created_at": time_text(v.created_us),
-        }
-        for v in versions
-    ]
+def datastore_view(version: DatastoreVersion) -> dict[str, object]:
+    """Return one row of the list of datastore versions."""
+    return {
+        "name": version.name,
+        "version": version.version,
+        "state": version.state.value,
+        "reason": version.reason,
+        "kind": version.kind.value,
+        "files": version.files,
+        "size": version.size,
+        "source": version.source,
+        "digest": version.digest,
+        "user": version.user,
+        "created_at": time_text(version.created_us),
+    }
+
+
+def use_view(use: DatastoreUse) -> dict[str, object]:
+    """Return a run that uses a datastore version."""
+    return {"run": use.run, "active": bool(use.active), "experiments": list(use.active)}

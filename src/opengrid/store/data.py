@@ -1,16 +1,36 @@
-"""Datastores and their versions."""
+"""Datastores: their versions, the files of each, and the runs that use them."""
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
+from typing import Any
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select, update
 
 from opengrid.core.errors import Conflict, NotFound
-from opengrid.core.records import DatastoreState, DatastoreVersion
-from opengrid.store.tables import datastore_versions, datastores, fields
+from opengrid.core.records import (
+    DatastoreFile,
+    DatastoreKind,
+    DatastoreState,
+    DatastoreUse,
+    DatastoreVersion,
+    ExperimentState,
+)
+from opengrid.store.tables import (
+    datastore_files,
+    datastore_versions,
+    datastores,
+    experiments,
+    fields,
+    run_datastores,
+    runs,
+)
 
-_versions = datastore_versions.c
+_versions, _files = datastore_versions.c, datastore_files.c
+_file_columns = (_files.position, _files.path, _files.size, _files.digest, _files.executable)
+_ended = [state for state in ExperimentState if state.is_terminal]
 #: A hint names at most this many versions, the newest.
 _NAMED = 10
 
@@ -21,7 +41,16 @@ class Data:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
 
-    def next_version(self, name: str, user: str, source: str, now_us: int) -> DatastoreVersion:
+    def next_version(
+        self,
+        name: str,
+        user: str,
+        source: str,
+        now_us: int,
+        *,
+        upload: str = "",
+        kind: DatastoreKind = DatastoreKind.COPIED,
+    ) -> DatastoreVersion:
         """Open the next version of a datastore, the first one too. Numbers are never given twice."""
         newest = select(datastores.c.newest).where(datastores.c.name == name)
         version = (self._connection.execute(newest).scalar() or 0) + 1
@@ -39,17 +68,27 @@ class Data:
             "size": 0,
             "created_us": now_us,
             "reason": "",
+            "kind": kind,
+            "upload": upload,
         }
         self._connection.execute(insert(datastore_versions).values(row))
         return self.find(name, version)
 
-    def finish(self, name: str, version: int, *, digest: str, files: int, size: int) -> None:
-        """Mark a version that is being processed as whole; Conflict when it is not."""
-        self._end(name, version, state=DatastoreState.SUCCEEDED, digest=digest, files=files, size=size)
+    def begin_again(self, upload: str) -> DatastoreVersion | None:
+        """Open the next round of an upload whose version is being processed; None when there is none."""
+        going = (_versions.upload == upload, _versions.state == DatastoreState.PROCESSING)
+        self._connection.execute(update(datastore_versions).where(*going).values(round=_versions.round + 1))
+        row = self._connection.execute(select(datastore_versions).where(*going)).mappings().first()
+        return None if row is None else DatastoreVersion(**fields(row))
 
-    def fail(self, name: str, version: int, reason: str) -> None:
+    def finish(self, name: str, version: int, *, digest: str, files: int, size: int, now_us: int | None = None) -> None:
+        """Mark a version that is being processed as whole; Conflict when it is not."""
+        changes = {"digest": digest, "files": files, "size": size, "ended_us": now_us}
+        self._end(name, version, state=DatastoreState.SUCCEEDED, **changes)
+
+    def fail(self, name: str, version: int, reason: str, now_us: int | None = None) -> None:
         """Mark a version that is being processed as failed; Conflict when it is not."""
-        self._end(name, version, state=DatastoreState.FAILED, reason=reason)
+        self._end(name, version, state=DatastoreState.FAILED, reason=reason, ended_us=now_us)
 
     def find(self, name: str, version: int | None) -> DatastoreVersion:
         """Return a version, or the newest whole one; NotFound names the versions there are, or datastores like it."""
@@ -60,11 +99,104 @@ class Data:
             raise self._not_found(name, version)
         return DatastoreVersion(**fields(row))
 
-    def list(self) -> list[DatastoreVersion]:
-        """Return all versions, newest first."""
+    def list(self, *, name: str | None = None, limit: int | None = None, offset: int = 0) -> list[DatastoreVersion]:
+        """Return a page of all versions, or of one datastore's, newest first."""
         order = (_versions.created_us.desc(), _versions.name, _versions.version.desc())
-        rows = self._connection.execute(select(datastore_versions).order_by(*order)).mappings()
-        return [DatastoreVersion(**fields(row)) for row in rows]
+        chosen = select(datastore_versions).order_by(*order).limit(limit).offset(offset)
+        if name is not None:
+            chosen = chosen.where(_versions.name == name)
+        return [DatastoreVersion(**fields(row)) for row in self._connection.execute(chosen).mappings()]
+
+    def count(self, name: str | None = None) -> int:
+        """Return how many versions there are, of all datastores or of one."""
+        chosen = select(func.count()).select_from(datastore_versions)
+        if name is not None:
+            chosen = chosen.where(_versions.name == name)
+        return int(self._connection.execute(chosen).scalar_one())
+
+    def remove(self, name: str, version: int) -> set[str]:
+        """Remove a version with its files; return the contents that they had. NotFound when there is none."""
+        self.find(name, version)
+        of_it = (_files.name == name, _files.version == version)
+        digests = set(self._connection.execute(select(_files.digest).where(*of_it).distinct()).scalars())
+        self._connection.execute(delete(datastore_versions).where(_versions.name == name, _versions.version == version))
+        return digests
+
+    # The files of a version
+
+    def save_files(self, name: str, version: int, round: int, files: Sequence[DatastoreFile]) -> None:
+        """Record files of one round of an upload. Repeating is harmless."""
+        positions = [file.position for file in files]
+        same = and_(_files.name == name, _files.version == version, _files.round == round)
+        self._connection.execute(delete(datastore_files).where(same, _files.position.in_(positions)))
+        key = {"name": name, "version": version, "round": round}
+        if files:
+            self._connection.execute(insert(datastore_files), [{**key, **dataclasses.asdict(f)} for f in files])
+
+    def drop_earlier_rounds(self, name: str, version: int, round: int) -> set[str]:
+        """Forget what earlier rounds of an upload recorded; return its contents."""
+        earlier = (_files.name == name, _files.version == version, _files.round < round)
+        digests = set(self._connection.execute(select(_files.digest).where(*earlier).distinct()).scalars())
+        self._connection.execute(delete(datastore_files).where(*earlier))
+        return digests
+
+    def files(
+        self, name: str, version: int, *, limit: int | None = None, offset: int = 0, search: str = ""
+    ) -> list[DatastoreFile]:
+        """Return a page of a version's files by path; with `search` those in whose path it is found."""
+        page = self._of_version(name, version, search, *_file_columns).order_by(_files.round, _files.position)
+        rows = self._connection.execute(page.limit(limit).offset(offset)).mappings()
+        return [DatastoreFile(**fields(row)) for row in rows]
+
+    def count_files(self, name: str, version: int, search: str = "") -> tuple[int, int]:
+        """Return how many files a version has, and their bytes."""
+        counted = self._of_version(name, version, search, func.count(), func.coalesce(func.sum(_files.size), 0))
+        row = self._connection.execute(counted).one()
+        return int(row[0]), int(row[1])
+
+    def unused(self, digests: Collection[str]) -> set[str]:
+        """Return those of these contents that no version has."""
+        used = select(_files.digest).where(_files.digest.in_(digests)).distinct()
+        return set(digests) - set(self._connection.execute(used).scalars())
+
+    def _of_version(self, name: str, version: int, search: str, *columns: ColumnElement[Any]) -> Select[Any]:
+        newest = select(_versions.round).where(_versions.name == name, _versions.version == version)
+        chosen = select(*columns).where(
+            _files.name == name, _files.version == version, _files.round == newest.scalar_subquery()
+        )
+        return chosen.where(_files.path.contains(search, autoescape=True)) if search else chosen
+
+    # The runs that use a version
+
+    def use(self, run_id: str, versions: Collection[tuple[str, int]]) -> None:
+        """Record that a run uses versions, which are whole: Conflict, NotFound otherwise."""
+        for name, version in sorted(set(versions)):
+            found = self.find(name, version)
+            if found.state is not DatastoreState.SUCCEEDED:
+                raise Conflict(f"datastore {name}:{version} is {found.state.value}: {found.reason}")
+            self._connection.execute(insert(run_datastores).values(run_id=run_id, name=name, version=version))
+
+    def uses(self, name: str, version: int) -> list[DatastoreUse]:
+        """Return the runs that use a version, newest first."""
+        used = run_datastores.c
+        found = (
+            select(runs.c.id, runs.c.name)
+            .join(run_datastores, used.run_id == runs.c.id)
+            .where(used.name == name, used.version == version)
+            .order_by(runs.c.created_us.desc())
+        )
+        return [DatastoreUse(run=run, active=self._active(id)) for id, run in self._connection.execute(found)]
+
+    def used_by(self, run_id: str) -> Sequence[tuple[str, int]]:
+        """Return the versions that a run uses."""
+        used = run_datastores.c
+        chosen = select(used.name, used.version).where(used.run_id == run_id).order_by(used.name, used.version)
+        return [(name, version) for name, version in self._connection.execute(chosen)]
+
+    def _active(self, run_id: str) -> tuple[str, ...]:
+        going = (experiments.c.run_id == run_id, experiments.c.state.not_in(_ended))
+        chosen = select(experiments.c.name).where(*going).order_by(experiments.c.index)
+        return tuple(self._connection.execute(chosen).scalars())
 
     def _end(self, name: str, version: int, **changes: object) -> None:
         open_one = (

@@ -30,6 +30,7 @@ from opengrid.core.gang import Plan
 from opengrid.core.protocol import Restore
 from opengrid.core.records import (
     AttemptState,
+    DatastoreKind,
     DatastoreState,
     ExperimentState,
     GenerationPhase,
@@ -213,7 +214,36 @@ datastore_versions = Table(
     Column("size", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
+    Column("kind", Member(DatastoreKind), nullable=False, server_default="copied"),
+    Column("upload", Text, nullable=False, server_default=""),
+    Column("round", Integer, nullable=False, server_default="1"),
+    Column("ended_us", BigInteger),
     ForeignKeyConstraint(["name"], ["datastores.name"], ondelete="CASCADE"),
+)
+
+datastore_files = Table(
+    "datastore_files",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Column("round", Integer, primary_key=True, autoincrement=False),
+    Column("position", Integer, primary_key=True, autoincrement=False),
+    Column("path", Text, nullable=False),
+    Column("size", BigInteger, nullable=False),
+    Column("digest", Text, nullable=False, index=True),
+    Column("executable", Boolean, nullable=False),
+    ForeignKeyConstraint(
+        ["name", "version"], ["datastore_versions.name", "datastore_versions.version"], ondelete="CASCADE"
+    ),
+)
+
+run_datastores = Table(
+    "run_datastores",
+    metadata,
+    Column("run_id", Text, ForeignKey("runs.id", ondelete="CASCADE"), primary_key=True),
+    Column("name", Text, primary_key=True),  # of a version that may be deleted when its runs have ended
+    Column("version", Integer, primary_key=True, autoincrement=False),
+    Index(None, "name", "version"),
 )
 
 users = Table(

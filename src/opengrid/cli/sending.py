@@ -1,0 +1,65 @@
+"""What `grid datastore create` and `resume` do: send a source, from the beginning or from where it was broken off."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from opengrid.cli.options import connected
+from opengrid.cli.output import note
+from opengrid.cli.progress import Transfer
+from opengrid.client.api import Api
+from opengrid.client.digests import KnownDigests
+from opengrid.client.documents import DatastoreRow
+from opengrid.client.home import find_home
+from opengrid.client.transfer import Material, Sender, find_material
+from opengrid.client.uploads import UnfinishedUpload, Uploads
+from opengrid.core.errors import Conflict
+
+
+def send_source(source: Path, name: str) -> DatastoreRow:
+    """Make the next version of a datastore, or the one that an earlier command on this source began and left."""
+    material = find_material(source)
+    uploads = _uploads()
+    begun = [one for one in uploads.unfinished() if (one.name, one.source) == (name, str(source))]
+    with connected() as api:
+        return _send(api, uploads, material, name, str(source), begun[0] if begun else None)
+
+
+def continue_uploads(name: str | None) -> list[DatastoreRow]:
+    """Go on with everything that was broken off, or with one datastore's."""
+    uploads = _uploads()
+    made: list[DatastoreRow] = []
+    begun = [one for one in uploads.unfinished() if name in (None, one.name)]
+    if not begun:
+        return made
+    with connected() as api:
+        for one in begun:
+            material = find_material(Path(one.source))
+            made.append(_send(api, uploads, material, one.name, one.source, one))
+    return made
+
+
+def _send(
+    api: Api, uploads: Uploads, material: Material, name: str, source: str, begun: UnfinishedUpload | None
+) -> DatastoreRow:
+    opened = api.open_datastore(name, source, begun.upload if begun else None)
+    if begun is not None and not opened["resumed"]:
+        uploads.forget(begun)  # its version is gone
+    record = UnfinishedUpload(upload=opened["upload"], name=opened["name"], version=opened["version"], source=source)
+    line = Transfer(f"{record.name}:{record.version}", material.size)
+    if opened["resumed"]:
+        note(f"going on with {record.name}:{record.version}")
+    try:
+        with uploads.held(record), KnownDigests(uploads.journal(source)) as known:
+            # Each byte counts half when it is read, and half when the server has it.
+            sender = Sender(api, opened, material, known, lambda done, came: line.add(done / 2, came / 2))
+            return sender.run()
+    except BlockingIOError as error:
+        raise Conflict(f"another command is working on {record.name}:{record.version}") from error
+    finally:
+        line.clear()
+
+
+def _uploads() -> Uploads:
+    return Uploads(find_home(os.environ).uploads)

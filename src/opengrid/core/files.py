@@ -1,0 +1,76 @@
+"""Copies of files: without copying where the file system can, holes kept, and going on where one was broken off."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+_PIECE = 8 << 20
+_FICLONE = 0x40049409
+
+#: What says that a file system, or this pair of them, cannot do it.
+_CANNOT = (errno.EOPNOTSUPP, errno.EXDEV, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
+
+
+def clone_file(source: Path, target: Path) -> bool:
+    """Make `target`, which must not exist, share the blocks of `source` until one is written; False where it cannot."""
+    try:
+        import fcntl  # not on every system that the command line runs on
+    except ImportError:
+        return False
+    with source.open("rb") as whole, target.open("xb") as clone:
+        try:
+            fcntl.ioctl(clone.fileno(), _FICLONE, whole.fileno())
+        except OSError as error:
+            if error.errno not in _CANNOT:
+                raise
+        else:
+            return True
+    target.unlink()
+    return False
+
+
+def copy_file(source: Path, target: Path, progress: Callable[[int], None] | None = None) -> None:
+    """Copy what `target` lacks of `source`, both taken to begin alike. Holes stay holes.
+
+    `progress` is called with the number of bytes of every piece.
+    """
+    with source.open("rb", buffering=0) as file, target.open("ab", buffering=0) as copy:
+        done, size = os.fstat(copy.fileno()).st_size, os.fstat(file.fileno()).st_size
+        while done < size:
+            start, end = _data(file.fileno(), done, size)
+            if start > done:
+                os.truncate(copy.fileno(), start)
+                _tell(progress, start - done)
+                done = start
+            while done < end:
+                file.seek(done)
+                piece = file.read(min(_PIECE, end - done))
+                if not piece:
+                    return  # it became shorter meanwhile
+                written = 0
+                while written < len(piece):
+                    written += copy.write(memoryview(piece)[written:])
+                done += len(piece)
+                _tell(progress, len(piece))
+
+
+def _data(descriptor: int, at: int, size: int) -> tuple[int, int]:
+    """Return the next part that is no hole."""
+    with contextlib.suppress(OSError, AttributeError):  # a file system, or a system, that knows no holes
+        try:
+            start = os.lseek(descriptor, at, os.SEEK_DATA)
+        except OSError as error:
+            if error.errno == errno.ENXIO:
+                return size, size
+            raise
+        return start, os.lseek(descriptor, start, os.SEEK_HOLE)
+    return at, size
+
+
+def _tell(progress: Callable[[int], None] | None, size: int) -> None:
+    if progress is not None:
+        progress(size)
