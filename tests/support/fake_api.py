@@ -109,7 +109,7 @@ def _handler(api: FakeApi) -> type[BaseHTTPRequestHandler]:
             if self.command != "HEAD":
                 self.wfile.write(content)
 
-        do_POST = do_PUT = do_HEAD = do_GET
+        do_POST = do_PUT = do_DELETE = do_HEAD = do_GET
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

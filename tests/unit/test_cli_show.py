@@ -391,60 +391,21 @@ def test_instance_types_as_table_and_json(api: FakeApi, grid: Typist) -> None:
     assert grid("instance_types", "-o", "json").json == {"instance_types": [row]}
 
 
-def datastore_api(api: FakeApi, staging: Path) -> None:
-    staging.mkdir()
-    api.on("POST", "/api/v1/datastores", (201, {"name": "stl10", "version": 2, "staging": str(staging)}))
-    row = {
+def datastore_row(**changes: object) -> dict[str, object]:
+    return {
         "name": "stl10",
         "version": 2,
         "state": "succeeded",
         "reason": "",
+        "kind": "copied",
         "files": 2,
         "size": 3000,
         "source": "/data",
         "digest": "d",
         "user": "ada",
         "created_at": "2026-11-23T10:00:00.000Z",
+        **changes,
     }
-    api.on("POST", "/api/v1/datastores/stl10/2/finish", row)
-    api.on("POST", "/api/v1/datastores/stl10/2/fail", {})
-    api.on("GET", "/api/v1/datastores", {"datastores": [row]})
-
-
-def test_datastore_create_copies_the_folders_content_and_tells_its_digest(
-    api: FakeApi, grid: Typist, tmp_path: Path
-) -> None:
-    from opengrid.core.manifest import read_manifest
-
-    datastore_api(api, tmp_path / "staging")
-    (tmp_path / "STL10.v2" / "deep").mkdir(parents=True)
-    (tmp_path / "STL10.v2" / "a.txt").write_text("a")
-    (tmp_path / "STL10.v2" / "deep" / "b.bin").write_bytes(b"b" * 3_000_000)
-    done = grid("datastore", "create", "STL10.v2/")
-    assert done.code == 0, done
-    assert "grid:stl10:2" in done.out
-    manifest = read_manifest(tmp_path / "staging")
-    assert [file.path for file in manifest.files] == ["a.txt", "deep/b.bin"]
-    sent = api.only("POST", "/api/v1/datastores/stl10/2/finish").document
-    assert sent == {"digest": manifest.digest, "files": 2, "size": 3_000_001}
-    assert api.only("POST", "/api/v1/datastores").document == {"name": "stl10", "source": str(tmp_path / "STL10.v2")}
-
-
-def test_a_single_file_is_a_datastore_of_one_file(api: FakeApi, grid: Typist, tmp_path: Path) -> None:
-    datastore_api(api, tmp_path / "staging")
-    (tmp_path / "data.tar").write_text("x")
-    assert grid("datastore", "create", "data.tar", "-o", "json").json["version"] == 2
-    assert os.listdir(tmp_path / "staging") == ["data.tar"]
-
-
-def test_a_datastore_that_cannot_be_copied_is_given_up(api: FakeApi, grid: Typist, tmp_path: Path) -> None:
-    datastore_api(api, tmp_path / "staging")
-    (tmp_path / "staging").rmdir()
-    (tmp_path / "data").mkdir()
-    (tmp_path / "data" / "a.txt").write_text("a")
-    done = grid("datastore", "create", "data")
-    assert (done.code, "out of reach" in done.err) == (2, True)
-    assert "out of reach" in api.only("POST", "/api/v1/datastores/stl10/2/fail").document["reason"]
 
 
 @pytest.mark.parametrize("source", ["nowhere", "empty", "https://host/x.tar", "empty --name Bad_Name"])
@@ -456,15 +417,60 @@ def test_bad_sources_of_datastores_are_refused_before_anything_is_made(
     assert not api.asked
 
 
-def test_datastore_alone_lists(api: FakeApi, grid: Typist, tmp_path: Path) -> None:
-    datastore_api(api, tmp_path / "staging")
-    lines = grid("datastore").out.splitlines()
+def test_datastore_alone_lists_what_is_whole_and_counts_the_rest(api: FakeApi, grid: Typist) -> None:
+    rows = [datastore_row(version=3, state="processing"), datastore_row()]
+    api.on("GET", "/api/v1/datastores", {"datastores": rows})
+    done = grid("datastore")
+    lines = done.out.splitlines()
     assert lines == [
         "Name   Version  Status     Files     Size  Created At",
         "stl10        2  succeeded      2  2.9 KiB  2026-11-23 10:00:00",
     ]
+    assert done.err == "1 not whole: --show-incomplete lists them, `grid datastore resume` goes on\n"
     assert grid("datastore", "list").out.splitlines() == lines
-    assert grid("datastore", "-o", "json").json == grid("datastore", "list", "-o", "json").json
+    assert grid("datastore", "-o", "json").json == {"datastores": rows[1:]}
+    assert grid("datastore", "--show-incomplete", "-o", "json").json == {"datastores": rows}
+    shown = grid("datastore", "list", "--show_incomplete").out.splitlines()
+    assert [line.split()[:3] for line in shown[1:]] == [["stl10", "3", "processing"], ["stl10", "2", "succeeded"]]
+
+
+def test_datastore_show_says_who_uses_it_and_what_is_in_it(api: FakeApi, grid: Typist) -> None:
+    uses = [
+        {"run": "calm-fox-7", "active": True, "experiments": ["calm-fox-7-exp0"]},
+        {"run": "old-owl-1", "active": False, "experiments": []},
+    ]
+    document = {**datastore_row(), "used_by": uses, "protection": "copies", "location": "/x"}
+    api.on("GET", "/api/v1/datastores/stl10", document)
+    files = [{"path": "a\nb", "size": 3000, "sha256": "ab" * 32}]
+    api.on("GET", "/api/v1/datastores/stl10/2/files", {"files": files, "total": 5, "size": 3000})
+    done = grid("datastore", "show", "stl10")
+    assert "used by     calm-fox-7 (calm-fox-7-exp0), old-owl-1 (ended)" in done.out
+    assert "a\\nb  2.9 KiB  abababababab" in done.out
+    assert done.out.endswith("and 4 more files: --all shows them\n")
+    assert grid("datastore", "show", "grid:stl10", "-o", "json").json == {**document, "file_list": files}
+
+
+def test_datastore_delete_asks_first_and_says_what_is_free_again(api: FakeApi, grid: Typist) -> None:
+    api.on("DELETE", "/api/v1/datastores/stl10/2", {"deleted": [2], "freed": 3000})
+    assert (grid("datastore", "delete", "--name", "stl10", "--version", "2").code, api.asked) == (2, [])
+    done = grid("datastore", "delete", "stl10:2", "--yes")
+    assert done.out == "deleted stl10:2; 2.9 KiB are free again\n"
+    done = grid("datastore", "delete", "--name", "stl10", "--version", "2", "--yes", "-o", "json")
+    assert done.json == {"name": "stl10", "deleted": [2], "freed": 3000}
+
+
+@pytest.mark.parametrize("words", ["", "a --name b", "stl10:x", "stl10:0", "Bad", "stl10:"])
+def test_datastore_delete_wants_one_name(api: FakeApi, grid: Typist, words: str) -> None:
+    assert (grid("datastore", "delete", "--yes", *words.split()).code, api.asked) == (2, [])
+
+
+def test_datastore_verify_fails_on_damage_and_says_how_to_repair_it(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", "/api/v1/datastores/stl10", {**datastore_row(), "used_by": []})
+    api.on("POST", "/api/v1/datastores/stl10/2/verify", {"files": 2, "damaged": ["a"], "repaired": ["b"]})
+    done = grid("datastore", "verify", "stl10")
+    assert done.out == "repaired: b\ndamaged: a\nstl10:2: 2 files, 1 damaged\n"
+    assert done.code == 1
+    assert "from its source again" in done.err
 
 
 def test_errors_of_the_server_keep_message_hint_and_exit_code(api: FakeApi, grid: Typist) -> None:

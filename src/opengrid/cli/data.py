@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from pathlib import Path
 
@@ -171,7 +172,7 @@ def _tell_made(made: list[DatastoreRow]) -> None:
 
 def _parse(which: str) -> tuple[str, int | None]:
     name, colon, version = which.removeprefix("grid:").partition(":")
-    if colon and not (version.isascii() and version.isdecimal() and 0 < len(version) < 10):
+    if colon and not re.fullmatch("[1-9][0-9]{0,8}", version):
         raise InvalidValue(f"{which!r} names no version", hint="NAME or NAME:VERSION, such as stl10:1", field="which")
     return check_name(name, "datastore"), int(version) if colon else None
 

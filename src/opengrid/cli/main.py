@@ -34,7 +34,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "resume": ("change", "resume", "Go on with what has failed or was stopped, from its newest checkpoint."),
     "rehearse": ("rehearse", "rehearse", "Bring a fault about on a running experiment, to see it recover."),
     "delete": ("change", "delete", "Delete runs or experiments that have ended, for good."),
-    "datastore": ("data", "datastore", "List or create versioned data."),
+    "datastore": ("data", "datastore", "List, create, look at and delete versioned data."),
     "instance-types": ("show", "instance_types", "Show the types of machines."),
     "login": ("accounts", "login", "Use the server at URL from now on."),
     "logout": ("accounts", "logout", "Use this computer's own server again."),

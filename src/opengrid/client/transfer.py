@@ -156,7 +156,7 @@ class Sender:
                 if digest is not None:
                     self._progress(status.st_size, 0)
                     return _Known(position, path, status, digest)
-                digest = self._digest(place)
+                digest = self._digest(place, status.st_size)
                 if _same(place.stat(), status):
                     self._known.add(path, status, digest)
                     return _Known(position, path, status, digest)
@@ -165,11 +165,13 @@ class Sender:
             raise _explained(error, place) from error
         raise _keeps_changing(place)
 
-    def _digest(self, place: Path) -> str:
-        digest = hashlib.sha256()
+    def _digest(self, place: Path, size: int) -> str:
+        """Return the digest of the first `size` bytes: a file that grows faster than it is read has no end."""
+        digest, left = hashlib.sha256(), size
         with place.open("rb", buffering=0) as file:
-            while block := file.read(_BLOCK):
+            while left and (block := file.read(min(_BLOCK, left))):
                 digest.update(block)
+                left -= len(block)
                 self._progress(len(block), len(block))
         return digest.hexdigest()
 
@@ -237,8 +239,9 @@ class Sender:
         os.replace(partial, staged)
 
     def _send(self, place: Path, file: _Known) -> None:
-        """Send what the server has not yet, part by part; the first request asks how much that is."""
-        size, arrived = file.status.st_size, self._send_part(file, b"", 0)
+        """Send what the server has not yet, part by part; of a large file it is asked first how much that is."""
+        size, tries = file.status.st_size, 0
+        arrived = self._ask(file) if size > PART or size == 0 else 0
         self._progress(arrived, 0)
         with place.open("rb") as source:
             while arrived < size:
@@ -246,14 +249,22 @@ class Sender:
                 part = source.read(PART)
                 if not part:
                     raise _Changed
-                before, arrived = arrived, self._send_part(file, part, arrived)
+                before = arrived
+                try:
+                    arrived = self._send_part(file, part, arrived)
+                except ServerUnreachable:
+                    arrived, tries = self._ask(file), tries + 1
+                    if tries > _TRIES and arrived == before:
+                        raise
                 self._progress(arrived - before, arrived - before)
 
+    def _ask(self, file: _Known) -> int:
+        """Return how much of a content the server has; of one without bytes this brings all."""
+        return _patiently(lambda: self._send_part(file, b"", 0))
+
     def _send_part(self, file: _Known, part: bytes, offset: int) -> int:
-        return _patiently(
-            lambda: self._api.send_datastore_part(
-                self._opened, file.digest, io.BytesIO(part), offset=offset, size=file.status.st_size
-            )
+        return self._api.send_datastore_part(
+            self._opened, file.digest, io.BytesIO(part), offset=offset, size=file.status.st_size
         )
 
 

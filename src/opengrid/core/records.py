@@ -294,7 +294,7 @@ class DatastoreVersion:
     created_us: int
     reason: str = ""
     kind: DatastoreKind = DatastoreKind.COPIED
-    upload: str = ""  #: names the upload that fills it, for going on with it
+    upload: str | None = None  #: names the upload that fills it, for going on with it
     round: int = 1  #: how often that upload was begun
     ended_us: int | None = None  #: when it became whole, or failed
 

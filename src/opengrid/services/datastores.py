@@ -234,7 +234,7 @@ class Datastores:
             )
 
     def _staging(self, version: DatastoreVersion) -> Path:
-        return self._root / ".staging" / version.upload
+        return self._root / ".staging" / (version.upload or f"{version.name}-{version.version}")
 
 
 def _check_round(found: DatastoreVersion, round: int) -> None:

@@ -48,7 +48,7 @@ class Data:
         source: str,
         now_us: int,
         *,
-        upload: str = "",
+        upload: str | None = None,
         kind: DatastoreKind = DatastoreKind.COPIED,
     ) -> DatastoreVersion:
         """Open the next version of a datastore, the first one too. Numbers are never given twice."""
@@ -150,9 +150,10 @@ class Data:
 
     def count_files(self, name: str, version: int, search: str = "") -> tuple[int, int]:
         """Return how many files a version has, and their bytes."""
-        counted = self._of_version(name, version, search, func.count(), func.coalesce(func.sum(_files.size), 0))
-        row = self._connection.execute(counted).one()
-        return int(row[0]), int(row[1])
+        size = func.coalesce(func.sum(_files.size), 0)
+        counted = self._of_version(name, version, search, func.count().label("files"), size.label("size"))
+        row = self._connection.execute(counted).mappings().one()
+        return int(row["files"]), int(row["size"])
 
     def unused(self, digests: Collection[str]) -> set[str]:
         """Return those of these contents that no version has."""

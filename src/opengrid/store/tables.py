@@ -215,7 +215,7 @@ datastore_versions = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("reason", Text, nullable=False),
     Column("kind", Member(DatastoreKind), nullable=False, server_default="copied"),
-    Column("upload", Text, nullable=False, server_default=""),
+    Column("upload", Text),
     Column("round", Integer, nullable=False, server_default="1"),
     Column("ended_us", BigInteger),
     ForeignKeyConstraint(["name"], ["datastores.name"], ondelete="CASCADE"),

@@ -5,10 +5,10 @@ from __future__ import annotations
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from tests.support.records import T0
+from tests.support.records import T0, make_experiments, make_run
 
 from opengrid.core.errors import Conflict, NotFound
-from opengrid.core.records import DatastoreState, DatastoreVersion
+from opengrid.core.records import DatastoreFile, DatastoreState, DatastoreUse, DatastoreVersion, ExperimentState
 from opengrid.store.database import Database
 
 PROCESSING, SUCCEEDED, FAILED = DatastoreState.PROCESSING, DatastoreState.SUCCEEDED, DatastoreState.FAILED
@@ -94,6 +94,78 @@ def test_what_is_not_there_is_not_found_and_something_else_offered(database: Dat
         tx.data.finish("stl10", 1, digest="a", files=1, size=1)
     versions = "its versions are 1 (succeeded), 2 (processing)"
     assert refused("stl10", 99) == ("the datastore 'stl10' has no version 99", versions)
+
+
+def make_files(*names: str, first: int = 0) -> list[DatastoreFile]:
+    return [DatastoreFile(position=i, path=name, size=i, digest=name * 8) for i, name in enumerate(names, first)]
+
+
+def test_files_are_saved_once_however_often_they_are_told(database: Database) -> None:
+    files = make_files("a", "b", "c%_d")
+    with database.transaction() as tx:
+        tx.data.next_version("stl10", "ada", "/data", T0)
+        tx.data.save_files("stl10", 1, 1, files[1:])
+        tx.data.save_files("stl10", 1, 1, files)
+        tx.data.save_files("stl10", 1, 1, [])
+        assert tx.data.files("stl10", 1) == files
+        assert tx.data.files("stl10", 1, limit=1, offset=1) == files[1:2]
+        assert tx.data.files("stl10", 1, search="%_") == files[2:]
+        assert tx.data.count_files("stl10", 1) == (3, 3)
+        assert tx.data.count_files("stl10", 1, "b") == (1, 1)
+        assert tx.data.count_files("stl10", 2) == (0, 0)
+
+
+def test_an_upload_begins_again_with_no_files_and_keeps_the_contents_of_before(database: Database) -> None:
+    with database.transaction() as tx:
+        tx.data.next_version("stl10", "ada", "/data", T0, upload="u1")
+        tx.data.save_files("stl10", 1, 1, make_files("a", "b"))
+        again = tx.data.begin_again("u1")
+        assert again is not None
+        assert (again.version, again.round) == (1, 2)
+        assert tx.data.files("stl10", 1) == []
+        assert tx.data.unused(["a" * 8, "b" * 8, "c" * 8]) == {"c" * 8}
+        tx.data.save_files("stl10", 1, 2, make_files("b"))
+        assert tx.data.drop_earlier_rounds("stl10", 1, 2) == {"a" * 8, "b" * 8}
+        assert tx.data.unused(["a" * 8, "b" * 8]) == {"a" * 8}
+        tx.data.finish("stl10", 1, digest="d", files=1, size=0, now_us=T0 + 5)
+        assert tx.data.find("stl10", 1).ended_us == T0 + 5
+        assert tx.data.begin_again("u1") is None
+        assert tx.data.begin_again("other") is None
+
+
+def test_a_removed_version_leaves_its_contents_to_others(database: Database) -> None:
+    with database.transaction() as tx:
+        for _ in range(2):
+            tx.data.next_version("stl10", "ada", "/data", T0)
+        tx.data.save_files("stl10", 1, 1, make_files("a", "b"))
+        tx.data.save_files("stl10", 2, 1, make_files("b"))
+        contents = tx.data.remove("stl10", 1)
+        assert contents == {"a" * 8, "b" * 8}
+        assert tx.data.unused(contents) == {"a" * 8}
+        with pytest.raises(NotFound):
+            tx.data.remove("stl10", 1)
+        assert [v.version for v in tx.data.list(name="stl10")] == [2]
+        assert tx.data.count("stl10") == tx.data.count() == 1
+        assert tx.data.next_version("stl10", "ada", "/data", T0).version == 3
+
+
+def test_a_version_knows_the_runs_that_use_it_and_which_of_their_experiments_go_on(database: Database) -> None:
+    run = make_run()
+    experiments = make_experiments(run, 2)
+    with database.transaction() as tx:
+        for _ in range(2):
+            tx.data.next_version("stl10", "ada", "/data", T0)
+        tx.data.finish("stl10", 1, digest="d", files=1, size=0)
+        tx.runs.create(run, experiments, T0)
+        with pytest.raises(Conflict, match="stl10:2 is processing"):
+            tx.data.use(run.id, [("stl10", 2)])
+        tx.data.use(run.id, [("stl10", 1), ("stl10", 1)])
+        tx.runs.move(experiments[0], ExperimentState.STOPPED, reason="", now_us=T0)
+        assert tx.data.uses("stl10", 1) == [DatastoreUse(run=run.name, active=(experiments[1].name,))]
+        assert tx.data.uses("stl10", 2) == []
+        assert list(tx.data.used_by(run.id)) == [("stl10", 1)]
+        tx.data.remove("stl10", 1)
+        assert list(tx.data.used_by(run.id)) == [("stl10", 1)]
 
 
 def test_a_token_names_its_user(database: Database) -> None:

@@ -10,7 +10,7 @@ down_revision = "0007"
 def upgrade() -> None:
     """Add the columns and the tables."""
     op.add_column("datastore_versions", sa.Column("kind", sa.Text(), nullable=False, server_default="copied"))
-    op.add_column("datastore_versions", sa.Column("upload", sa.Text(), nullable=False, server_default=""))
+    op.add_column("datastore_versions", sa.Column("upload", sa.Text()))
     op.add_column("datastore_versions", sa.Column("round", sa.Integer(), nullable=False, server_default="1"))
     op.add_column("datastore_versions", sa.Column("ended_us", sa.BigInteger()))
     op.create_table(
