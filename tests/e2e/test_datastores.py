@@ -11,6 +11,7 @@ import pytest
 
 from tests.support.grid import Grid, eventually
 
+
 @pytest.fixture(scope="module")
 def grid(new_grid: Callable[[], Grid]) -> Grid:
     return new_grid()

@@ -20,8 +20,9 @@ from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
 from opengrid.client.documents import DatastoreRow
 from opengrid.client.transfer import Sender, find_material
-from opengrid.core.errors import Conflict, GridError, InvalidValue, NotFound, Unusable
+from opengrid.core.errors import Conflict, Forbidden, GridError, InvalidValue, NotFound, Unusable
 from opengrid.core.records import ExperimentState
+from opengrid.core.tokens import token_hash
 from opengrid.server.app import Server
 from opengrid.store.database import Database
 
@@ -558,3 +559,27 @@ def test_many_at_once_lose_nothing(world: World) -> None:
     assert sorted(row["version"] for row in world.api.datastores()) == [1, 2, 3, 4]
     assert len(world.contents()) == 50
     assert all(len(world.tree(version, "many")) == 50 for version in (1, 2, 3, 4))
+
+
+def test_only_who_made_a_datastore_adds_to_it_and_deletes_it(world: World) -> None:
+    world.write("a")
+    world.create()
+    opened = world.api.open_datastore("data", str(world.source))
+    token = "t" * 43
+    database = Database.open(f"sqlite:///{world.folder / 'home' / 'grid.db'}")
+    with database.transaction() as tx:
+        tx.accounts.ensure_user("eve", token_hash(token), T0)
+    database.close()
+    world.transport.client.headers["Authorization"] = f"Bearer {token}"
+    assert world.api.datastore("data", 1)["files"] == 1
+    for change in (
+        lambda: world.api.open_datastore("data", str(world.source)),
+        lambda: world.api.open_datastore("data", str(world.source), opened["upload"]),
+        lambda: world.api.offer_datastore_files(opened, []),
+        lambda: world.api.send_datastore_part(opened, "0" * 64, io.BytesIO(b""), offset=0, size=0),
+        lambda: world.api.finish_datastore(opened, digest="", files=0, size=0),
+        lambda: world.api.delete_datastore("data", None),
+    ):
+        with pytest.raises(Forbidden, match="data belongs to"):
+            change()
+    assert len(world.api.datastores()) == 2

@@ -101,9 +101,7 @@ class Server:
             token_of=lambda _user, _host: None,
             shell=shell_variables(os.environ),
         )
-        datastores = Datastores(
-            database, state / "datastores", has_mounts=lambda: False, now_us=now_us
-        )
+        datastores = Datastores(database, state / "datastores", has_mounts=lambda: False, now_us=now_us)
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)

@@ -16,7 +16,7 @@ from opengrid.core.errors import InvalidValue
 from opengrid.core.names import datastore_name_of
 from opengrid.core.records import DatastoreFile
 from opengrid.core.sizes import size_text
-from opengrid.server.auth import Users, user_of
+from opengrid.server.auth import Users, caller_of
 from opengrid.services.datastores import Datastores
 from opengrid.services.views import datastore_view, use_view
 
@@ -121,13 +121,13 @@ def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users, *, source
         return {"files": rows, "total": total, "size": size}
 
     @api.delete("/datastores/{name}")
-    def delete_all(name: str) -> dict[str, object]:
-        deleted, freed = datastores.delete(name, None)
+    def delete_all(name: str, request: Request) -> dict[str, object]:
+        deleted, freed = datastores.delete(name, None, caller_of(request))
         return {"deleted": deleted, "freed": freed}
 
     @api.delete("/datastores/{name}/{version}")
-    def delete(name: str, version: int) -> dict[str, object]:
-        deleted, freed = datastores.delete(name, version)
+    def delete(name: str, version: int, request: Request) -> dict[str, object]:
+        deleted, freed = datastores.delete(name, version, caller_of(request))
         return {"deleted": deleted, "freed": freed}
 
     @api.post("/datastores/{name}/{version}/verify")
@@ -143,10 +143,13 @@ def _uploads(datastores: Datastores) -> APIRouter:
     """Return the routes that fill a version: opened, files offered, contents staged or sent in parts, finished."""
     api = APIRouter()
 
+    def owner(name: str, request: Request) -> None:
+        datastores.check_owner(name, caller_of(request))
+
     @api.post("/datastores", status_code=201)
     def create(new: NewDatastore, request: Request) -> dict[str, object]:
         name = new.name or datastore_name_of(new.source)
-        opened = datastores.open(name, new.source, user_of(request), new.upload)
+        opened = datastores.open(name, new.source, caller_of(request), new.upload)
         return {
             "name": opened.version.name,
             "version": opened.version.version,
@@ -156,7 +159,7 @@ def _uploads(datastores: Datastores) -> APIRouter:
             "resumed": opened.is_resumed,
         }
 
-    @api.put("/datastores/{name}/{version}/files")
+    @api.put("/datastores/{name}/{version}/files", dependencies=[Depends(owner)])
     def offer(name: str, version: int, offered: OfferedFiles) -> dict[str, object]:
         files = [
             DatastoreFile(position=f.position, path=f.path, size=f.size, digest=f.sha256, executable=f.executable)
@@ -164,7 +167,7 @@ def _uploads(datastores: Datastores) -> APIRouter:
         ]
         return {"wanted": datastores.offer(name, version, offered.round, files)}
 
-    @api.put("/datastores/{name}/{version}/contents/{digest}")
+    @api.put("/datastores/{name}/{version}/contents/{digest}", dependencies=[Depends(owner)])
     async def part(
         name: str, version: int, digest: str, offset: Annotated[int, Query(ge=0)], size: int, request: Request
     ) -> dict[str, object]:
@@ -173,7 +176,7 @@ def _uploads(datastores: Datastores) -> APIRouter:
             offset += await run_in_threadpool(_append, partial, data, offset)
         return {"size": await run_in_threadpool(_arrived, partial, size)}
 
-    @api.put("/datastores/{name}/{version}/finish")
+    @api.put("/datastores/{name}/{version}/finish", dependencies=[Depends(owner)])
     def finish(name: str, version: int, sent: Sent) -> dict[str, object]:
         done = datastores.finish(name, version, sent.round, digest=sent.digest, files=sent.files, size=sent.size)
         return datastore_view(done)

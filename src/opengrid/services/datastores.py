@@ -18,6 +18,7 @@ from opengrid.core.names import check_name
 from opengrid.core.protocol import least_free_bytes
 from opengrid.core.records import DatastoreFile, DatastoreState, DatastoreUse, DatastoreVersion
 from opengrid.planning.arguments import find_references, substitute
+from opengrid.services.callers import Caller
 from opengrid.services.trees import Trees, Verdict
 from opengrid.store.database import Database, Transaction
 
@@ -46,17 +47,26 @@ class Datastores:
         self._contents = FolderBlobs(root / ".contents")
         self._trees = Trees(root, self._contents, has_mounts=has_mounts)
 
+    def check_owner(self, name: str, caller: Caller) -> None:
+        """Raise Forbidden for a datastore that is somebody else's."""
+        with self._database.read() as tx:
+            _check_owner(tx, name, caller)
+
     # Filling a version
 
-    def open(self, name: str, source: str, user: str, upload: str | None = None) -> Opened:
-        """Open the next version of a datastore, or go on with the one that an upload was filling."""
+    def open(self, name: str, source: str, caller: Caller, upload: str | None = None) -> Opened:
+        """Open the next version of a datastore, or go on with the one that an upload was filling.
+
+        A name belongs to who made its first version: Forbidden for others.
+        """
         check_name(name, "datastore")
         self._check_space(0)
         with self._database.transaction() as tx:
+            _check_owner(tx, name, caller)
             version = tx.data.begin_again(upload) if upload else None
             is_resumed = version is not None
             if version is None:
-                version = tx.data.next_version(name, user, source, self._now_us(), upload=uuid.uuid4().hex)
+                version = tx.data.next_version(name, caller.name, source, self._now_us(), upload=uuid.uuid4().hex)
         staging = self._staging(version)
         try:
             staging.mkdir(parents=True, exist_ok=True)
@@ -159,7 +169,7 @@ class Datastores:
         _check_whole(found)
         return self._trees.verify(found, files)
 
-    def delete(self, name: str, version: int | None) -> tuple[list[int], int]:
+    def delete(self, name: str, version: int | None, caller: Caller) -> tuple[list[int], int]:
         """Remove a version, or all of a datastore; return which, and the bytes that this freed.
 
         Conflict, touching nothing, while an experiment that has not ended uses one of them.
@@ -168,6 +178,7 @@ class Datastores:
             chosen = [tx.data.find(name, version)] if version is not None else tx.data.list(name=name)
             if not chosen:
                 tx.data.find(name, None)  # which says what there is
+            _check_owner(tx, name, caller)
             for found in chosen:
                 users = [experiment for use in tx.data.uses(name, found.version) for experiment in use.active]
                 if users:
@@ -235,6 +246,12 @@ class Datastores:
 
     def _staging(self, version: DatastoreVersion) -> Path:
         return self._root / ".staging" / (version.upload or f"{version.name}-{version.version}")
+
+
+def _check_owner(tx: Transaction, name: str, caller: Caller) -> None:
+    owner = tx.data.owner(name)
+    if owner is not None:
+        caller.check(owner, f"the datastore {name}")
 
 
 def _check_round(found: DatastoreVersion, round: int) -> None:

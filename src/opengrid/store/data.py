@@ -90,6 +90,11 @@ class Data:
         """Mark a version that is being processed as failed; Conflict when it is not."""
         self._end(name, version, state=DatastoreState.FAILED, reason=reason, ended_us=now_us)
 
+    def owner(self, name: str) -> str | None:
+        """Return who made the oldest version that there is of a datastore; None when there is none."""
+        oldest = select(_versions.user).where(_versions.name == name).order_by(_versions.version).limit(1)
+        return self._connection.execute(oldest).scalar()
+
     def find(self, name: str, version: int | None) -> DatastoreVersion:
         """Return a version, or the newest whole one; NotFound names the versions there are, or datastores like it."""
         chosen = _versions.state == DatastoreState.SUCCEEDED if version is None else _versions.version == version
