@@ -17,8 +17,16 @@ from opengrid.core.names import datastore_name_of
 from opengrid.core.records import DatastoreFile
 from opengrid.core.sizes import size_text
 from opengrid.server.auth import Users, caller_of
+from opengrid.services.datastore_views import (
+    DatastoreDocument,
+    DatastoreFilesDocument,
+    DatastoreRow,
+    DatastoresDocument,
+    datastore_document,
+    datastore_row,
+    file_row,
+)
 from opengrid.services.datastores import Datastores
-from opengrid.services.views import datastore_view, use_view
 
 #: What tar adds to a source tree, at most, for this server's limit of it.
 _TAR_OVERHEAD = 1.1
@@ -96,16 +104,16 @@ def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users, *, source
         name: str | None = None,
         limit: Annotated[int | None, Query(ge=1)] = None,
         offset: Annotated[int, Query(ge=0)] = 0,
-    ) -> dict[str, object]:
+    ) -> DatastoresDocument:
         page, total = datastores.list(name=name, limit=limit, offset=offset)
-        return {"datastores": [datastore_view(version) for version in page], "total": total}
+        return DatastoresDocument(datastores=[datastore_row(version) for version in page], total=total)
 
     @api.get("/datastores/{name}")
-    def show_newest(name: str) -> dict[str, object]:
+    def show_newest(name: str) -> DatastoreDocument:
         return _shown(datastores, name, None)
 
     @api.get("/datastores/{name}/{version}")
-    def show(name: str, version: int) -> dict[str, object]:
+    def show(name: str, version: int) -> DatastoreDocument:
         return _shown(datastores, name, version)
 
     @api.get("/datastores/{name}/{version}/files")
@@ -115,10 +123,9 @@ def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users, *, source
         limit: Annotated[int, Query(ge=1, le=1000)] = 100,
         offset: Annotated[int, Query(ge=0)] = 0,
         search: str = "",
-    ) -> dict[str, object]:
+    ) -> DatastoreFilesDocument:
         page, total, size = datastores.files(name, version, limit=limit, offset=offset, search=search)
-        rows = [{"path": file.path, "size": file.size, "sha256": file.digest} for file in page]
-        return {"files": rows, "total": total, "size": size}
+        return DatastoreFilesDocument(files=[file_row(file) for file in page], total=total, size=size)
 
     @api.delete("/datastores/{name}")
     def delete_all(name: str, request: Request) -> dict[str, object]:
@@ -177,21 +184,17 @@ def _uploads(datastores: Datastores) -> APIRouter:
         return {"size": await run_in_threadpool(_arrived, partial, size)}
 
     @api.put("/datastores/{name}/{version}/finish", dependencies=[Depends(owner)])
-    def finish(name: str, version: int, sent: Sent) -> dict[str, object]:
+    def finish(name: str, version: int, sent: Sent) -> DatastoreRow:
         done = datastores.finish(name, version, sent.round, digest=sent.digest, files=sent.files, size=sent.size)
-        return datastore_view(done)
+        return datastore_row(done)
 
     return api
 
 
-def _shown(datastores: Datastores, name: str, version: int | None) -> dict[str, object]:
+def _shown(datastores: Datastores, name: str, version: int | None) -> DatastoreDocument:
     found, uses = datastores.show(name, version)
-    return {
-        **datastore_view(found),
-        "used_by": [use_view(use) for use in uses],
-        "protection": datastores.protection,
-        "location": str(datastores.path(found.name, found.version)),
-    }
+    location = str(datastores.path(found.name, found.version))
+    return datastore_document(found, uses, protection=datastores.protection, location=location)
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:

@@ -12,8 +12,6 @@ from opengrid.core.codec import to_json
 from opengrid.core.gang import Plan
 from opengrid.core.records import (
     Attempt,
-    DatastoreUse,
-    DatastoreVersion,
     Event,
     Experiment,
     ExperimentState,
@@ -214,25 +212,3 @@ def event_view(event: Event) -> EventDocument:
         after=event.after,
         reason=event.reason,
     )
-
-
-def datastore_view(version: DatastoreVersion) -> dict[str, object]:
-    """Return one row of the list of datastore versions."""
-    return {
-        "name": version.name,
-        "version": version.version,
-        "state": version.state.value,
-        "reason": version.reason,
-        "kind": version.kind.value,
-        "files": version.files,
-        "size": version.size,
-        "source": version.source,
-        "digest": version.digest,
-        "user": version.user,
-        "created_at": time_text(version.created_us),
-    }
-
-
-def use_view(use: DatastoreUse) -> dict[str, object]:
-    """Return a run that uses a datastore version."""
-    return {"run": use.run, "active": bool(use.active), "experiments": list(use.active)}
