@@ -352,6 +352,7 @@ def test_a_lost_machine_alone_is_replaced_while_the_others_wait(world: World) ->
     world.engine.lost[attempt] = {1}
     world.step()
     assert world.phase(agents[0]) is Phase.STOP
+    assert world.experiment(experiment).reason == "its ranks are being ended: the agent of machine 1 died"
     world.tell(agents[0], exited(0, -9), Ended(generation=1))
     assert world.engine.submits == [attempt] * 2
     assert [agent.machine for agent in world.engine.newest.agents] == [1]

@@ -14,6 +14,7 @@ from opengrid.core.errors import InvalidValue, UserError
 from opengrid.core.names import split_experiment_name
 
 _KINDS = ("run", "experiment")
+_ARTICLE: dict[Kind, str] = {"run": "a run", "experiment": "an experiment"}
 
 
 @click.command()
@@ -100,7 +101,9 @@ def _by_kind(names: tuple[str, ...]) -> dict[Kind, list[str]]:
             raise InvalidValue(f"which {kind}? A name is missing", hint="`grid status` shows the names")
         wrong = next((name for name in rest if _kind_of(name) != kind), None)
         if wrong is not None:
-            raise InvalidValue(f"{wrong} reads as a name of a {_kind_of(wrong)}, not of a {kind}", field="names")
+            raise InvalidValue(
+                f"{wrong} reads as the name of {_ARTICLE[_kind_of(wrong)]}, not of {_ARTICLE[kind]}", field="names"
+            )
         return {kind: rest}
     found: dict[Kind, list[str]] = {}
     for name in names:

@@ -94,7 +94,7 @@ def _start_row(start: StartDocument) -> list[str]:
         duration_text(seconds_between(start["started_at"], start["ended_at"])),
         f"{first}-{last}" if last is not None else "-",
         _lost_text(start),
-        start["resumed_from"] or "the beginning",
+        start["resumed_from"] or ("the beginning" if start["started_at"] is not None else "-"),
         start["cause"] or "-",
     ]
 

@@ -215,6 +215,8 @@ class Gangs:
             return None
         if ends:
             tx.attempts.update_generation(moved.id, moved.generation, ended_us=now, cause=cause)
+        if moved.state is AttemptState.RUNNING and moved.phase in _BETWEEN:
+            tx.runs.set_reason(attempt.experiment_id, f"{_BETWEEN[moved.phase]}: {reason}")
         for index in move.lost:
             tx.attempts.update_machine(attempt.id, index, state=MachineState.LOST)
         for index in move.replace:
@@ -248,6 +250,13 @@ _ANEW: dict[str, object] = {
     "broken": None,
     "is_retryable": False,
     "preempted": False,
+}
+
+
+#: What is said of an experiment whose ranks do not run.
+_BETWEEN = {
+    GenerationPhase.STOPPING: "its ranks are being ended",
+    GenerationPhase.ENDED: "about to start again, or to end",
 }
 
 

@@ -174,19 +174,28 @@ def root_cause_view(cause: RootCause) -> RootCauseDocument:
 def start_views(starts: Sequence[tuple[Attempt, Generation]]) -> list[StartDocument]:
     """Return all starts of an experiment's ranks, with what each lost.
 
-    That is the time since the one before it ended, and the steps that it did once more, as far as its framework told.
+    That is the time since the last one before it ended, and the steps that it did once more, as far as its framework
+    told. What was prepared and never started counts as lost time.
     """
-    before: list[Generation | None] = [None, *(generation for _, generation in starts)]
-    return [_start_view(attempt, generation, before[i]) for i, (attempt, generation) in enumerate(starts)]
+    views: list[StartDocument] = []
+    before: Generation | None = None
+    for index, (attempt, generation) in enumerate(starts):
+        is_last = index + 1 == len(starts) or starts[index + 1][0].number != attempt.number
+        views.append(_start_view(attempt, generation, before, is_last=is_last))
+        before = generation if generation.started_us is not None else before
+    return views
 
 
-def _start_view(attempt: Attempt, generation: Generation, before: Generation | None) -> StartDocument:
+def _start_view(attempt: Attempt, generation: Generation, before: Generation | None, *, is_last: bool) -> StartDocument:
     lost_s = lost_steps = None
     if before is not None:
         if before.ended_us is not None and generation.started_us is not None:
             lost_s = round((generation.started_us - before.ended_us) / 1e6, 3)
         if before.last_step is not None and generation.first_step is not None:
             lost_steps = before.last_step - generation.first_step
+    cause = generation.cause.summary if generation.cause is not None else None
+    if cause is None and is_last and attempt.outcome in ("stopped", "preempted", "lost"):
+        cause = attempt.reason
     return StartDocument(
         attempt=attempt.number,
         generation=generation.number,
@@ -197,7 +206,7 @@ def _start_view(attempt: Attempt, generation: Generation, before: Generation | N
         last_step=generation.last_step,
         lost_s=lost_s,
         lost_steps=lost_steps,
-        cause=generation.cause.summary if generation.cause is not None else None,
+        cause=cause,
     )
 
 
