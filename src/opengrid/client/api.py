@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
@@ -163,21 +164,30 @@ class Api:
         return cast("RunDocument", self._get(f"/api/v1/runs/{name}"))
 
     def watch_run(
-        self, name: str, until: Literal["started", "ended"], *, redraw_s: int | None = None
+        self,
+        name: str,
+        until: Literal["started", "ended"],
+        *,
+        redraw_s: int | None = None,
+        deadline: float | None = None,
     ) -> Iterator[RunDocument]:
         """Yield a run now and whenever it changes; end when all its experiments have started or ended.
 
         The server holds each request until there is something to say. With `redraw_s` a run is yielded that often
-        though nothing has changed, for screens that show durations.
+        though nothing has changed, for screens that show durations. At a `deadline` of time.monotonic() it ends too,
+        having yielded the run once at least.
         """
         known: str | None = None
         while True:
-            query = {"until": until, "known": known, "timeout_s": redraw_s or int(HOLD_S)}
+            hold_s = HOLD_S if deadline is None else min(HOLD_S, max(0.0, deadline - time.monotonic()))
+            query = {"until": until, "known": known, "timeout_s": redraw_s or f"{hold_s:g}"}
             document = cast("RunDocument", self._get(f"/api/v1/runs/{name}", query, timeout_s=2 * HOLD_S))
             if document["etag"] != known or redraw_s is not None:
                 yield document
             known = document["etag"]
             if all(_is_past(until, experiment["state"]) for experiment in document["experiments"]):
+                return
+            if deadline is not None and time.monotonic() >= deadline:
                 return
 
     def experiment(self, name: str) -> ExperimentDocument:

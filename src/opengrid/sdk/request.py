@@ -113,6 +113,32 @@ def make_spec(program: Program, source: Source, options: RunOptions, *, shell: S
     )
 
 
+def options_of(spec: RunSpec) -> RunOptions:
+    """Return the options that a request was made with."""
+    return {
+        "description": spec.description,
+        "instance_type": spec.instance_type,
+        "gpus": spec.gpus,
+        "cpus": spec.cpus,
+        "framework": spec.framework.value,
+        "processes_per_node": spec.processes_per_node,
+        "simulate": spec.simulate,
+        "python": spec.python,
+        "environment": spec.environment,
+        "grace_s": spec.grace_s,
+        "strategy": spec.strategy.value,
+        "num_trials": spec.num_trials,
+        "seed": spec.seed,
+        "max_experiments": spec.max_experiments,
+        "parallel": spec.parallel,
+        "fail_fast": spec.fail_fast,
+        "max_time_s": spec.max_time_s,
+        "max_restarts": spec.max_restarts,
+        "auto_resume": spec.auto_resume,
+        "labels": spec.labels,
+    }
+
+
 def _found(script: str, arguments: tuple[str, ...], options: RunOptions, shell: Shell) -> tuple[Typed, Tree]:
     """Return a program of this computer, and the tree that it lies in."""
     home = find_home(shell.environment)
