@@ -53,6 +53,9 @@ class GangServer:
         self.messages: list[tuple[int, Facts]] = []
         self.logs: dict[tuple[int, int, int, str], bytearray] = {}
         self.index: dict[tuple[int, int, int, str], list[tuple[int, int]]] = {}
+        self.events: dict[tuple[int, str], bytearray] = {}  #: event files by node and path
+        self.events_of: dict[tuple[int, str], int] = {}  #: in which generation an agent first saw them
+        self.refuse_events: GridError | None = None
         self.stacks: list[tuple[int, Stacks]] = []  #: with the machine that sent them
         self.contents: dict[str, bytes] = {}
         self.received: list[str] = []  #: digests of contents, once for each time that one came
@@ -175,6 +178,16 @@ class GangServer:
         self.contents[digest] = content
         self.received.append(digest)
 
+    def append_events(self, node: int, query: dict[str, str], data: bytes) -> tuple[int, bool]:
+        if self.refuse_events is not None:
+            raise self.refuse_events
+        file = self.events.setdefault((node, query["path"]), bytearray())
+        if len(file) != int(query["offset"]):
+            return len(file), False
+        self.events_of.setdefault((node, query["path"]), int(query["generation"]))
+        file += data
+        return len(file), True
+
     def append(self, key: tuple[int, int, int, str], offset: int, data: bytes, index: str) -> tuple[int, bool]:
         log = self.logs.setdefault(key, bytearray())
         if len(log) != offset:
@@ -261,6 +274,9 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "logs":
             key = (machine, int(rest[0]), int(rest[1]), rest[2])
             size, fits = gang.append(key, int(query["offset"]), body, self.headers.get("Grid-Log-Index", ""))
+            return (200 if fits else 409), _json({"size": size})
+        if what == "events":
+            size, fits = gang.append_events(int(rest[0]), query, body)
             return (200 if fits else 409), _json({"size": size})
         if what == "stacks":
             gang.stacks.append((machine, from_json(Stacks, json.loads(body))))

@@ -86,7 +86,7 @@ def test_a_machine_without_living_ranks_is_not_stuck() -> None:
 
 def _stream(path: Path, content: bytes, looks: list[tuple[int, int]]) -> Stream:
     path.write_bytes(b"")
-    stream = Stream(path=path, generation=1, rank=0, name="stdout")
+    stream = Stream(path=path, target="/logs", what="a log")
     for size, now_ns in looks:
         path.write_bytes(content[:size])
         stream.look(now_ns)

@@ -7,6 +7,7 @@ import functools
 import inspect
 import json
 import string
+import typing
 from typing import Any
 
 import pytest
@@ -75,7 +76,7 @@ def values_of(kind: Any) -> st.SearchStrategy[Any]:
     """Return values of a wire type, every field filled."""
     if kind is Gang:
         return GANGS
-    hints = inspect.get_annotations(kind, eval_str=True)
+    hints = typing.get_type_hints(kind)
     fields = {f.name: NARROW.get((kind, f.name), st.from_type(hints[f.name])) for f in dataclasses.fields(kind)}
     return st.builds(kind, **fields)
 

@@ -53,7 +53,7 @@ def test_installing_opengrid_brings_no_torch() -> None:
     needed = [r for r in requires("opengrid") or [] if "extra ==" not in r]
     names = {re.split(r"[^\w.-]", requirement)[0].lower() for requirement in needed}
     assert names
-    assert not names & {"torch", "lightning", "pytorch-lightning", "tensorboard", "ray"}
+    assert not names & {"torch", "lightning", "pytorch-lightning", "ray"}
 
 
 def test_the_variables_of_ours_that_a_rank_sees_are_documented() -> None:

@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from types import FrameType
 
 from opengrid.core.errors import GridError
@@ -35,6 +36,7 @@ from opengrid.core.protocol import (
 )
 from opengrid.node.artifacts import Collector
 from opengrid.node.clock import ServerClock
+from opengrid.node.event_files import event_stream
 from opengrid.node.identity import Places
 from opengrid.node.inbox import Crashed, Drained, Inbox, News, PutBackDone, RefusedForGood, Terminated
 from opengrid.node.link import Channel, Link, ServerAddress
@@ -105,6 +107,7 @@ class Agent:
             on_superseded=self._on_superseded,
             log=self._log,
             settle_s=settings.settle_s,
+            on_event_file=self._ship_event_file,
         )
         self._stacks = StackSender(Channel(address, session), on_idle=self._inbox.put, log=self._log)
         self._ranks = Ranks(
@@ -122,6 +125,7 @@ class Agent:
         self._own = Own()
         self._restore = Restore()
         self._is_orphaned = False
+        self._started = 0  #: newest generation whose ranks this agent has started
         self._undrained = {"logs", "artifacts"}
         self._is_released_told = False
         self._judge_at = 0.0
@@ -175,6 +179,8 @@ class Agent:
 
     def _drained(self, news: Drained) -> None:
         """Say released when everything of the experiment is safe, or named."""
+        if news.what == "artifacts":
+            self._logs.drain()  # among the last files there may be some that are shipped like logs
         if news.unsaved is not None:
             self._log(f"not saved: {news.unsaved}")
             self._link.tell(news.unsaved)
@@ -233,7 +239,6 @@ class Agent:
             self._tell(Ended(generation=step.generation))
         else:
             self._own = dataclasses.replace(self._own, stage=Stage.RELEASING)
-            self._logs.drain()
             self._artifacts.drain()
 
     def _prepare(self, generation: int) -> None:
@@ -308,6 +313,7 @@ class Agent:
 
     def _start(self) -> None:
         desired = self._desired
+        self._started = self._own.generation
         try:
             streams = self._ranks.start(
                 store_address=desired.store_address, store_port=desired.store_port, restore=self._restore
@@ -318,6 +324,9 @@ class Agent:
             return
         self._logs.add(streams)
         self._own = dataclasses.replace(self._own, stage=Stage.RUNNING, living=self._ranks.living)
+
+    def _ship_event_file(self, node: int, place: Path, path: str) -> None:
+        self._logs.add([event_stream(place, node=node, name=path, generation=self._started)])
 
     def _judge(self) -> None:
         """Every few seconds: go on without a server only while that makes sense."""

@@ -16,7 +16,7 @@ import shutil
 import stat
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
@@ -26,6 +26,7 @@ from opengrid.core import checkpoint_file
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import GridError, ServerUnreachable, Superseded
 from opengrid.core.protocol import ArtifactFile, Artifacts, Unsaved, UnsavedFile, Wanted, reserved_bytes
+from opengrid.node.event_files import is_event_file
 from opengrid.node.link import Channel
 from opengrid.node.scan import linked_file, names, scan
 from opengrid.node.settling import SETTLE_S, Settling, Version
@@ -72,7 +73,8 @@ class Collector:
     """One thread that collects from all work folders of this machine.
 
     After drain() it collects everything that is left, then calls `on_drained` with what it could not save, if anything.
-    It calls `on_superseded` when the server refuses us for good.
+    It calls `on_superseded` when the server refuses us for good, and `on_event_file` once for each file that scripts
+    write for TensorBoard, as soon as it is there: with its node, where it lies, and its path as it is told.
     """
 
     def __init__(
@@ -84,9 +86,12 @@ class Collector:
         on_superseded: Callable[[str], None],
         log: Callable[[str], None],
         settle_s: float = SETTLE_S,
+        on_event_file: Callable[[int, Path, str], None] = lambda node, place, path: None,
     ) -> None:
         self._channel, self._log, self._settle_s = channel, log, settle_s
         self._on_drained, self._on_superseded = on_drained, on_superseded
+        self._on_event_file, self._event_files = on_event_file, set[Path]()
+        self._is_salvaging = False
         self._staging = Path(staging) if staging is not None and os.access(staging, os.W_OK) else None
         self._folders: list[_Folder] = []
         self._locks: list[int] = []  # held until the process ends
@@ -130,10 +135,10 @@ class Collector:
         """Collect what an attempt that was lost has left in its folders, as far as they are on this machine."""
         there = {node: folder for node, folder in folders.items() if folder.is_dir()}
         kept = self._folders
-        self._folders = []
+        self._folders, self._is_salvaging = [], True  # event files were shipped while they were written
         self.watch(there, before=before)
         self.collect_all()
-        self._folders = kept
+        self._folders, self._is_salvaging = kept, False
 
     def digest_of(self, path: Path) -> str | None:
         """Return the SHA-256 of a file as it is now, if it was collected like that."""
@@ -211,6 +216,8 @@ class Collector:
             found = scan(folder.root, folder.before)
             self._scans_s += time.thread_time() - began
             unreadable |= found.unreadable
+            if not self._is_salvaging:
+                self._tell_event_files(folder, found.files)
             for path in folder.settling.due(found.files, time.monotonic(), final=final):
                 if self._stopped.is_set() or ((self._draining or self._asked) and not final):
                     return
@@ -222,6 +229,13 @@ class Collector:
                     batch = []
         if batch:
             self._save(batch)
+
+    def _tell_event_files(self, folder: _Folder, paths: Iterable[str]) -> None:
+        for path in paths:
+            place = folder.root / path
+            if is_event_file(path) and path not in folder.before and place not in self._event_files:
+                self._event_files.add(place)
+                self._on_event_file(folder.node, place, _told(path))
 
     def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
         try:

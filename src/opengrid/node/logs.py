@@ -1,12 +1,12 @@
-"""Ships ranks' output to the server: by offset, lossless over server restarts, with the times when bytes were seen.
+"""Ships files that grow to the server: by offset, lossless over server restarts. Most of them are ranks' output.
 
-Ranks append to files in the spool. A thread of low priority looks at their sizes, remembers when they grew, and sends
-what the server does not have yet. The server's size is the truth: an upload that does not continue there is corrected
-by its answer.
+A thread of low priority looks at sizes, remembers when they grew, and sends what the server does not have yet. The
+server's size is the truth: an upload that does not continue there is corrected by its answer.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 import time
@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from opengrid.client.http import Http
-from opengrid.core.errors import GridError, Superseded
+from opengrid.core.errors import GridError, Superseded, UserError
 from opengrid.core.protocol import LOG_INDEX_HEADER
 from opengrid.node.clock import ServerClock
 from opengrid.node.link import Channel
@@ -39,16 +39,18 @@ _PAIRS_A_CHUNK = 256
 
 @dataclass(slots=True)
 class Stream:
-    """One rank's stdout or stderr of one generation."""
+    """A file that grows, and how much of it the server has."""
 
     path: Path
-    generation: int
-    rank: int
-    name: str
+    target: str  #: where the server takes it
+    what: str  #: what it is, in a few words
+    query: dict[str, str | int] = field(default_factory=dict[str, "str | int"])  #: what else the server must know
+    waits_s: float = math.inf  #: it is sent after so long, however rarely others are
     size: int = 0  #: bytes seen in the file
     sent: int = 0  #: bytes that the server has
     times: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  #: (offset, ns): from here on seen then
-    is_shut: bool = False  #: the server has more than we: nothing more can be sent
+    is_shut: bool = False  #: nothing more can be sent: the server has more than we, say
+    _due_at: float = math.inf
 
     @property
     def pending(self) -> int:
@@ -59,10 +61,20 @@ class Stream:
         """Notice growth."""
         size = os.stat(self.path).st_size
         if size > self.size:
-            self.times.append((self.size, now_ns))
-            if len(self.times) > _MOST_PAIRS:
-                del self.times[1::2]
-            self.size = size
+            self.grow(size, now_ns)
+
+    def grow(self, size: int, now_ns: int) -> None:
+        """Take in that there is more."""
+        self.times.append((self.size, now_ns))
+        if len(self.times) > _MOST_PAIRS:
+            del self.times[1::2]
+        self.size = size
+        self._due_at = min(self._due_at, time.monotonic() + self.waits_s)
+
+    @property
+    def is_due(self) -> bool:
+        """Whether some of it has waited for as long as it may."""
+        return self.pending > 0 and time.monotonic() >= self._due_at
 
     def next_chunk(self) -> tuple[bytes, str]:
         """Return the bytes to send next and the index of their times."""
@@ -73,13 +85,20 @@ class Stream:
         pairs = pairs[first:]
         if len(pairs) > _PAIRS_A_CHUNK:
             end = pairs[_PAIRS_A_CHUNK][0]
+        return self.read(end - self.sent), ",".join(f"{offset}:{ns}" for offset, ns in pairs[:_PAIRS_A_CHUNK])
+
+    def read(self, size: int) -> bytes:
+        """Return so many of the bytes that the server does not have."""
         with self.path.open("rb") as file:
-            data = os.pread(file.fileno(), end - self.sent, self.sent)
-        return data, ",".join(f"{offset}:{ns}" for offset, ns in pairs[:_PAIRS_A_CHUNK])
+            return os.pread(file.fileno(), size, self.sent)
+
+    def refuse(self, error: GridError) -> None:
+        """Hear that the server does not take it as it is; by default that is as if it were away."""
+        raise error
 
     def acknowledge(self, size: int) -> None:
         """Take over what the server says it has."""
-        self.sent = size
+        self.sent, self._due_at = size, math.inf
         self.is_shut = size > self.size
         while len(self.times) > 1 and self.times[1][0] <= size:
             del self.times[0]
@@ -144,7 +163,9 @@ class LogShipper:
         """Return how much ranks have written in all, as of now."""
         with self._lock:
             streams = list(self._streams)
-        return sum(os.stat(stream.path).st_size for stream in streams)
+        for stream in streams:
+            stream.look(self._clock.now_ns())
+        return sum(stream.size for stream in streams)
 
     def _run(self) -> None:
         # Ranks come first: on Linux a thread has a priority of its own.
@@ -180,27 +201,27 @@ class LogShipper:
             self._flush_at = now + self._interval_s
         for stream in streams:
             first_bytes = stream.sent == 0 and stream.pending > 0
-            while stream.pending >= CHUNK or (stream.pending > 0 and (is_time or first_bytes)):
+            is_due = is_time or first_bytes or stream.is_due
+            while stream.pending >= CHUNK or (stream.pending > 0 and is_due):
                 self._send(stream)
 
     def _send(self, stream: Stream) -> None:
         data, index = stream.next_chunk()
-        size = self._channel.call(lambda http: _put(http, stream, data, index))
+        try:
+            size = self._channel.call(lambda http: _put(http, stream, data, index))
+        except UserError as error:
+            stream.refuse(error)
+            self._log(f"not sending {stream.what}: {error.message}")
+            return
         stream.acknowledge(size)
         if stream.is_shut:
-            self._log(
-                f"logs: the server has {size} bytes of rank {stream.rank}'s {stream.name}, more than were written"
-            )
+            self._log(f"the server has {size} bytes of {stream.what}, more than were written")
 
 
 def make_streams(folder: Path, generation: int, ranks: Iterable[int]) -> list[Stream]:
     """Make the empty files that ranks of a generation append to."""
     folder.mkdir(parents=True, exist_ok=True)
-    streams = [
-        Stream(path=folder / f"{rank}.{name}", generation=generation, rank=rank, name=name)
-        for rank in ranks
-        for name in STREAMS
-    ]
+    streams = [_output(folder / f"{rank}.{name}", generation, rank, name) for rank in ranks for name in STREAMS]
     for stream in streams:
         stream.path.touch(mode=0o600)
     return streams
@@ -215,22 +236,26 @@ def find_streams(spool: Path) -> list[Stream]:
     for path in spool.glob("*/*.std*"):
         rank, _, name = path.name.partition(".")
         if path.parent.name.isdecimal() and rank.isdecimal() and name in STREAMS:
-            stream = Stream(path=path, generation=int(path.parent.name), rank=int(rank), name=name)
+            stream = _output(path, int(path.parent.name), int(rank), name)
             stream.look(path.stat().st_mtime_ns)
             found.append(stream)
     return found
 
 
+def _output(path: Path, generation: int, rank: int, name: str) -> Stream:
+    return Stream(path=path, target=f"/agent/v1/logs/{generation}/{rank}/{name}", what=f"rank {rank}'s {name}")
+
+
 def _put(http: Http, stream: Stream, data: bytes, index: str) -> int:
     response = http.request(
         "PUT",
-        f"/agent/v1/logs/{stream.generation}/{stream.rank}/{stream.name}",
-        query={"offset": stream.sent},
+        stream.target,
+        query={**stream.query, "offset": stream.sent},
         body=data,
         headers={LOG_INDEX_HEADER: index},
         accept=(409,),
     )
     size = cast("dict[str, object]", response.json()).get("size")
     if not isinstance(size, int):
-        raise GridError(f"the server's answer to a log upload tells no size: {response.body[:80]!r}")
+        raise GridError(f"the server's answer to an upload tells no size: {response.body[:80]!r}")
     return size

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from typing import Annotated
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import FileResponse, JSONResponse
 
@@ -14,14 +15,16 @@ from opengrid.core.protocol import LOG_INDEX_HEADER, POLL_S, Acknowledged, Assig
 from opengrid.server.auth import KnownAgents, agent_of, bearer
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.agents import AgentIdentity, Agents
-from opengrid.services.log_files import LogFiles, OffsetMismatch
+from opengrid.services.growing import OffsetMismatch
+from opengrid.services.log_files import LogFiles
+from opengrid.services.scalar_reader import ScalarReader
 from opengrid.services.sources import Sources
 
-#: Most bytes of one log upload.
-_MAX_LOG_CHUNK = 4 << 20
+#: Most bytes of one upload by offset.
+_MAX_CHUNK = 4 << 20
 
 
-def agent_api(agents: Agents, logs: LogFiles, sources: Sources, wakeups: Wakeups) -> APIRouter:
+def agent_api(agents: Agents, logs: LogFiles, sources: Sources, scalars: ScalarReader, wakeups: Wakeups) -> APIRouter:
     """Return the routes under /agent/v1."""
     api = APIRouter(prefix="/agent/v1")
     known = [Depends(KnownAgents(agents))]
@@ -76,6 +79,20 @@ def agent_api(agents: Agents, logs: LogFiles, sources: Sources, wakeups: Wakeups
         wakeups.notify(f"logs:{attempt_id}")
         return JSONResponse({"size": size})
 
+    @api.put("/events/{node}", dependencies=known)
+    async def append_events(
+        request: Request, node: int, path: str, generation: Annotated[int, Query(ge=0)], offset: int
+    ) -> JSONResponse:
+        agent, data = agent_of(request), await _body(request)
+
+        def append() -> int:
+            return scalars.receive(agent, node=node, path=path, generation=generation, offset=offset, data=data)
+
+        try:
+            return JSONResponse({"size": await run_in_threadpool(append)})
+        except OffsetMismatch as mismatch:
+            return JSONResponse({"size": mismatch.size}, status_code=409)
+
     @api.get("/restore/{generation}", dependencies=known)
     def restore(request: Request, generation: int) -> Restore:
         return agents.restore(agent_of(request), generation)
@@ -99,6 +116,6 @@ async def _body(request: Request) -> bytes:
     data = bytearray()
     async for piece in request.stream():
         data += piece
-        if len(data) > _MAX_LOG_CHUNK:
-            raise InvalidValue(f"a log upload has at most {_MAX_LOG_CHUNK} bytes")
+        if len(data) > _MAX_CHUNK:
+            raise InvalidValue(f"an upload by offset has at most {_MAX_CHUNK} bytes")
     return bytes(data)

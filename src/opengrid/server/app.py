@@ -42,6 +42,7 @@ from opengrid.server.logs_api import logs_api
 from opengrid.server.pages import BUILT, pages
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
+from opengrid.server.scalars_api import scalars_api
 from opengrid.server.sessions_api import sessions_api
 from opengrid.server.settings import Settings
 from opengrid.server.stacks_api import stacks_api
@@ -53,12 +54,15 @@ from opengrid.services.artifacts import Artifacts
 from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.datastores import Datastores
 from opengrid.services.documents import ErrorDocument
+from opengrid.services.event_files import EventFiles
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
 from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.runs import Runs
+from opengrid.services.scalar_reader import ScalarReader
+from opengrid.services.scalars import Scalars
 from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
@@ -105,6 +109,8 @@ class Server:
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)
+        events = EventFiles(database, state / "events")
+        self._scalar_reader = reader = ScalarReader(database, events, changed=self._scalars_changed)
         stacks = StackRequests(database, now_us=now_us)
         self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
@@ -127,6 +133,7 @@ class Server:
             datastores=datastores,
             logs=log_files,
             artifacts=artifacts,
+            events=events,
             work=state / "work",
             changed=self._wake,
             now_us=now_us,
@@ -162,7 +169,7 @@ class Server:
         self.app.state.owner = owner
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
-        self.app.include_router(agent_api(agents, log_files, sources, self.wakeups))
+        self.app.include_router(agent_api(agents, log_files, sources, reader, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(artifacts_api(artifacts, users))
         self.app.include_router(sessions_api(sign_in, users, browsers, url=url))
@@ -170,6 +177,7 @@ class Server:
         self.app.include_router(runs_api(runs, users, self.wakeups, agents.unreachable))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
+        self.app.include_router(scalars_api(Scalars(database, events, reader), users))
         self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
         self.app.include_router(data_api(blobs, datastores, users, source_limit=settings.source_limit))
         self.app.include_router(
@@ -207,6 +215,10 @@ class Server:
         self._rehearsals.forget(attempt_id)
         self.wakeups.notify(f"logs:{attempt_id}")
 
+    def _scalars_changed(self, experiment_id: str) -> None:
+        self.wakeups.notify(f"scalars:{experiment_id}")
+        self.wakeups.notify("scalars")
+
     def _agent_ended(self) -> None:
         self._gangs.hint()
         self._wake()
@@ -218,11 +230,13 @@ class Server:
     async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None]:
         self.wakeups.bind(asyncio.get_running_loop())
         self._controller.start()
+        self._scalar_reader.start()
         idle = asyncio.create_task(self._end_when_idle())
         self._announce()
         yield
         idle.cancel()
         self._controller.close()
+        self._scalar_reader.close()
         self._engine.close()
 
     def begin_shutdown(self) -> None:

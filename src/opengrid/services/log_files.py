@@ -6,32 +6,22 @@ One append-only file per (attempt, generation, rank, stream), and beside it an i
 
 from __future__ import annotations
 
-import contextlib
-import errno
 import os
 import re
 import shutil
 import struct
-import threading
 from bisect import bisect_right
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opengrid.core.errors import InvalidValue, Unusable
+from opengrid.core.errors import InvalidValue
+from opengrid.services.growing import GrowingFiles
 
 STREAMS = ("stdout", "stderr")
 _PAIR = struct.Struct("<QQ")  # offset, ns since the epoch
 _BLOCK = 1 << 20
 _ATTEMPT = re.compile(r"[A-Za-z0-9-]+")
-
-
-class OffsetMismatch(Exception):
-    """An upload does not continue where the file ends; `size` tells where that is."""
-
-    def __init__(self, size: int) -> None:
-        super().__init__(f"the file has {size} bytes")
-        self.size = size
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,9 +93,7 @@ class LogFiles:
     """All log files of this server."""
 
     def __init__(self, root: Path) -> None:
-        self._root = root
-        root.mkdir(parents=True, exist_ok=True)
-        self._appending = [threading.Lock() for _ in range(64)]
+        self._root, self._growing = root, GrowingFiles(root)
 
     def append(
         self, attempt: str, generation: int, rank: int, stream: str, *, offset: int, data: bytes, index: str
@@ -116,20 +104,13 @@ class LogFiles:
         """
         pairs = _parse_index(index)
         target = self._stream(attempt, generation, rank, stream)
-        with self._appending[hash(target.path) % len(self._appending)], _disk_errors(self._root):
-            target.path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(target.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-            try:
-                size = os.fstat(descriptor).st_size
-                if size != offset:
-                    raise OffsetMismatch(size)
-                # The index first: a pair without its bytes is harmless, bytes without a time would sort wrongly.
-                with target.path.with_suffix(target.path.suffix + ".idx").open("ab") as file:
-                    file.write(b"".join(_PAIR.pack(*pair) for pair in pairs))
-                _write_whole(descriptor, data, size)
-            finally:
-                os.close(descriptor)
-        return size + len(data)
+
+        def write_index() -> None:
+            with target.path.with_suffix(target.path.suffix + ".idx").open("ab") as file:
+                file.write(b"".join(_PAIR.pack(*pair) for pair in pairs))
+
+        # The index first: a pair without its bytes is harmless, bytes without a time would sort wrongly.
+        return self._growing.append(target.path, data, offset=offset, before=write_index)
 
     def streams(self, attempt: str, generation: int | None = None, rank: int | None = None) -> list[LogStream]:
         """Return the streams of an attempt that exist, by generation, rank and stream."""
@@ -158,31 +139,8 @@ class LogFiles:
         return self._root / attempt
 
 
-def _write_whole(descriptor: int, data: bytes, size: int) -> None:
-    view = memoryview(data)
-    try:
-        while view:
-            view = view[os.write(descriptor, view) :]
-    except OSError:
-        with contextlib.suppress(OSError):  # nothing half made: the upload will be repeated from `size`
-            os.ftruncate(descriptor, size)
-        raise
-
-
 def _parse_index(text: str) -> list[tuple[int, int]]:
     try:
         return [(int(o), int(ns)) for o, _, ns in (pair.partition(":") for pair in text.split(",") if pair)]
     except ValueError:
         raise InvalidValue(f"malformed log index {text[:80]!r}") from None
-
-
-@contextlib.contextmanager
-def _disk_errors(root: Path) -> Generator[None]:
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        raise Unusable(
-            f"no space left below {root}", hint="free space there; agents keep their logs and retry"
-        ) from error

@@ -26,6 +26,7 @@ from opengrid.services.agents import work_folder
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.callers import Caller
 from opengrid.services.datastores import Datastores
+from opengrid.services.event_files import EventFiles
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
 from opengrid.services.sources import Sources
@@ -50,13 +51,14 @@ class Runs:
         datastores: Datastores,
         logs: LogFiles,
         artifacts: Artifacts,
+        events: EventFiles,
         work: Path,
         changed: Callable[[], None],
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engine, self._catalogue = database, engine, catalogue
         self._sources, self._links, self._datastores, self._logs, self._work = sources, links, datastores, logs, work
-        self._artifacts, self._changed, self._now_us = artifacts, changed, now_us
+        self._artifacts, self._events, self._changed, self._now_us = artifacts, events, changed, now_us
 
     def plan(self, spec: RunSpec, user: str) -> Plan:
         """Return what a request would start, or raise with the nearest thing that can. Starts nothing."""
@@ -199,6 +201,7 @@ class Runs:
             self._logs.delete(attempt.id)
         self._artifacts.remove_staging([attempt.id for attempt in attempts])
         self._artifacts.remove_unused(contents)
+        self._events.delete([experiment.id for experiment in experiments])
         for experiment in experiments:
             shutil.rmtree(work_folder(self._work, experiment, 0).parent, ignore_errors=True)
         return [e.name for e in experiments]

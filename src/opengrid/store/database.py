@@ -18,6 +18,7 @@ from opengrid.store.data import Data
 from opengrid.store.postgres import PostgresDatabase
 from opengrid.store.problems import explained
 from opengrid.store.runs import Runs
+from opengrid.store.scalars import Scalars
 from opengrid.store.schema import CURRENT, Schema
 from opengrid.store.sessions import Sessions
 from opengrid.store.sqlite import SqliteFile
@@ -33,6 +34,7 @@ class Transaction:
         self.attempts = Attempts(connection)
         self.data = Data(connection)
         self.artifacts = Artifacts(connection)
+        self.scalars = Scalars(connection)
         self.accounts = Accounts(connection)
         self.sessions = Sessions(connection)
 

@@ -13,6 +13,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Double,
     ForeignKey,
     ForeignKeyConstraint,
     Index,
@@ -192,6 +193,44 @@ artifacts = Table(
     Column("size", BigInteger, nullable=False),
     Column("modified_us", BigInteger, nullable=False),
     Column("collected_us", BigInteger, nullable=False),
+)
+
+event_files = Table(
+    "event_files",
+    metadata,
+    Column("experiment_id", Text, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("number", Integer, primary_key=True, autoincrement=False),
+    Column("attempt", Integer, nullable=False),
+    Column("generation", Integer, nullable=False),
+    Column("node", Integer, nullable=False),
+    Column("path", Text, nullable=False),
+    Column("label", Text, nullable=False),
+    Column("tags", Document(tuple[str, ...]), nullable=False),
+    Column("offset", BigInteger, nullable=False),
+    Column("points", BigInteger, nullable=False),
+    Column("problem", Text),
+)
+
+scalars = Table(
+    "scalars",
+    metadata,
+    Column("experiment_id", Text, ForeignKey("experiments.id", ondelete="CASCADE"), primary_key=True),
+    Column("tag", Text, primary_key=True),
+    Column("run_id", Text, nullable=False),
+    Column("points", BigInteger, nullable=False),
+    Column("first_step", BigInteger, nullable=False),
+    Column("last_step", BigInteger, nullable=False),
+    Column("last_us", BigInteger, nullable=False),
+    Column("last", Double),
+    Column("last_text", Text),
+    Column("least", Double),
+    Column("least_step", BigInteger),
+    Column("greatest", Double),
+    Column("greatest_step", BigInteger),
+    # A run's experiments in the order of a metric.
+    Index(None, "run_id", "tag", "last"),
+    Index(None, "run_id", "tag", "least"),
+    Index(None, "run_id", "tag", "greatest"),
 )
 
 datastores = Table(

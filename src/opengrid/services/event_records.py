@@ -1,0 +1,254 @@
+"""Reads scalars out of TensorBoard event files, a piece at a time.
+
+A file is a row of records: length, checksum of the length, an Event, checksum of the Event. Nearly all of a training's
+Events are alike but for time, step and value. So numpy reads them, all at once: of those that differ in nothing else,
+one is parsed, and says what the others are. What does not fit this is parsed one by one.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from dataclasses import dataclass
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from opengrid.planning.series import POINT, Points
+from opengrid.services.events import Event, Value, is_float_tensor, is_simple, number_in, parse_event, says_scalar
+
+#: Before and after the Event: its length with that one's checksum, and the Event's own checksum.
+_HEADER, _FOOTER = 12, 4
+
+#: Events up to this size are compared with one another; larger ones hold images, histograms or text.
+_MOST_ALIKE = 512
+
+#: Most bytes of a step that numpy reads; negative ones have more.
+_STEP_BYTES = 6
+
+#: Most tags of one file: a script that makes up a tag for every step must not fill the store.
+MOST_TAGS = 2000
+
+Ints = npt.NDArray[np.int64]
+Number = TypeVar("Number", np.uint32, np.uint64, np.float32, np.float64)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Decoded:
+    """What a piece of an event file holds."""
+
+    points: Points  #: in the order of the file; `tag` is an index into `tags`, `file` is 0
+    tags: tuple[str, ...]  #: those known before, then new ones
+    consumed: int  #: bytes up to the last whole record
+    needed: int = 0  #: size of the record that follows and is not whole; 0: not even its length is there
+    problem: str | None = None  #: why nothing behind the consumed bytes can be read
+
+
+class _Corrupt(Exception):
+    """Nothing can be read from here on."""
+
+    def __init__(self, at: int, reason: str) -> None:
+        super().__init__(reason)
+        self.at, self.reason = at, reason
+
+
+class _Scalar(NamedTuple):
+    tag: int
+    value: float
+
+
+def decode(data: bytes, tags: tuple[str, ...] = ()) -> Decoded:
+    """Return the scalars in a piece of a file that begins with a record; `tags` are those that it had before."""
+    starts, consumed = _records(data)
+    needed, problem = 0, None
+    broken = _first_broken(data, starts)
+    if broken is not None:
+        starts, consumed, problem = starts[:broken], int(starts[broken]), _LENGTH_BROKEN
+    elif len(data) >= consumed + _HEADER:
+        length, checksum = struct.unpack_from("<QI", data, consumed)
+        needed = _HEADER + length + _FOOTER
+        problem = None if checksum == _masked_checksum(data[consumed : consumed + 8]) else _LENGTH_BROKEN
+    while True:
+        reader = _Reader(data, tags)
+        try:
+            points = reader.read(starts)
+            return Decoded(points=points, tags=tuple(reader.tags), consumed=consumed, needed=needed, problem=problem)
+        except _Corrupt as error:  # what comes before is read once more, now alone
+            starts, consumed, needed, problem = starts[starts < error.at], error.at, 0, error.reason
+
+
+_LENGTH_BROKEN = "the length of a record does not fit its checksum"
+
+
+def _records(data: bytes) -> tuple[Ints, int]:
+    """Return where whole records begin, and where the last one ends."""
+    length, size, at, starts = struct.Struct("<Q").unpack_from, len(data), 0, list[int]()
+    add = starts.append
+    while at + _HEADER <= size:
+        end = at + length(data, at)[0] + _HEADER + _FOOTER
+        if end > size:
+            break
+        add(at)
+        at = end
+    return np.array(starts, np.int64), at
+
+
+def _first_broken(data: bytes, starts: Ints) -> int | None:
+    """Return the first of these records whose length has another checksum than it should."""
+    if not len(starts):
+        return None
+    lengths, checksums = _at_any_offset(data, np.uint64)[starts], _at_any_offset(data, np.uint32)[starts + 8]
+    different, which = np.unique(lengths, return_inverse=True)
+    expected = np.array([_masked_checksum(length.tobytes()) for length in different], np.uint32)
+    broken = np.flatnonzero(checksums != expected[which])
+    return int(broken[0]) if len(broken) else None
+
+
+class _Reader:
+    """Reads the Events of one piece."""
+
+    def __init__(self, data: bytes, tags: tuple[str, ...]) -> None:
+        self.tags = list(tags)
+        self._known = {tag: i for i, tag in enumerate(tags)}
+        self._data = data
+        padded = data + bytes(8)  # a word can be read at every offset
+        self._bytes = np.frombuffer(padded, np.uint8)
+        self._words, self._doubles = _at_any_offset(padded, np.uint64), _at_any_offset(padded, np.float64)
+        self._floats = _at_any_offset(padded, np.float32)
+
+    def read(self, records: Ints) -> Points:
+        """Return the scalars of these records in their order; _Corrupt names the first that is no Event."""
+        starts, ends = records + _HEADER, records + _HEADER
+        ends = starts + self._words[records].astype(np.int64)
+        is_plain, steps, bodies = self._plain(starts, ends)
+        found = [self._one(int(i), int(starts[i]), int(ends[i])) for i in np.flatnonzero(~is_plain)]
+        plain = np.flatnonzero(is_plain)
+        for members in _alike(self._signatures(bodies[plain], ends[plain] - 4)):
+            rows = plain[members]
+            found.append(self._group(rows, starts[rows], ends[rows], steps[rows]))
+        if not found:
+            return np.zeros(0, POINT)
+        places = np.concatenate([place for place, _ in found])
+        return np.concatenate([points for _, points in found])[np.argsort(places, kind="stable")]
+
+    def _plain(self, starts: Ints, ends: Ints) -> tuple[npt.NDArray[np.bool_], Ints, Ints]:
+        """Return which Events are a time, perhaps a step, and a summary; their steps, and where summaries begin."""
+        sizes = ends - starts
+        safe = np.where(sizes >= 16, starts, 0)  # of shorter ones any bytes are looked at, and nothing comes of it
+        has_step = self._bytes[safe + 9] == 0x10
+        step_bytes, steps = self._words[safe + 10], np.zeros(len(starts), np.int64)
+        goes_on, lengths = has_step, np.zeros(len(starts), np.int64)
+        for i in range(_STEP_BYTES):
+            if not goes_on.any():
+                break
+            byte = (step_bytes >> np.uint64(8 * i)) & np.uint64(0xFF)
+            steps |= np.where(goes_on, (byte & np.uint64(0x7F)).astype(np.int64) << (7 * i), 0)
+            lengths += goes_on
+            goes_on = goes_on & (byte >= 0x80)
+        bodies = safe + 9 + has_step + lengths
+        is_plain = (sizes >= 16) & (sizes <= _MOST_ALIKE) & (self._bytes[safe] == 0x09) & ~goes_on
+        return is_plain & (bodies + 6 <= ends) & (self._bytes[bodies] == 0x2A), steps, bodies
+
+    def _signatures(self, starts: Ints, ends: Ints) -> npt.NDArray[np.uint64]:
+        """Return a number for the bytes from each start to its end: equal bytes, equal numbers."""
+        left, at = ends - starts, starts
+        signatures = left.astype(np.uint64)
+        while (left > 0).any():
+            words = self._words[at] & _MASKS[np.minimum(np.maximum(left, 0), 8)]
+            signatures = (signatures ^ words) * _ODD
+            signatures ^= signatures >> np.uint64(29)
+            left, at = left - 8, np.minimum(at + 8, ends)
+        return signatures
+
+    def _group(self, rows: Ints, starts: Ints, ends: Ints, steps: Ints) -> tuple[Ints, Points]:
+        """Return the scalars of Events that differ in time, step and last four bytes only."""
+        start, end = int(starts[0]), int(ends[0])
+        values = self._event(start, end).summary.value
+        scalars = [scalar for value in values if (scalar := self._scalar(value, start)) is not None]
+        if not scalars:
+            return rows[:0], np.zeros(0, POINT)
+        if len(values) > 1 or not _ends_with_float(values[0], self._data[start:end]):
+            ones = [self._one(int(i), int(s), int(e)) for i, s, e in zip(rows, starts, ends, strict=True)]
+            return np.concatenate([place for place, _ in ones]), np.concatenate([points for _, points in ones])
+        points = np.zeros(len(rows), POINT)
+        points["step"], points["time"], points["value"] = steps, self._doubles[starts + 1], self._floats[ends - 4]
+        points["tag"] = scalars[0].tag
+        return rows, points
+
+    def _one(self, row: int, start: int, end: int) -> tuple[Ints, Points]:
+        """Return the scalars of one Event."""
+        event = self._event(start, end)
+        scalars = [scalar for value in event.summary.value if (scalar := self._scalar(value, start)) is not None]
+        points = np.zeros(len(scalars), POINT)
+        points["step"], points["time"] = event.step, event.wall_time
+        points["tag"], points["value"] = [s.tag for s in scalars], [s.value for s in scalars]
+        return np.full(len(scalars), row, np.int64), points
+
+    def _event(self, start: int, end: int) -> Event:
+        try:
+            return parse_event(self._data[start:end])
+        except ValueError:
+            raise _Corrupt(start - _HEADER, "a record holds no event") from None
+
+    def _scalar(self, value: Value, start: int) -> _Scalar | None:
+        """Return which scalar a value is, None when it is something else."""
+        if not (is_simple(value) or value.tag in self._known or says_scalar(value)):
+            return None
+        number = number_in(value)
+        return None if number is None else _Scalar(self._number(value.tag, start), number)
+
+    def _number(self, tag: str, start: int) -> int:
+        number = self._known.setdefault(tag, len(self.tags))
+        if number == len(self.tags):
+            if number >= MOST_TAGS:
+                raise _Corrupt(start - _HEADER, f"it has more than {MOST_TAGS} tags")
+            self.tags.append(tag)
+        return number
+
+
+def _alike(signatures: npt.NDArray[np.uint64]) -> list[Ints]:
+    """Return the places of equal signatures, those first that begin first."""
+    if not len(signatures):
+        return []
+    _, firsts, which = np.unique(signatures, return_index=True, return_inverse=True)
+    by_group = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
+    return [by_group[group] for group in np.argsort(firsts)]
+
+
+def _ends_with_float(value: Value, event: bytes) -> bool:
+    """Whether a scalar's number is the last four bytes of its Event."""
+    if value.HasField("metadata"):
+        return False
+    in_tensor = is_float_tensor(value) and event[-6:-4] in (b"\x2a\x04", b"\x22\x04")  # float_val, tensor_content
+    is_last = event[-5] == 0x15 if is_simple(value) else in_tensor
+    number = number_in(value) if is_last else None
+    last = struct.unpack("<f", event[-4:])[0]
+    return number is not None and (number == last or (math.isnan(number) and math.isnan(last)))
+
+
+def _at_any_offset(data: bytes, kind: type[Number]) -> npt.NDArray[Number]:
+    """Return numbers of a kind as they would be read at each byte. All our machines are little-endian, as the files."""
+    return np.ndarray((max(0, len(data) - np.dtype(kind).itemsize + 1),), kind, data, strides=(1,))
+
+
+_ODD = np.uint64(0x9E3779B97F4A7C15)
+_MASKS = np.array([(1 << (8 * count)) - 1 for count in range(9)], np.uint64)
+
+
+def _shifted(entry: int) -> int:
+    for _ in range(8):
+        entry = entry >> 1 ^ (0x82F63B78 if entry & 1 else 0)
+    return entry
+
+
+_CRC32C = tuple(_shifted(entry) for entry in range(256))
+
+
+def _masked_checksum(data: bytes) -> int:
+    """Return the checksum that record files use: CRC-32C, rotated, with a constant added."""
+    crc = 0xFFFFFFFF
+    for byte in data:
+        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
+    crc ^= 0xFFFFFFFF
+    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF
