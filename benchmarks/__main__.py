@@ -1,4 +1,4 @@
-"""`python -m benchmarks [PART ...]`: all parts, or some of them: `_PARTS`, and agents."""
+"""`python -m benchmarks [PART ...]`: all parts, or some of them: `_PARTS`, and those that bring their own server."""
 
 from __future__ import annotations
 
@@ -21,18 +21,22 @@ _PARTS = {
     "sweeps": sweeps,
 }
 
+#: Parts that play many clients of a server of their own.
+_PROGRAMS = {"agents": "benchmarks.fake_agents", "viewers": "benchmarks.viewers"}
+
 
 def main() -> int:
     """Run the parts that were named, each with a server of its own."""
-    named = sys.argv[1:] or [*_PARTS, "agents"]
-    unknown = [name for name in named if name not in (*_PARTS, "agents")]
+    known = (*_PARTS, *_PROGRAMS)
+    named = sys.argv[1:] or known
+    unknown = [name for name in named if name not in known]
     if unknown:
-        print(f"no such part: {unknown[0]}; one of {', '.join(_PARTS)}, agents", file=sys.stderr)
+        print(f"no such part: {unknown[0]}; one of {', '.join(known)}", file=sys.stderr)
         return 2
     for name in named:
         print(f"\n## {name}\n", flush=True)
-        if name == "agents":
-            subprocess.run([sys.executable, "-m", "benchmarks.fake_agents"], check=True)
+        if name in _PROGRAMS:
+            subprocess.run([sys.executable, "-m", _PROGRAMS[name]], check=True)
             continue
         bench = Bench()
         try:

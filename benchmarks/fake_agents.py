@@ -94,8 +94,8 @@ def fill(state: Path, attempts: int) -> list[str]:
         for number in range(attempts):
             run = Run(id=f"r{number}", name=f"fake-{number}", user="bench", spec=spec, plan=plan, created_us=now)
             experiment = Experiment(
-                id=f"r{number}e0", run_id=run.id, index=0, name=f"fake-{number}-exp0", arguments=(), params={},
-                state=ExperimentState.QUEUED, version=0, reason="", exit_code=None, root_cause=None,
+                id=f"r{number}e0", run_id=run.id, index=0, name=f"fake-{number}-exp0", arguments=(), typed=(),
+                params={}, state=ExperimentState.QUEUED, version=0, reason="", exit_code=None, root_cause=None,
                 stop_requested=None, created_us=now, started_us=None, ended_us=None,
             )  # fmt: skip
             tx.runs.create(run, [experiment], now)

@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import tarfile
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import uvicorn
 from fastapi.testclient import TestClient
 
 from opengrid.server.app import Server, ensure_token
 from opengrid.server.settings import Settings
 from opengrid.store.database import Database
+from tests.support.grid import eventually
 
 URL = "http://127.0.0.1"
 
@@ -86,6 +90,37 @@ def serving(home: Path) -> Iterator[tuple[Caller, TestClient]]:
         client = TestClient(server.app, base_url=URL, raise_server_exceptions=False)
         yield Caller(client, settings.token_file.read_text()), client
     finally:
+        database.close()
+
+
+@dataclass(frozen=True)
+class Listening:
+    """A server that answers on a port of this computer, in a thread of the test."""
+
+    url: str
+    token: str
+    database: Database
+
+
+@contextmanager
+def listening(home: Path) -> Iterator[Listening]:
+    """Serve over real connections, with everything that a server does."""
+    settings = Settings(home=home, state=home, cache=home / "cache")
+    database = Database.open(f"sqlite:///{home / 'grid.db'}")
+    ensure_token(settings, database)
+    server = Server(settings, database, URL, stop=lambda: None)
+    http = uvicorn.Server(uvicorn.Config(server.app, port=0, log_config=None, timeout_graceful_shutdown=3))
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_until_complete, args=(http.serve(),), daemon=True)
+    thread.start()
+    try:
+        eventually(lambda: http.started)
+        port = http.servers[0].sockets[0].getsockname()[1]
+        yield Listening(f"{URL}:{port}", settings.token_file.read_text(), database)
+    finally:
+        loop.call_soon_threadsafe(server.begin_shutdown)
+        http.should_exit = True
+        thread.join(30)
         database.close()
 
 

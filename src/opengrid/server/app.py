@@ -46,6 +46,8 @@ from opengrid.server.scalars_api import scalars_api
 from opengrid.server.sessions_api import sessions_api
 from opengrid.server.settings import Settings
 from opengrid.server.stacks_api import stacks_api
+from opengrid.server.stream import Stream
+from opengrid.server.stream_api import stream_api
 from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
 from opengrid.services.accounts import Accounts
@@ -55,6 +57,17 @@ from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.datastores import Datastores
 from opengrid.services.documents import ErrorDocument
 from opengrid.services.event_files import EventFiles
+from opengrid.services.feeds import (
+    CHANGES,
+    Feed,
+    HintFeed,
+    LogsFeed,
+    RunFeed,
+    RunsFeed,
+    artifacts_version,
+    experiment_version,
+    scalars_version,
+)
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
@@ -66,7 +79,7 @@ from opengrid.services.scalars import Scalars
 from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
-from opengrid.store.database import Database
+from opengrid.store.database import Database, Transaction
 from opengrid.store.runs import RunFilter
 
 
@@ -151,8 +164,9 @@ class Server:
         limits = Limits(database, now_us=now_us)
         self._controller = Controller(
             [limits.stop_overdue, admission.end_stopped, admission.admit, gangs.submit, gangs.drive],
-            changed=lambda: self.wakeups.notify("experiments"),
+            changed=self._changed,
         )
+        self._stream = Stream(self._feeds(logs), self.wakeups)
         sign_in = SignIn(database, now_us=now_us)
         schemes = {settings.scheme, urlsplit(url).scheme}
         browsers = Browsers(f"grid_session_{token_hash(secret)[:8]}", schemes=schemes)
@@ -175,6 +189,7 @@ class Server:
         self.app.include_router(sessions_api(sign_in, users, browsers, url=url))
         self.app.include_router(accounts_api(accounts, users, owner))
         self.app.include_router(runs_api(runs, users, self.wakeups, agents.unreachable))
+        self.app.include_router(stream_api(self._stream, users))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(scalars_api(Scalars(database, events, reader), users))
@@ -200,8 +215,31 @@ class Server:
             "home": str(self.settings.home),
         }
 
+    def _feeds(self, logs: Logs) -> dict[str, Callable[[str, str], Feed]]:
+        database = self._database
+
+        def hints(version: Callable[[str], Callable[[Transaction], str | None]]) -> Callable[[str, str], Feed]:
+            return lambda topic, name: HintFeed(database, topic, version(name), CHANGES, pause_s=0.5)
+
+        def followed(attempt_id: str) -> None:
+            self.wakeups.notify(f"attempt:{attempt_id}")
+
+        return {
+            "runs": lambda topic, _: RunsFeed(database, topic),
+            "run:": lambda topic, name: RunFeed(database, topic, name),
+            "experiment:": hints(experiment_version),
+            "artifacts:": hints(artifacts_version),
+            "scalars:": lambda topic, name: HintFeed(database, topic, scalars_version(name), "scalars", pause_s=1.0),
+            "logs:": lambda topic, name: LogsFeed(logs, topic, name, followed),
+        }
+
     def _wake(self) -> None:
         self._controller.wake()  # made after those who call this
+        self.wakeups.notify(CHANGES)
+
+    def _changed(self) -> None:
+        self.wakeups.notify("experiments")
+        self.wakeups.notify(CHANGES)
 
     def _facts_came(self, attempt_id: str) -> None:
         self._gangs.hint(attempt_id)
@@ -242,6 +280,7 @@ class Server:
     def begin_shutdown(self) -> None:
         """Let go whoever waits, and stop telling where we are."""
         self.wakeups.close()
+        self._stream.close()
         self.settings.server_file.unlink(missing_ok=True)
 
     def _announce(self) -> None:
@@ -261,7 +300,7 @@ class Server:
             await asyncio.sleep(min(30.0, self.settings.idle_s / 4))
             if time.monotonic() - self._last_request > self.settings.idle_s:
                 with self._database.read() as tx:
-                    busy = tx.runs.count(RunFilter(active=True))
+                    busy = self._stream.has_viewers or tx.runs.count(RunFilter(active=True)) > 0
                 if not busy:
                     self._stop()
                     return

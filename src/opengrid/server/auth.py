@@ -80,6 +80,13 @@ class Users:
                 self._known[hashed] = user
         return user
 
+    def is_known(self, request: Request) -> bool:
+        """Return whether whoever sent a request that passed may still go on: the session or token may have ended."""
+        session = session_of(request)
+        if session is not None:
+            return self._sign_in.session(request.cookies[self._browsers.cookie]) is not None
+        return token_hash(bearer(request)) in self._known
+
     def forget(self, user: str) -> None:
         """Look this user's token up again at their next request: it may have been revoked."""
         self._forgotten += 1

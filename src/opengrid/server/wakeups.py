@@ -39,16 +39,18 @@ class Wakeups:
         return bool(self._waiting.get(key))
 
     @contextlib.contextmanager
-    def watching(self, key: str) -> Generator[asyncio.Event]:
-        """Give an event that notify(key) sets."""
+    def watching(self, *keys: str) -> Generator[asyncio.Event]:
+        """Give an event that notify() of any of these keys sets."""
         event = asyncio.Event()
-        self._waiting.setdefault(key, set()).add(event)
+        for key in keys:
+            self._waiting.setdefault(key, set()).add(event)
         try:
             yield event
         finally:
-            self._waiting[key].discard(event)
-            if not self._waiting[key]:
-                del self._waiting[key]
+            for key in keys:
+                self._waiting[key].discard(event)
+                if not self._waiting[key]:
+                    del self._waiting[key]
 
     async def poll(
         self, key: str, look: Callable[[], Awaitable[T]], *, until: Callable[[T], bool], timeout_s: float

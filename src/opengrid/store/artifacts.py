@@ -55,6 +55,13 @@ class Artifacts:
         number, size = self._connection.execute(counted.where(artifacts.c.experiment_id == experiment_id)).one()
         return int(number), int(size)
 
+    def version(self, experiment_id: str) -> str:
+        """Return what is another text whenever a file is new or has changed."""
+        seen = select(func.count(), func.coalesce(func.sum(artifacts.c.version), 0))
+        return ".".join(
+            str(part) for part in self._connection.execute(seen.where(artifacts.c.experiment_id == experiment_id)).one()
+        )
+
     def all(self, experiment_id: str) -> list[Artifact]:
         """Return all artifacts of an experiment, by path and node."""
         chosen = select(*_columns).where(artifacts.c.experiment_id == experiment_id)

@@ -27,7 +27,7 @@ from sqlalchemy import (
 from opengrid.core.errors import Conflict, InvalidValue, NotFound
 from opengrid.core.names import split_experiment_name
 from opengrid.core.records import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
-from opengrid.store.tables import attempts, events, experiments, fields, run_labels, runs
+from opengrid.store.tables import attempt_machines, attempts, events, experiments, fields, run_labels, runs
 
 _OPEN = [state for state in ExperimentState if not state.is_terminal]
 _WAITING = [ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING]
@@ -153,6 +153,47 @@ class Runs:
         if not found:
             raise NotFound(f"there is no experiment with the id {id!r}")
         return found[0]
+
+    def pulse(self) -> dict[str, tuple[object, ...]]:
+        """Return, of each run that is active, what changes when its row does. Reads no documents: it is asked often."""
+        going = select(experiments.c.run_id).where(experiments.c.state.in_(_OPEN)).distinct()
+        by_state = select(experiments.c.run_id, experiments.c.state, func.count(), func.sum(experiments.c.version))
+        grouped = by_state.where(experiments.c.run_id.in_(going)).group_by(experiments.c.run_id, experiments.c.state)
+        found: dict[str, tuple[object, ...]] = {}
+        for id, state, number, versions in self._connection.execute(grouped.order_by(experiments.c.state)):
+            found[id] = (*found.get(id, ()), state, number, versions)
+        waiting = self._waiting(list(found))
+        return {id: (*seen, waiting.get(id)) for id, seen in found.items()}
+
+    def experiments_pulse(self, run_id: str) -> dict[str, tuple[object, ...]]:
+        """Return, of each of a run's experiments, what changes when its row does."""
+        columns = ("version", "reason", "stop_requested", "attempts", "generations")
+        of_run = _EXPERIMENT.where(experiments.c.run_id == run_id).subquery()
+        seen = select(of_run.c.id, *(of_run.c[name] for name in columns))
+        return {id: tuple(rest) for id, *rest in self._connection.execute(seen)}
+
+    def experiment_pulse(self, id: str) -> tuple[object, ...]:
+        """Return what changes whenever anything about an experiment does; () when it does not exist."""
+        of_it = attempts.c.experiment_id == id
+        seen = select(
+            experiments.c.version,
+            experiments.c.reason,
+            experiments.c.stop_requested,
+            select(func.max(events.c.sequence)).where(events.c.experiment_id == id).scalar_subquery(),
+            select(func.sum(attempts.c.version)).where(of_it).scalar_subquery(),
+            select(func.sum(attempt_machines.c.facts_seen)).join(attempts).where(of_it).scalar_subquery(),
+        )
+        row = self._connection.execute(seen.where(experiments.c.id == id)).first()
+        return () if row is None else tuple(row)
+
+    def some(self, ids: Collection[str]) -> list[Run]:
+        """Return those of these runs that exist, newest first."""
+        newest_first = select(runs).where(runs.c.id.in_(ids)).order_by(runs.c.created_us.desc(), runs.c.id.desc())
+        return self._runs(newest_first)
+
+    def some_experiments(self, ids: Collection[str]) -> list[Experiment]:
+        """Return those of these experiments that exist, by index."""
+        return self._experiments(_EXPERIMENT.where(experiments.c.id.in_(ids)).order_by(experiments.c.index))
 
     def experiments_in(self, states: Collection[ExperimentState]) -> list[Experiment]:
         """Return the experiments in any of these states, oldest first."""

@@ -67,6 +67,12 @@ class Scalars:
         chosen = select(scalars).where(scalars.c.experiment_id.in_(experiment_ids)).order_by(scalars.c.tag)
         return [Scalar(**fields(row)) for row in self._connection.execute(chosen).mappings()]
 
+    def version(self, *, run_id: str | None = None, experiment_id: str | None = None) -> str:
+        """Return what is another text whenever a run or an experiment has new points."""
+        of_it = scalars.c.run_id == run_id if experiment_id is None else scalars.c.experiment_id == experiment_id
+        seen = select(func.count(), func.sum(scalars.c.points), func.max(scalars.c.last_us)).where(of_it)
+        return ".".join(str(part) for part in self._connection.execute(seen).one())
+
     def tags_of_run(self, run_id: str) -> list[tuple[str, int, int, int, int]]:
         """Return the names of a run's series: of how many experiments, points, first and last step."""
         numbers = (
