@@ -54,9 +54,12 @@ def test_the_originals_file_means_what_its_options_mean() -> None:
     }
     assert config.options["gpus"].line == 7
     assert config.environment == {"MY_VAR": "value", "N": "3", "EMPTY": ""}
-    assert config.arguments == (
-        *("--foo", "1", "-bar", "something", "--lr", "[0.1, 0.2]", "--sample", "uniform(0, 1, 3)"),
-        *("--flag", "--on", "True"),
+    assert config.arguments_beside(()) == (
+        (
+            *("--foo", "1", "-bar", "something", "--lr", "[0.1, 0.2]", "--sample", "uniform(0, 1, 3)"),
+            *("--flag", "--on", "True"),
+        ),
+        [],
     )
     assert [note.partition(": ")[0] for note in config.notes] == ["c.yml, line 14", "c.yml, line 19", "c.yml, line 19"]
 

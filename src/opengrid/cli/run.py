@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 
 from opengrid.cli.completing import instance_types, names_of
-from opengrid.cli.config import chosen_config, config_notes, config_option
+from opengrid.cli.config import chosen_config, config_notes, config_option, naming_the_line
 from opengrid.cli.like import chosen_like, like_notes, like_option
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import is_terminal, note, print_json, settings, tell
 from opengrid.cli.plan_view import how_to_go_on, print_plan
+from opengrid.cli.unused import unused_options
 from opengrid.cli.waiting import follow_run, wait_until_ended, wait_until_running
 from opengrid.client.program import Typed, chosen_variables
 from opengrid.client.request import start_run
@@ -167,6 +168,7 @@ class Options:
 @click.option("--detach", is_flag=True, help="Return as soon as the run is queued.")
 @click.option("--follow", is_flag=True, help="Stay until the end and show what the ranks write.")
 @click.option("--wait", is_flag=True, help="Stay until the end; exit code 0 only if all succeeded.")
+@unused_options
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is a module (-m package.module).")
 @click.argument("script", required=False)
 @click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT_ARGS]...")
@@ -185,6 +187,11 @@ def run(**given: object) -> int:
     options = Options(**cast("dict[str, Any]", given))
     if options.detach and (options.follow or options.wait):
         raise InvalidValue("--detach returns at once, --follow and --wait stay", hint="choose one of them")
+    with naming_the_line():
+        return _run(options)
+
+
+def _run(options: Options) -> int:
     request = _request(options)
     tree_notes = request.tree.notes if request.tree is not None else ()
     for text in (*like_notes(options.env), *config_notes(), *tree_notes, *_misplaced(request.typed)):
@@ -207,9 +214,14 @@ def _request(options: Options) -> Request:
         wanted["localdir"] = options.localdir or (is_folder(like.spec) and not options.committed)
     else:
         raise InvalidValue("SCRIPT is missing", hint="grid run [OPTIONS] SCRIPT [SCRIPT_ARGS]...", field="script")
+    if config is not None:
+        added, notes = config.arguments_beside(words)
+        words = (*words, *added)
+        for text in notes:
+            note(text)
     return read_request(
         script,
-        (*words, *(config.arguments if config is not None else ())),
+        words,
         wanted,
         shell=Shell(cwd=Path.cwd(), environment=os.environ),
         command=shlex.join(["grid", *settings().arguments]),

@@ -6,13 +6,15 @@ The format is the original Grid's: YAML with `compute.train` for machine and fra
 from __future__ import annotations
 
 import difflib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
 import yaml
 
 from opengrid.core.errors import InvalidValue
+from opengrid.planning.arguments import parts
+from opengrid.planning.unused import UNUSED
 
 
 def _above(key: str) -> list[str]:
@@ -41,11 +43,11 @@ _UNUSED = {
     "compute.provider.credentials": "OpenGrid runs on machines of yours, without a cloud's credentials",
     "compute.provider.region": "machines of yours are where they are",
     "compute.provider.vendor": "machines of yours are nobody's",
-    "compute.provider.cluster": "this server has no clusters but its own computer",
-    "compute.train.use_spot": "machines of yours are not taken away by a market",
-    "compute.train.storage_gb": "an experiment has the disk of its machine",
-    "compute.train.scratch.size_gb": "an experiment has the disk of its machine",
-    "compute.train.scratch.mount_path": "an experiment has the disk of its machine",
+    "compute.provider.cluster": UNUSED["cluster"],
+    "compute.train.use_spot": UNUSED["use_spot"],
+    "compute.train.storage_gb": UNUSED["memory"],
+    "compute.train.scratch.size_gb": UNUSED["scratch_size"],
+    "compute.train.scratch.mount_path": UNUSED["scratch_mount_path"],
     "compute.train.dependency_file_info.package_manager": "the interpreter of your shell is used as it is",
 }
 
@@ -77,14 +79,39 @@ class Setting:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """An option of the script with its value, and where it stands."""
+
+    words: tuple[str, ...]
+    line: int
+
+    @property
+    def name(self) -> str:
+        """The option without dashes."""
+        return self.words[0].lstrip("-")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigFile:
     """What a file says."""
 
     origin: str
     options: dict[str, Setting] = field(default_factory=dict[str, Setting])  #: by the option's name
     environment: dict[str, str] = field(default_factory=dict[str, str])
-    arguments: tuple[str, ...] = ()  #: to follow the script's own
+    parameters: tuple[Parameter, ...] = ()  #: to follow the script's own arguments
     notes: tuple[str, ...] = ()
+    lines: Mapping[str, int] = field(default_factory=dict[str, int], compare=False, repr=False)  #: of every key
+
+    def arguments_beside(self, typed: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+        """Return what follows the arguments that were typed, and notes: an option that was typed wins over the file."""
+        names = {part.name for part in parts(typed)} - {None}
+        left = [p for p in self.parameters if p.name not in names]
+        notes = [
+            f"{p.words[0]} of the command line wins over {' '.join(p.words[1:])} in {self.origin}, line {p.line}"
+            for p in self.parameters
+            if p.name in names
+        ]
+        return tuple(word for parameter in left for word in parameter.words), notes
 
 
 def read_config(text: str, origin: str) -> ConfigFile:
@@ -102,7 +129,7 @@ def read_config(text: str, origin: str) -> ConfigFile:
     if not isinstance(document, dict):
         raise InvalidValue(f"{origin}, line 1: a mapping with compute and hyper_params is expected")
     lines: dict[str, int] = {}
-    _find_lines(root, "", lines)
+    _find_lines(root, "", lines, origin)
     return _Reader(origin, lines).read(cast("dict[object, object]", document))
 
 
@@ -111,7 +138,7 @@ class _Reader:
         self._origin, self._lines = origin, lines
         self._options: dict[str, Setting] = {}
         self._environment: dict[str, str] = {}
-        self._arguments: list[str] = []
+        self._parameters: list[Parameter] = []
         self._notes: list[str] = []
 
     def read(self, document: Mapping[object, object]) -> ConfigFile:
@@ -120,8 +147,9 @@ class _Reader:
             origin=self._origin,
             options=self._options,
             environment=self._environment,
-            arguments=tuple(self._arguments),
+            parameters=tuple(self._parameters),
             notes=tuple(self._notes),
+            lines=self._lines,
         )
 
     def _read(self, mapping: Mapping[object, object], above: str) -> None:
@@ -160,7 +188,8 @@ class _Reader:
                     raise InvalidValue(f"{self._where(f'{path}.{key}')}: a variable has one value, not several")
                 self._environment[str(key)] = _text(value)
             else:
-                self._arguments += [str(key)] if value is None else [str(key), _text(value)]
+                words = (str(key),) if value is None else (str(key), _text(value))
+                self._parameters.append(Parameter(words=words, line=self._lines.get(f"{path}.{key}", 1)))
 
     def _mapping(self, path: str, value: object) -> Mapping[object, object]:
         if value is None:
@@ -170,22 +199,34 @@ class _Reader:
         return cast("dict[object, object]", value)
 
     def _unknown(self, path: str) -> InvalidValue:
-        known = [*_OPTIONS, *_UNUSED, *_MISSING, *_NESTED]
-        near = difflib.get_close_matches(path, known, n=1, cutoff=0.6)
+        known = [*_OPTIONS, *_UNUSED, *_MISSING, *_FREE, *_NESTED]
+        near = _nearest(path, known)
         return InvalidValue(
-            f"{self._where(path)}: there is no key {path}", hint=f"did you mean {near[0]}?" if near else None
+            f"{self._where(path)}: there is no key {path}", hint=f"did you mean {near}?" if near else None
         )
 
     def _where(self, path: str) -> str:
         return f"{self._origin}, line {self._lines.get(path, 1)}"
 
 
-def _find_lines(node: yaml.Node, above: str, lines: dict[str, int]) -> None:
+def _nearest(path: str, known: Sequence[str]) -> str | None:
+    """Return the key that was meant: one beside it with a name like it, one of its name elsewhere, or any like it."""
+    above, _, name = path.rpartition(".")
+    beside = {key.rpartition(".")[2]: key for key in known if key.rpartition(".")[0] == above}
+    same = [key for key in known if key.rpartition(".")[2] == name]
+    close = [beside[key] for key in difflib.get_close_matches(name, beside, n=1)]
+    return next(iter([*close, *same, *difflib.get_close_matches(path, known, n=1)]), None)
+
+
+def _find_lines(node: yaml.Node, above: str, lines: dict[str, int], origin: str) -> None:
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             path = f"{above}.{key.value}" if above else str(key.value)
-            lines[path] = key.start_mark.line + 1
-            _find_lines(value, path, lines)
+            line = key.start_mark.line + 1
+            if path in lines:  # YAML's reader would silently take the last one
+                raise InvalidValue(f"{origin}, line {line}: {path} stands twice, in line {lines[path]} too")
+            lines[path] = line
+            _find_lines(value, path, lines, origin)
 
 
 def _text(value: object) -> str:
