@@ -25,7 +25,7 @@ PARALLEL = ("--parallel", "3")
 CULPRIT = 5
 
 SCRIPT = """
-import argparse, datetime, os, signal, socket, sys, time
+import argparse, atexit, datetime, os, signal, socket, sys, time
 import torch, torch.distributed as dist
 
 parser = argparse.ArgumentParser()
@@ -58,6 +58,17 @@ def fail():
         raise ValueError("bad lr 0.1")
     if failure == "exit":
         sys.exit(3)
+    if failure == "leaving":  # with its connections closed, and slowly
+        atexit.register(time.sleep, 600)
+        try:
+            raise ValueError("bad lr 0.1")
+        finally:
+            dist.destroy_process_group()
+    if failure == "caught":
+        try:
+            raise ValueError("bad lr 0.1")
+        except ValueError:
+            sys.exit(3)
     if failure == "crash":
         import ctypes
         ctypes.string_at(0)
@@ -164,6 +175,8 @@ class Told:
 FAILURES = {
     "exception": Told(cause=("failed: ValueError: bad lr 0.1 (causes.py:", " in fail)"), hint=None),
     "exit": Told(cause=("exited with code 3 (causes.py:", " in fail)"), hint=None, exit_code=3),
+    "leaving": Told(cause=("failed: ValueError: bad lr 0.1 (causes.py:", " in fail)"), hint=None),
+    "caught": Told(cause=("failed: ValueError: bad lr 0.1 (causes.py:",), hint=None, exit_code=3),
     "crash": Told(
         cause=("was killed by SIGSEGV (causes.py:", " in fail)"),
         hint="compiled library",

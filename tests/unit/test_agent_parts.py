@@ -152,6 +152,16 @@ def test_an_exception_is_shown_relative_to_the_work_folder(tmp_path: Path) -> No
     assert outcome.log_tail == "Traceback ?\ufffd"
 
 
+def test_of_a_program_that_exits_on_purpose_the_output_is_shown_too(tmp_path: Path) -> None:
+    error, out, none = tmp_path / "error.json", tmp_path / "out", tmp_path / "none"
+    out.write_text("the data are of 2019\n")
+    for exception, shown in (("SystemExit: 3", "callstack\nthe data are of 2019\n"), ("ValueError: x", "callstack\n")):
+        message = {"message": exception, "extraInfo": {"py_callstack": "callstack\n"}}
+        error.write_text(json.dumps({"message": message}))
+        outcome = read_outcome(error, none, out, tmp_path, stacks=none)
+        assert (outcome.exception, outcome.log_tail) == (exception, shown)
+
+
 @pytest.mark.parametrize("content", ["", "[]", "{", '{"message": {}}', '{"message": 3}'])
 def test_an_error_file_that_is_none_leaves_the_end_of_the_output(tmp_path: Path, content: str) -> None:
     (tmp_path / "error.json").write_text(content)

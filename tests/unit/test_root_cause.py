@@ -272,3 +272,28 @@ def test_braces_in_a_message_do_not_upset_the_hint() -> None:
 def test_without_a_failed_rank_there_is_no_cause() -> None:
     with pytest.raises(ValueError, match="no rank failed"):
         find_root_cause(GANG, [ended(0, 0, 1)])
+
+
+@pytest.mark.parametrize(("exception", "code"), [("ValueError: bad lr", 1), ("SystemExit: 3", 3)])
+def test_a_rank_that_was_still_leaving_with_its_exception_is_the_cause_and_not_who_missed_it(
+    exception: str, code: int
+) -> None:
+    leaving = ended(5, -9, 400, exception, frame="train.py:12")
+    cause = find_root_cause(GANG, [ended(4, 1, 10, CLOSED), leaving, ended(6, -9, 400), ended(7, -9, 400, CLOSED)])
+    assert (cause.rank, cause.exit_code, cause.signal) == (5, code, None)
+    assert cause.victims == (4, 6, 7)
+
+
+def test_a_program_that_catches_its_exceptions_and_exits_is_known_by_what_it_caught() -> None:
+    def caught(message: str) -> str:
+        return (
+            f"Traceback (most recent call last):\n  x\n{message}\n\nDuring handling of …\nSystemExit: 1\nsaving logs\n"
+        )
+
+    exits = [
+        ended(0, 1, 10, "SystemExit: 1", log_tail=caught(CLOSED)),
+        ended(5, 1, 30, "SystemExit: 1", log_tail=caught("ValueError: bad lr")),
+    ]
+    cause = find_root_cause(GANG, exits)
+    assert (cause.rank, cause.summary, cause.victims) == (5, "rank 5 failed: ValueError: bad lr", (0,))
+    assert (cause.exception, cause.exit_code) == ("ValueError: bad lr", 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -40,10 +40,11 @@ def read_outcome(error_file: Path, stderr: Path, stdout: Path, directory: Path, 
 
     The frame is that of its exception, else of its crash, else where it was when it was asked for its `stacks`.
     """
-    found = _read_error_file(error_file, directory)
-    if found is not None:
+    found, said = _read_error_file(error_file, directory), _tail(stderr)
+    if found is not None and not (found.exception or "").startswith("SystemExit"):
         return found
-    said = _tail(stderr)
+    if found is not None:  # whoever exits on purpose has said why before
+        return replace(found, log_tail=found.log_tail + _last_lines(said, before=_tail(stdout)))
     frame = _current_frame(said, directory) or _current_frame(_tail(stacks), directory)
     return Outcome(frame=frame, log_tail=_last_lines(said, before=_tail(stdout)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import signal
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opengrid.core.gang import Gang
 from opengrid.core.records import Memory, RankExit, RootCause
@@ -46,6 +46,9 @@ _ERROR_LINE = re.compile(
     r"^(?:\[rank\d+\]: )?([A-Za-z_][\w.]*(?:Error|Exception|Interrupt|Exit|Warning|gaierror)\b.*)$", re.MULTILINE
 )
 
+_CHILD_FAILED = re.compile(r"ChildFailedError[: ]*$")
+_SYSTEM_EXIT = re.compile(r"SystemExit: (\d+)")
+
 _LINE_LIMIT = 240
 
 #: Times of two machines are compared no closer than this: they are as exact as messages to the server are fast.
@@ -60,6 +63,7 @@ def find_root_cause(gang: Gang, exits: Sequence[RankExit], *, clock_uncertainty_
     clock; ends closer than `clock_uncertainty_ns` are ordered by what they say: a signal from outside, then an
     exception, then a bare exit code.
     """
+    exits = [_as_it_was_leaving(e) for e in exits]
     failed = sorted((e for e in exits if e.exit_code != 0), key=lambda e: (e.at_ns, e.rank))
     if not failed:
         raise ValueError("no rank failed")
@@ -75,6 +79,17 @@ def find_root_cause(gang: Gang, exits: Sequence[RankExit], *, clock_uncertainty_
     absence = _left_early(left) or _unreached(spoke) or _absent(spoke, ended_by_us)
     first = absence.end if absence is not None else _first(spoke, clock_uncertainty_ns)
     return _describe(gang, first, absence=absence, victims=[e for e in failed if e != first])
+
+
+def _as_it_was_leaving(end: RankExit) -> RankExit:
+    """Return the end that an uncaught exception led to, of a rank that was killed before it got there.
+
+    It has closed its connections, so that others ended of that, and what it does at exit takes longer than we wait.
+    """
+    if end.exit_code != -signal.SIGKILL or end.exception is None:
+        return end
+    code = _SYSTEM_EXIT.fullmatch(end.exception)
+    return replace(end, exit_code=int(code[1]) if code is not None else 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -131,13 +146,16 @@ def _words(end: RankExit) -> str:
 
 
 def _error_of(end: RankExit) -> str | None:
-    """Return the exception of a rank: as its error file has it, else the last one that its output shows."""
-    if end.exception is not None:
+    """Return the exception of a rank: as its error file has it, else the last one that its output shows.
+
+    Of a program that catches its own and calls sys.exit(), that is the one it caught.
+    """
+    if end.exception is not None and not end.exception.startswith("SystemExit"):
         return end.exception
     lines: list[str] = _ERROR_LINE.findall(end.log_tail)
     # A torchrun that the program itself called ends with this line, whatever its ranks' errors were.
-    telling = [line for line in lines if not line.rstrip(": ").endswith("ChildFailedError")]
-    return (telling or lines or [None])[-1]
+    telling = [line for line in lines if not line.startswith("SystemExit") and not _CHILD_FAILED.search(line)]
+    return (telling or [line for line in lines if end.exception is None] or [end.exception])[-1]
 
 
 def _first(candidates: Sequence[RankExit], uncertainty_ns: int) -> RankExit:
