@@ -4,16 +4,20 @@ PYTHON ?= python3
 TORCH  ?= torch==2.13.0
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-CODE   := src tests examples $(wildcard benchmarks)
+CODE   := src tests examples ui/build.py hatch_build.py $(wildcard benchmarks)
 
 # Each stamp stands for one finished step of the set-up, so that a second call takes no time.
 MADE      := $(VENV)/.stamp-made
 TORCHED   := $(VENV)/.stamp-torch
 INSTALLED := $(VENV)/.stamp-installed
+UI        := src/opengrid/_ui/index.html
+
+UI_SOURCES := ui/build.py ui/index.html ui/openapi.json ui/package.json ui/package-lock.json ui/tsconfig.json ui/vite.config.ts \
+              $(shell find ui/src ui/public -type f ! -name schema.d.ts ! -name '*.test.ts')
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup run test test-full check format bench chaos clean distclean
+.PHONY: help setup ui ui-if-possible ui-types run test test-full check format bench chaos clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -24,20 +28,21 @@ help:
 	@echo "make format     put the code into the one format"
 	@echo "make bench      measure, side by side with torchrun"
 	@echo "make chaos      kill what carries a training, FAULTS=$(FAULTS) times, and check its result"
+	@echo "make ui         build the web UI of ui/ (ui-types: after a change of the API, its types anew)"
 	@echo "make setup      only the set-up: $(VENV) with $(TORCH), OpenGrid and its development tools"
 	@echo "make clean      remove caches and build outputs (distclean: also .venv)"
 	@echo "Variables: PYTHON=$(PYTHON) (3.10 or newer), TORCH='$(TORCH)', VENV=$(VENV)"
 
 setup: $(INSTALLED)
 
-run: setup
+run: setup ui-if-possible
 	@examples/quickstart.sh $(BIN)
 
-test: setup
+test: setup ui-if-possible
 	$(BIN)/pytest -m "not full"
 
 # pytest exits with 5 when no test carries the mark: then there is nothing to do.
-test-full: setup
+test-full: setup ui-if-possible
 	$(BIN)/pytest -m full || [ $$? -eq 5 ]
 
 check: setup
@@ -58,11 +63,11 @@ chaos: setup
 	$(BIN)/python -m tests.support.chaos --faults $(FAULTS)
 
 clean:
-	rm -rf build dist .pytest_cache .hypothesis .ruff_cache .import_linter_cache examples/lightning_logs
-	find $(CODE) -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist src/opengrid/_ui ui/dist ui/screenshots .pytest_cache .hypothesis .ruff_cache .import_linter_cache examples/lightning_logs
+	find src tests examples benchmarks ui/*.py -name __pycache__ -type d -prune -exec rm -rf {} +
 
 distclean: clean
-	rm -rf .venv examples/stl10
+	rm -rf .venv examples/stl10 ui/node_modules
 
 $(MADE):
 	@command -v $(PYTHON) > /dev/null || { echo "$(PYTHON): not found. Install Python 3.10 or newer, or say make PYTHON=/path/to/python3"; exit 1; }
@@ -71,6 +76,15 @@ $(MADE):
 	$(BIN)/python -m pip --version > /dev/null 2>&1 || $(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
+ui: $(UI)
+
+# The command line and the API need no web UI: without npm's registry, what needs none of it goes on.
+ui-if-possible: setup
+	@$(MAKE) --no-print-directory ui || echo "Going on without the web UI: \`make ui\` tries again."
+
+ui-types: setup
+	$(BIN)/python -m opengrid.server.openapi > ui/openapi.json
+
 # torch comes first and alone: nothing that follows may choose another one.
 $(TORCHED): $(MADE)
 	$(if $(TORCH),$(BIN)/python -m pip install $(TORCH))
@@ -78,5 +92,10 @@ $(TORCHED): $(MADE)
 	@touch $@
 
 $(INSTALLED): $(TORCHED) pyproject.toml
-	$(BIN)/python -m pip install -e '.[dev,example]'
+	OPENGRID_WITHOUT_UI=1 $(BIN)/python -m pip install -e '.[dev,example]'
 	@touch $@
+
+# Node comes from PyPI where PATH has none that is new enough.
+$(UI): $(UI_SOURCES) | $(MADE)
+	@$(BIN)/python ui/build.py --has-node || $(BIN)/python -m pip install "$$($(BIN)/python ui/build.py --node-package)"
+	$(BIN)/python ui/build.py

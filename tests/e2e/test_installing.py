@@ -16,7 +16,8 @@ REPOSITORY = Path(__file__).parents[2]
 @pytest.mark.full
 def test_a_clone_installs_beside_what_is_there_and_brings_no_torch(tmp_path: Path) -> None:
     clone, python = tmp_path / "clone", tmp_path / "venv" / "bin" / "python"
-    ignored = shutil.ignore_patterns(".*", "__pycache__", "build", "dist", "lightning_logs")
+    made = (".git", ".venv", "__pycache__", "build", "dist", "lightning_logs", "node_modules", "_ui")
+    ignored = shutil.ignore_patterns(*made)
     shutil.copytree(REPOSITORY, clone, ignore=ignored)
     subprocess.run([sys.executable, "-m", "venv", tmp_path / "venv"], check=True)
     before = _packages(python)
@@ -26,6 +27,9 @@ def test_a_clone_installs_beside_what_is_there_and_brings_no_torch(tmp_path: Pat
     assert not [name for name in came if name.startswith(("torch", "nvidia", "lightning", "triton"))]
     done = subprocess.run([python.parent / "grid", "version"], check=True, capture_output=True, cwd=tmp_path)
     assert done.stdout.strip()
+    inside = "import opengrid.server.pages as pages; print((pages.BUILT / 'index.html').is_file())"
+    done = subprocess.run([python, "-c", inside], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.strip() == "True", "the wheel has no web UI"
 
 
 def _packages(python: Path) -> set[str]:

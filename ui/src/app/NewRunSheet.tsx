@@ -1,0 +1,24 @@
+/** The New run sheet, open wherever the address has `new=1`. */
+import { Drawer } from "@mantine/core";
+import { lazy, Suspense } from "react";
+import { useSearchParams } from "wouter";
+import { Loading } from "@/common/notices";
+import { FIELDS } from "@/newrun/address";
+
+const NewRunForm = lazy(() => import("@/newrun/NewRunForm"));
+
+export function NewRunSheet() {
+  const [search, setSearch] = useSearchParams();
+  const isOpen = search.get("new") !== null;
+  const close = () =>
+    setSearch((now) => {
+      const rest = new URLSearchParams(now);
+      for (const name of ["new", "clone", ...FIELDS]) rest.delete(name);
+      return rest;
+    });
+  return (
+    <Drawer opened={isOpen} onClose={close} position="right" size={620} title="New run" closeButtonProps={{ "aria-label": "Close" }}>
+      <Suspense fallback={<Loading what="form" />}>{isOpen && <NewRunForm onStarted={close} />}</Suspense>
+    </Drawer>
+  );
+}

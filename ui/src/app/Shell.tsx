@@ -1,0 +1,85 @@
+/** Navigation on the left, the page on the right, and a banner while the server is away. */
+import { ActionIcon, Button, Tooltip } from "@mantine/core";
+import { Database, LayoutList, LogOut, Plus, Server } from "lucide-react";
+import { useState, type ReactNode } from "react";
+import { Link, useLocation } from "wouter";
+import { remove } from "@/api/client";
+import { ConnectionBanner, useRecovery } from "./connection";
+import { NewRunSheet } from "./NewRunSheet";
+import { SchemeSwitch } from "./SchemeSwitch";
+import { useSession } from "./session";
+import { useActiveRuns } from "./useActiveRuns";
+import css from "./Shell.module.css";
+
+export function Shell({ children }: { children: ReactNode }) {
+  useRecovery();
+  const [, navigate] = useLocation();
+  const active = useActiveRuns();
+  return (
+    <div className={css.shell}>
+      <a className={css.skip} href="#page">
+        Skip to the page
+      </a>
+      <nav className={css.nav} aria-label="Main">
+        <Link href="/runs" className={css.brand}>
+          <img src="/favicon.svg" alt="" width={22} height={22} />
+          OpenGrid
+        </Link>
+        <Button leftSection={<Plus size={14} />} className={css.new} onClick={() => navigate("/runs?new=1")}>
+          New run
+        </Button>
+        <NavLink to="/runs" also="/experiments" icon={<LayoutList size={16} />} label="Runs" count={active} />
+        <NavLink to="/machines" icon={<Server size={16} />} label="Machines" />
+        <NavLink to="/datastores" icon={<Database size={16} />} label="Datastores" />
+        <Foot />
+      </nav>
+      <main className={css.main} id="page">
+        <ConnectionBanner />
+        <div className={css.page}>{children}</div>
+      </main>
+      <NewRunSheet />
+    </div>
+  );
+}
+
+function NavLink({ to, also, icon, label, count = 0 }: { to: string; also?: string; icon: ReactNode; label: string; count?: number }) {
+  const [location] = useLocation();
+  const isHere = location.startsWith(to) || (also !== undefined && location.startsWith(also));
+  return (
+    <Link href={to} className={css.link} aria-current={isHere ? "page" : undefined}>
+      {icon}
+      <span>{label}</span>
+      {count > 0 && (
+        <Tooltip label={`${count} active`}>
+          <span className={css.count}>{count}</span>
+        </Tooltip>
+      )}
+    </Link>
+  );
+}
+
+function Foot() {
+  const session = useSession();
+  const [leaving, setLeaving] = useState(false);
+  const signOut = async () => {
+    setLeaving(true);
+    await remove("session").catch(() => undefined);
+    window.location.assign("/");
+  };
+  return (
+    <div className={css.foot}>
+      <Tooltip label={`OpenGrid ${session.version} at ${window.location.host}`}>
+        <div className={css.who}>
+          <span className="ellipsis">{session.user}</span>
+          <span className="soft ellipsis">{session.hostname}</span>
+        </div>
+      </Tooltip>
+      <SchemeSwitch />
+      <Tooltip label="Sign out">
+        <ActionIcon aria-label="Sign out" loading={leaving} onClick={() => void signOut()}>
+          <LogOut size={15} />
+        </ActionIcon>
+      </Tooltip>
+    </div>
+  );
+}

@@ -1,0 +1,86 @@
+/** One file: what it is, a look into it, and ways to take it along. */
+import { Button } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Download, Link2 } from "lucide-react";
+import { useState } from "react";
+import { get, path, post, url } from "@/api/client";
+import { problemOf } from "@/api/errors";
+import type { ArtifactRow } from "@/api/types";
+import { CommandBlock } from "@/common/copy";
+import { Failure, Loading, Warning } from "@/common/notices";
+import { Facts } from "@/common/Page";
+import { Ago } from "@/common/time";
+import { bytes } from "@/format/numbers";
+import { clock } from "@/format/times";
+import css from "./artifacts.module.css";
+
+interface PreviewAnswer {
+  kind: "text" | "yaml" | "json" | "table" | "image" | "none";
+  text: string | null;
+  truncated: boolean;
+  media_type: string | null;
+  reason: string;
+}
+
+export function Preview({ experiment, artifact }: { experiment: string; artifact: ArtifactRow }) {
+  const place = path("experiments", experiment, "artifacts", artifact.id);
+  return (
+    <section className={css.preview} aria-label={`File ${artifact.path}`}>
+      <h2 className="mono">{artifact.path}</h2>
+      <Facts
+        facts={[
+          ["Size", bytes(artifact.size)],
+          ["Written", <Ago at={artifact.modified_at} />],
+          ["SHA-256", <code className="mono">{artifact.sha256}</code>],
+          ["Stored at", <code className="mono">{artifact.stored_at}</code>],
+        ]}
+      />
+      <div className={css.buttons}>
+        <Button component="a" leftSection={<Download size={14} />} href={url(`${place}/content`)} download>
+          Download
+        </Button>
+        <Share place={place} />
+      </div>
+      <Content artifact={artifact} place={place} />
+    </section>
+  );
+}
+
+function Content({ artifact, place }: { artifact: ArtifactRow; place: string }) {
+  const preview = useQuery({ queryKey: ["preview", place, artifact.version], queryFn: () => get<PreviewAnswer>(`${place}/preview`), staleTime: Infinity });
+  if (preview.error) return <Failure error={preview.error} />;
+  if (preview.data === undefined) return <Loading what="a preview" />;
+  const { kind, text, truncated, reason } = preview.data;
+  if (kind === "image") return <img className={css.image} src={url(`${place}/image`)} alt={artifact.path} />;
+  if (text === null) return <p className="soft">{reason || "There is no preview of this kind of file."}</p>;
+  return (
+    <>
+      <pre className={css.text} tabIndex={0} aria-label="Content">
+        {text}
+      </pre>
+      {truncated && <p className="soft">The beginning only: download it to see the rest.</p>}
+    </>
+  );
+}
+
+/** A link that downloads without signing in, for an hour. */
+function Share({ place }: { place: string }) {
+  const [made, setMade] = useState<{ url: string; expires_at: string } | null>(null);
+  const [problem, setProblem] = useState<string | null>(null);
+  const make = () =>
+    post<{ url: string; expires_at: string }>(`${place}/links`, { valid_s: 3600 }).then(setMade, (error: unknown) => setProblem(problemOf(error).message));
+  if (problem) return <Warning>{problem}</Warning>;
+  if (made === null) {
+    return (
+      <Button variant="default" leftSection={<Link2 size={14} />} onClick={() => void make()}>
+        Link for an hour
+      </Button>
+    );
+  }
+  return (
+    <div className={css.link}>
+      <CommandBlock command={made.url} label="Copy link" />
+      <span className="soft">Works without signing in until {clock(made.expires_at).slice(0, 5)}.</span>
+    </div>
+  );
+}

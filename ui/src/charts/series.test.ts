@@ -1,0 +1,40 @@
+import { describe, expect, test } from "vitest";
+import { merge, xOf, type Series } from "./series";
+import { smooth } from "./smooth";
+
+function series(experiment: string, steps: number[], is_append = false): Series {
+  return { experiment, tag: "loss", total: steps.length, start: 100, steps, times: steps.map((step) => 100 + step), values: steps.map((step) => step / 10), is_append };
+}
+
+describe("series", () => {
+  test("news are appended or put in place of what was known, as the server says", () => {
+    const known = { series: [series("a", [0, 1]), series("b", [0])], cursors: { a: "1", b: "1" } };
+    const merged = merge(known, { series: [series("a", [2], true), series("b", [5, 6])], cursors: { a: "2" } });
+    expect(merged.series.map((each) => each.steps)).toEqual([[0, 1, 2], [5, 6]]);
+    expect(merged.series[0]!.total).toBe(3);
+    expect(merged.cursors).toEqual({ a: "2", b: "1" });
+  });
+
+  test("an experiment that is new appears", () => {
+    expect(merge({ series: [], cursors: {} }, { series: [series("a", [0], true)], cursors: {} }).series).toHaveLength(1);
+  });
+
+  test("x is the step, the time, or the time since the experiment's start", () => {
+    const one = series("a", [0, 5]);
+    expect([xOf(one, "step"), xOf(one, "time"), xOf(one, "relative")]).toEqual([[0, 5], [100, 105], [0, 5]]);
+  });
+});
+
+describe("smoothing", () => {
+  test("starts at the first value and follows with the weight that is asked for", () => {
+    const smoothed = smooth([1, 0, 0], 0.5) as number[];
+    expect(smoothed[0]).toBeCloseTo(1);
+    expect(smoothed[1]).toBeCloseTo(1 / 3);
+    expect(smoothed[2]).toBeCloseTo(1 / 7);
+  });
+
+  test("keeps gaps, and everything as it is at weight 0", () => {
+    expect(smooth([1, null, 1], 0.9)[1]).toBeNull();
+    expect(smooth([3, 1], 0)).toEqual([3, 1]);
+  });
+});

@@ -1,0 +1,57 @@
+/** Series as they come from the server: whole, or what is new. */
+
+export type XAxis = "step" | "time" | "relative";
+
+export interface Series {
+  experiment: string;
+  tag: string;
+  /** Points in the viewport before the server thinned them out. */
+  total: number;
+  start: number;
+  steps: number[];
+  times: number[];
+  values: (number | null)[];
+  not_finite?: [number, string][];
+  is_append: boolean;
+}
+
+export interface SeriesAnswer {
+  series: Series[];
+  cursors: Record<string, string>;
+}
+
+/** Put an answer to what is known: appended or replaced, as it says. */
+export function merge(known: SeriesAnswer, answer: SeriesAnswer): SeriesAnswer {
+  const byName = new Map(known.series.map((series) => [key(series), series]));
+  for (const news of answer.series) {
+    const old = byName.get(key(news));
+    byName.set(key(news), news.is_append && old !== undefined ? joined(old, news) : news);
+  }
+  return { series: [...byName.values()], cursors: { ...known.cursors, ...answer.cursors } };
+}
+
+export function xOf(series: Series, axis: XAxis): number[] {
+  if (axis === "step") return series.steps;
+  return axis === "time" ? series.times : series.times.map((time) => time - series.start);
+}
+
+/** The longest of the series: when it has grown far past what was asked for, it is time to ask anew. */
+export function longest(answer: SeriesAnswer): number {
+  return Math.max(0, ...answer.series.map((series) => series.values.length));
+}
+
+function key(series: Series): string {
+  return `${series.experiment}\n${series.tag}`;
+}
+
+function joined(old: Series, news: Series): Series {
+  const shift = old.values.length;
+  return {
+    ...old,
+    total: old.total + news.total,
+    steps: old.steps.concat(news.steps),
+    times: old.times.concat(news.times),
+    values: old.values.concat(news.values),
+    not_finite: [...(old.not_finite ?? []), ...(news.not_finite ?? []).map(([at, text]): [number, string] => [at + shift, text])],
+  };
+}

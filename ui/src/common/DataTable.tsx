@@ -1,0 +1,170 @@
+/** A table of any length: only the rows in view exist; the server pages and sorts. */
+import { Checkbox } from "@mantine/core";
+import { useVirtualizer } from "@tanstack/react-virtual";
+import { ArrowDown, ArrowUp } from "lucide-react";
+import { useEffect, useRef, type KeyboardEvent, type ReactNode } from "react";
+import css from "./DataTable.module.css";
+
+export interface Column<Row> {
+  id: string;
+  header: string;
+  /** A track of CSS grid: `80px`, `minmax(160px, 2fr)`. */
+  width: string;
+  align?: "right";
+  /** Its name in the server's sort parameter. */
+  sort?: string;
+  tooltip?: string;
+  cell: (row: Row) => ReactNode;
+}
+
+export interface Sorting {
+  key: string;
+  descending: boolean;
+}
+
+export interface Selection {
+  names: ReadonlySet<string>;
+  change: (names: ReadonlySet<string>) => void;
+}
+
+interface DataTableProps<Row> {
+  label: string;
+  columns: Column<Row>[];
+  total: number;
+  /** The row at a position; undefined while its page is on the way. */
+  rowAt: (index: number) => Row | undefined;
+  keyOf: (row: Row) => string;
+  onVisible?: (first: number, last: number) => void;
+  sorting?: Sorting;
+  onSort?: (sorting: Sorting) => void;
+  selection?: Selection;
+  rowHeight?: number;
+  /** Longest height, a CSS length; the table is no higher than its rows. */
+  maxHeight?: string;
+  isCurrent?: (row: Row) => boolean;
+}
+
+export function DataTable<Row>(props: DataTableProps<Row>) {
+  const { columns, total, rowAt, keyOf, onVisible, selection, rowHeight = 36 } = props;
+  const scroller = useRef<HTMLDivElement>(null);
+  const rows = useVirtualizer({
+    count: total,
+    getScrollElement: () => scroller.current,
+    estimateSize: () => rowHeight,
+    overscan: 12,
+  });
+  const visible = rows.getVirtualItems();
+  const first = visible[0]?.index ?? 0;
+  const last = visible.at(-1)?.index ?? 0;
+  useEffect(() => onVisible?.(first, last), [first, last, onVisible]);
+  const tracks = [selection ? "34px" : "", ...columns.map((column) => column.width)].join(" ");
+  return (
+    <div className={css.frame} style={{ maxHeight: props.maxHeight }} ref={scroller} tabIndex={0} role="region" aria-label={props.label}>
+      <div role="table" aria-label={props.label} aria-rowcount={total + 1} className={css.table} onKeyDown={moveFocus}>
+        <div role="rowgroup" className={css.head}>
+          <div role="row" aria-rowindex={1} className={css.row} style={{ gridTemplateColumns: tracks }}>
+            {selection && <SelectAll {...props} selection={selection} />}
+            {columns.map((column) => (
+              <Header key={column.id} column={column} sorting={props.sorting} onSort={props.onSort} />
+            ))}
+          </div>
+        </div>
+        <div role="rowgroup" className={css.body} style={{ height: rows.getTotalSize() }}>
+          {visible.map((item) => {
+            const row = rowAt(item.index);
+            const name = row === undefined ? `loading-${item.index}` : keyOf(row);
+            return (
+              <div
+                key={name}
+                role="row"
+                aria-rowindex={item.index + 2}
+                aria-selected={selection ? selection.names.has(name) : undefined}
+                className={css.row}
+                data-current={row !== undefined && props.isCurrent?.(row) ? true : undefined}
+                style={{ gridTemplateColumns: tracks, height: rowHeight, transform: `translateY(${item.start}px)` }}
+              >
+                {selection && <SelectOne name={name} selection={selection} disabled={row === undefined} />}
+                {columns.map((column) => (
+                  <div key={column.id} role="cell" className={css.cell} data-align={column.align}>
+                    {row === undefined ? <span className={css.absent} /> : column.cell(row)}
+                  </div>
+                ))}
+              </div>
+            );
+          })}
+        </div>
+      </div>
+    </div>
+  );
+}
+
+function Header<Row>({ column, sorting, onSort }: { column: Column<Row>; sorting?: Sorting; onSort?: (sorting: Sorting) => void }) {
+  const key = column.sort;
+  const isSorted = key !== undefined && sorting?.key === key;
+  const Arrow = sorting?.descending ? ArrowDown : ArrowUp;
+  return (
+    <div
+      role="columnheader"
+      className={css.header}
+      data-align={column.align}
+      title={column.tooltip}
+      aria-sort={isSorted ? (sorting.descending ? "descending" : "ascending") : undefined}
+    >
+      {key === undefined || !onSort ? (
+        <span className="ellipsis">{column.header}</span>
+      ) : (
+        <button type="button" className={css.sort} onClick={() => onSort({ key, descending: isSorted && !sorting.descending })}>
+          <span className="ellipsis">{column.header}</span>
+          {isSorted && <Arrow size={12} />}
+        </button>
+      )}
+    </div>
+  );
+}
+
+function SelectAll<Row>({ total, rowAt, keyOf, selection }: DataTableProps<Row> & { selection: Selection }) {
+  const loaded: string[] = [];
+  for (let index = 0; index < total; index += 1) {
+    const row = rowAt(index);
+    if (row !== undefined) loaded.push(keyOf(row));
+  }
+  const all = loaded.length > 0 && loaded.every((name) => selection.names.has(name));
+  return (
+    <div role="columnheader" className={css.check}>
+      <Checkbox
+        aria-label="Select all"
+        checked={all}
+        indeterminate={!all && selection.names.size > 0}
+        onChange={() => selection.change(new Set(all ? [] : loaded))}
+      />
+    </div>
+  );
+}
+
+function SelectOne({ name, selection, disabled }: { name: string; selection: Selection; disabled: boolean }) {
+  const toggle = () => {
+    const names = new Set(selection.names);
+    if (!names.delete(name)) names.add(name);
+    selection.change(names);
+  };
+  return (
+    <div role="cell" className={css.check}>
+      <Checkbox aria-label={`Select ${name}`} checked={selection.names.has(name)} disabled={disabled} onChange={toggle} />
+    </div>
+  );
+}
+
+/** Arrows move from row to row, in the column that has the focus. */
+function moveFocus(event: KeyboardEvent<HTMLDivElement>): void {
+  const step = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  const target = event.target as HTMLElement;
+  const row = target.closest<HTMLElement>('[role="row"]');
+  if (step === undefined || row === null || target.matches("input:not([type=checkbox])")) return;
+  const position = [...row.querySelectorAll("a, button, input")].indexOf(target);
+  const wanted = Number(row.ariaRowIndex) + step;
+  const next = event.currentTarget.querySelector(`[aria-rowindex="${wanted}"]`);
+  const focusable = next?.querySelectorAll<HTMLElement>("a, button, input")[Math.max(0, position)];
+  if (focusable === undefined) return;
+  event.preventDefault();
+  focusable.focus();
+}

@@ -1,0 +1,57 @@
+/** Rows that come in pages as they scroll into view. */
+import { keepPreviousData, useQueries, useQuery, useQueryClient } from "@tanstack/react-query";
+import { useCallback, useMemo, useState } from "react";
+
+export interface RowPage<Row> {
+  rows: Row[];
+  total: number;
+}
+
+export interface PagedRows<Row> {
+  total: number;
+  rowAt: (index: number) => Row | undefined;
+  onVisible: (first: number, last: number) => void;
+  isLoading: boolean;
+  /** Rows of an earlier question are shown until the answer is here. */
+  isStale: boolean;
+  error: unknown;
+  refetch: () => void;
+}
+
+/** Fetch the pages that hold what is visible. `key` is the question; another key is another list. */
+export function usePagedRows<Row, Page extends RowPage<Row>>(
+  key: readonly unknown[],
+  fetchPage: (offset: number, limit: number, signal: AbortSignal) => Promise<Page>,
+  size = 100,
+): PagedRows<Row> & { first: Page | undefined } {
+  const client = useQueryClient();
+  const [range, setRange] = useState({ from: 0, to: 0 });
+  const options = (page: number) => ({
+    queryKey: [...key, page],
+    queryFn: ({ signal }: { signal: AbortSignal }) => fetchPage(page * size, size, signal),
+  });
+  const first = useQuery({ ...options(0), placeholderData: keepPreviousData });
+  const wanted = Array.from({ length: range.to - range.from + 1 }, (_, i) => range.from + i).filter((page) => page > 0);
+  const others = useQueries({ queries: wanted.map(options) });
+  const pages = new Map(wanted.map((page, i) => [page, others[i]?.data]));
+  pages.set(0, first.data);
+  const onVisible = useCallback(
+    (from: number, to: number) => {
+      const next = { from: Math.floor(from / size), to: Math.floor(to / size) };
+      setRange((now) => (now.from === next.from && now.to === next.to ? now : next));
+    },
+    [size],
+  );
+  const keyText = JSON.stringify(key);
+  const refetch = useMemo(() => () => void client.invalidateQueries({ queryKey: JSON.parse(keyText) }), [client, keyText]);
+  return {
+    first: first.data,
+    total: first.data?.total ?? 0,
+    rowAt: (index) => pages.get(Math.floor(index / size))?.rows[index % size],
+    onVisible,
+    isLoading: first.isPending,
+    isStale: first.isPlaceholderData,
+    error: first.error ?? others.find((other) => other.error)?.error,
+    refetch,
+  };
+}

@@ -1,0 +1,169 @@
+/** One version of a datastore: what it is, its files, who uses it. */
+import { Button, Select } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { Trash2 } from "lucide-react";
+import { useState } from "react";
+import { Link, useLocation, useSearchParams } from "wouter";
+import { get, path, remove } from "@/api/client";
+import { isMissing } from "@/api/errors";
+import type { DatastoreDetails, DatastoreFile, DatastoreFiles, DatastorePage } from "@/api/types";
+import { useConfirm } from "@/common/confirm";
+import { CommandBlock } from "@/common/copy";
+import { DataTable, type Column } from "@/common/DataTable";
+import { Empty, Failure, Loading } from "@/common/notices";
+import { Card, Facts, Page } from "@/common/Page";
+import { usePagedRows, type RowPage } from "@/common/pages";
+import { Ago } from "@/common/time";
+import { bytes, count } from "@/format/numbers";
+import { SearchField } from "@/runs/Filters";
+import css from "./datastores.module.css";
+import { StateOf } from "./DatastoresPage";
+
+export function DatastorePageOf({ name }: { name: string }) {
+  const [params, setParams] = useSearchParams();
+  const versions = useQuery({ queryKey: ["datastores", "of", name], queryFn: () => get<DatastorePage>("datastores", { name, limit: 500 }) });
+  const numbers = (versions.data?.datastores ?? []).map((row) => row.version);
+  const version = Number(params.get("version") ?? numbers[0] ?? 0);
+  const details = useQuery({
+    queryKey: ["datastore", name, version],
+    queryFn: () => get<DatastoreDetails>(path("datastores", name, version)),
+    enabled: version > 0,
+  });
+  const error = details.error ?? versions.error;
+  const isAbsent = isMissing(error) || (versions.data !== undefined && numbers.length === 0);
+  return (
+    <Page
+      title={name}
+      above={
+        <Link className="link" href="/datastores">
+          Datastores
+        </Link>
+      }
+      actions={
+        numbers.length > 0 ? (
+          <>
+            <Select
+              aria-label="Version"
+              data={numbers.map((number) => ({ value: String(number), label: `Version ${number}` }))}
+              value={String(version)}
+              onChange={(chosen) => chosen !== null && setParams({ version: chosen })}
+              allowDeselect={false}
+              w={130}
+            />
+            {details.data && <Delete datastore={details.data} />}
+          </>
+        ) : undefined
+      }
+    >
+      {isAbsent ? (
+        <Empty title={`There is no datastore ${name}${version ? `:${version}` : ""}.`}>It may have been deleted.</Empty>
+      ) : error ? (
+        <Failure error={error} retry={() => void details.refetch()} />
+      ) : details.data === undefined ? (
+        <Loading what={name} />
+      ) : (
+        <Version datastore={details.data} />
+      )}
+    </Page>
+  );
+}
+
+function Version({ datastore }: { datastore: DatastoreDetails }) {
+  return (
+    <>
+      <div className={css.halves}>
+        <Card title={`Version ${datastore.version}`}>
+          <Facts
+            facts={[
+              ["State", <StateOf row={datastore} />],
+              ...(datastore.reason ? [["Reason", datastore.reason] as [string, string]] : []),
+              ["Size", `${bytes(datastore.size)} in ${count(datastore.files)} files`],
+              ["Source", <code className="mono">{datastore.source}</code>],
+              ["Kept at", <code className="mono">{datastore.location}</code>],
+              ["Protection", datastore.protection],
+              ["Created", <Ago at={datastore.created_at} />],
+              ["By", datastore.user],
+            ]}
+          />
+        </Card>
+        <Card title="Used by">
+          <Uses datastore={datastore} />
+          <h3 className={css.how}>In a script's arguments</h3>
+          <CommandBlock command={`grid:${datastore.name}:${datastore.version}`} label="Copy reference" />
+        </Card>
+      </div>
+      {datastore.state === "succeeded" && <Files name={datastore.name} version={datastore.version} />}
+    </>
+  );
+}
+
+function Uses({ datastore }: { datastore: DatastoreDetails }) {
+  if (datastore.used_by.length === 0) return <span className="soft">No run has used it yet.</span>;
+  return (
+    <ul className={css.uses}>
+      {datastore.used_by.map((use) => (
+        <li key={use.run}>
+          <Link className="link" href={`/${path("runs", use.run)}`}>
+            {use.run}
+          </Link>
+          <span className="soft">{use.active ? "active" : "over"}</span>
+        </li>
+      ))}
+    </ul>
+  );
+}
+
+function Files({ name, version }: { name: string; version: number }) {
+  const [search, setSearch] = useState("");
+  const files = usePagedRows<DatastoreFile, RowPage<DatastoreFile>>(["datastore-files", name, version, search], async (offset, limit, signal) => {
+    const page = await get<DatastoreFiles>(path("datastores", name, version, "files"), { offset, limit, search }, signal);
+    return { rows: page.files, total: page.total };
+  });
+  return (
+    <>
+      <div className={css.bar}>
+        <h2>
+          Files <span className="soft num">{count(files.total)}</span>
+        </h2>
+        <SearchField value={search} change={setSearch} label="Search files" />
+      </div>
+      {files.error ? (
+        <Failure error={files.error} retry={files.refetch} />
+      ) : files.total === 0 && !files.isLoading ? (
+        <p className="soft">No file matches.</p>
+      ) : (
+        <DataTable label="Files" columns={FILES} total={files.total} rowAt={files.rowAt} keyOf={(row) => row.path} onVisible={files.onVisible} maxHeight="52vh" />
+      )}
+    </>
+  );
+}
+
+const FILES: Column<DatastoreFile>[] = [
+  { id: "path", header: "Path", width: "minmax(240px, 3fr)", cell: (row) => <span className="mono">{row.path}</span> },
+  { id: "size", header: "Size", width: "100px", align: "right", cell: (row) => bytes(row.size) },
+  { id: "sha256", header: "SHA-256", width: "minmax(160px, 1.6fr)", cell: (row) => <span className="mono soft">{row.sha256}</span> },
+];
+
+function Delete({ datastore: { name, version } }: { datastore: DatastoreDetails }) {
+  const [ask, dialog] = useConfirm();
+  const [, navigate] = useLocation();
+  const askDelete = () =>
+    ask({
+      title: `Delete ${name}:${version}?`,
+      text: "The version and its files are removed for good. Other versions stay. A version that a run still uses is kept.",
+      action: "Delete version",
+      isDangerous: true,
+      act: async () => {
+        await remove(path("datastores", name, version));
+        navigate("/datastores");
+      },
+    });
+  return (
+    <>
+      <Button variant="default" leftSection={<Trash2 size={13} />} onClick={askDelete}>
+        Delete version
+      </Button>
+      {dialog}
+    </>
+  );
+}

@@ -1,0 +1,129 @@
+/** Experiment details: what was used, what happened, what came out. */
+import { Tabs } from "@mantine/core";
+import { lazy, Suspense } from "react";
+import { Link } from "wouter";
+import { path } from "@/api/client";
+import { isMissing } from "@/api/errors";
+import type { ExperimentDocument } from "@/api/types";
+import { CopyButton } from "@/common/copy";
+import { Empty, Failure, Loading } from "@/common/notices";
+import { Page } from "@/common/Page";
+import { SimulatedBadge, StateBadge } from "@/common/states";
+import { useTab } from "@/common/tabs";
+import { ExperimentActions } from "./ExperimentActions";
+import css from "./experiment.module.css";
+import { Overview } from "./Overview";
+import { Parameters } from "./Parameters";
+import { RootCauseCard } from "./RootCauseCard";
+import { ExperimentStrip } from "./ExperimentStrip";
+import { System } from "./System";
+import { useExperiment } from "./useExperiment";
+
+const Logs = lazy(() => import("@/logs/LogsTab"));
+const Artifacts = lazy(() => import("@/artifacts/ArtifactsTab"));
+const Metrics = lazy(() => import("./Metrics"));
+
+const TABS = ["overview", "parameters", "metrics", "logs", "build", "artifacts", "system"] as const;
+type Tab = (typeof TABS)[number];
+
+const LABELS: Record<Tab, string> = {
+  overview: "Overview",
+  parameters: "Parameters",
+  metrics: "Metrics",
+  logs: "Logs",
+  build: "Build logs",
+  artifacts: "Artifacts",
+  system: "System",
+};
+
+export default function ExperimentPage({ name }: { name: string }) {
+  const experiment = useExperiment(name);
+  if (isMissing(experiment.error)) return <Missing name={name} />;
+  if (experiment.error && !experiment.data) {
+    return (
+      <Page title={name}>
+        <Failure error={experiment.error} retry={() => void experiment.refetch()} />
+      </Page>
+    );
+  }
+  return experiment.data ? <Details experiment={experiment.data} /> : <Loading what={name} />;
+}
+
+function Missing({ name }: { name: string }) {
+  return (
+    <Page title={name}>
+      <Empty title={`There is no experiment ${name}.`}>It may have been deleted with its run.</Empty>
+    </Page>
+  );
+}
+
+function Details({ experiment }: { experiment: ExperimentDocument }) {
+  const [tab, setTab] = useTab(TABS);
+  return (
+    <Page
+      title={experiment.experiment}
+      above={
+        <>
+          <Link className="link" href="/runs">
+            Runs
+          </Link>
+          {" / "}
+          <Link className="link" href={`/${path("runs", experiment.run)}`}>
+            {experiment.run}
+          </Link>
+        </>
+      }
+      heading={
+        <div className={css.heading}>
+          <h1>{experiment.experiment}</h1>
+          <CopyButton text={experiment.experiment} label="Copy name" />
+          <StateBadge state={experiment.state} stopping={experiment.stopping} />
+          {experiment.simulated && <SimulatedBadge />}
+        </div>
+      }
+      actions={<ExperimentActions experiment={experiment} />}
+    >
+      <Why experiment={experiment} />
+      <ExperimentStrip experiment={experiment} />
+      <Tabs value={tab} onChange={(next) => setTab(next as Tab)} keepMounted={false}>
+        <Tabs.List mb="md">
+          {TABS.map((each) => (
+            <Tabs.Tab key={each} value={each}>
+              {LABELS[each]}
+            </Tabs.Tab>
+          ))}
+        </Tabs.List>
+        <Suspense fallback={<Loading what={LABELS[tab].toLowerCase()} />}>
+          <Tabs.Panel value="overview">
+            <Overview experiment={experiment} />
+          </Tabs.Panel>
+          <Tabs.Panel value="parameters">
+            <Parameters experiment={experiment} />
+          </Tabs.Panel>
+          <Tabs.Panel value="metrics">
+            <Metrics experiment={experiment} />
+          </Tabs.Panel>
+          <Tabs.Panel value="logs">
+            <Logs key={experiment.experiment} experiment={experiment} />
+          </Tabs.Panel>
+          <Tabs.Panel value="build">
+            <Logs key="build" experiment={experiment} isBuild />
+          </Tabs.Panel>
+          <Tabs.Panel value="artifacts">
+            <Artifacts experiment={experiment.experiment} />
+          </Tabs.Panel>
+          <Tabs.Panel value="system">
+            <System experiment={experiment} />
+          </Tabs.Panel>
+        </Suspense>
+      </Tabs>
+    </Page>
+  );
+}
+
+/** Why it failed, or why it waits: the first thing that one wants to know. */
+function Why({ experiment }: { experiment: ExperimentDocument }) {
+  if (experiment.root_cause) return <RootCauseCard experiment={experiment} cause={experiment.root_cause} />;
+  if (!experiment.reason || experiment.state === "succeeded" || experiment.state === "running") return null;
+  return <div className={css.reason}>{experiment.reason}</div>;
+}

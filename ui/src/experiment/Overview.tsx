@@ -1,0 +1,29 @@
+/** Where every rank runs, and what happened when. */
+import type { ExperimentDocument } from "@/api/types";
+import { CommandBlock } from "@/common/copy";
+import { Card } from "@/common/Page";
+import css from "./experiment.module.css";
+import { RankGrid } from "./RankGrid";
+import { Timeline } from "./Timeline";
+
+export function Overview({ experiment }: { experiment: ExperimentDocument }) {
+  return (
+    <div className={css.overview}>
+      <div className={css.stack}>
+        <Card title="Ranks" aside={<Layout experiment={experiment} />}>
+          <RankGrid experiment={experiment.experiment} placement={experiment.placement} />
+        </Card>
+        <Card title="Command">
+          <CommandBlock command={experiment.command} />
+        </Card>
+      </div>
+      <Card title="Timeline">
+        <Timeline events={experiment.events} starts={experiment.starts} />
+      </Card>
+    </div>
+  );
+}
+
+function Layout({ experiment }: { experiment: ExperimentDocument }) {
+  return <span className="soft">{experiment.plan.reason}</span>;
+}

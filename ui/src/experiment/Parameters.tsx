@@ -1,0 +1,121 @@
+/** What ran with what: the script and its version, every argument, the environment. */
+import { Button } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { getText, path } from "@/api/client";
+import type { ExperimentDocument, ScriptArgument } from "@/api/types";
+import { CommandBlock } from "@/common/copy";
+import { Failure, Loading } from "@/common/notices";
+import { Card, Facts } from "@/common/Page";
+import { parameter, plural } from "@/format/numbers";
+import css from "./experiment.module.css";
+
+export function Parameters({ experiment }: { experiment: ExperimentDocument }) {
+  return (
+    <div className={css.stack}>
+      <Card title="Script">
+        <Script experiment={experiment} />
+      </Card>
+      <div className={css.halves}>
+        <Card title="Arguments">
+          <Arguments rows={experiment.arguments} />
+        </Card>
+        <Card title="Swept values">
+          <Values values={experiment.params} none="Nothing was swept." />
+        </Card>
+      </div>
+      {Object.keys(experiment.environment).length > 0 && (
+        <Card title="Environment">
+          <Values values={experiment.environment} none="" />
+        </Card>
+      )}
+      <Card title="Command">
+        <CommandBlock command={experiment.command} />
+      </Card>
+    </div>
+  );
+}
+
+function Script({ experiment }: { experiment: ExperimentDocument }) {
+  const { source, script, framework } = experiment;
+  const [isShown, show] = useState(false);
+  const link = source.link && /^https?:\/\//.test(source.link) ? source.link : null;
+  return (
+    <div className={css.stack}>
+      <Facts
+        facts={[
+          ["Script", <code className="mono">{script}</code>],
+          ["Code", link ? <a className="link" href={link} rel="noreferrer" target="_blank">{source.line}</a> : source.line],
+          ["Commit", source.commit ? <code className="mono">{source.commit}</code> : "none"],
+          ["Framework", framework],
+        ]}
+      />
+      {source.patch !== null && (
+        <div>
+          <Button variant="default" onClick={() => show(!isShown)} aria-expanded={isShown}>
+            {isShown ? "Hide" : "Show"} what differed from the commit ({plural(source.modified, "file")})
+          </Button>
+        </div>
+      )}
+      {isShown && <Diff experiment={experiment.experiment} />}
+    </div>
+  );
+}
+
+function Diff({ experiment }: { experiment: string }) {
+  const diff = useQuery({ queryKey: ["diff", experiment], queryFn: () => getText(path("experiments", experiment, "diff")), staleTime: Infinity });
+  if (diff.error) return <Failure error={diff.error} />;
+  if (diff.data === undefined) return <Loading what="the difference" />;
+  return (
+    <pre className={css.diff} tabIndex={0} aria-label="Difference to the commit">
+      {diff.data.split("\n").map((line, index) => (
+        <span key={index} data-kind={line.startsWith("+") ? "added" : line.startsWith("-") ? "removed" : undefined}>
+          {line}
+          {"\n"}
+        </span>
+      ))}
+    </pre>
+  );
+}
+
+function Arguments({ rows }: { rows: ScriptArgument[] }) {
+  if (rows.length === 0) return <span className="soft">None.</span>;
+  return (
+    <table className={css.plain}>
+      <thead>
+        <tr>
+          <th>Argument</th>
+          <th>Value</th>
+        </tr>
+      </thead>
+      <tbody>
+        {rows.map((row, index) => (
+          <tr key={index}>
+            <td className="mono">{row.name ?? <span className="soft">positional</span>}</td>
+            <td className="mono">
+              {row.resolved ?? ""}
+              {row.typed !== null && row.typed !== row.resolved && <div className="soft">typed as {row.typed}</div>}
+            </td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}
+
+function Values({ values, none }: { values: Record<string, unknown>; none: string }) {
+  const entries = Object.entries(values);
+  if (entries.length === 0) return <span className="soft">{none}</span>;
+  return (
+    <table className={css.plain}>
+      <tbody>
+        {entries.map(([name, value]) => (
+          <tr key={name}>
+            <td className="mono">{name}</td>
+            <td className="mono">{parameter(value)}</td>
+          </tr>
+        ))}
+      </tbody>
+    </table>
+  );
+}

@@ -1,0 +1,42 @@
+/** Why it failed: which rank, where, and what to do. */
+import { Link } from "wouter";
+import { path } from "@/api/client";
+import type { ExperimentDocument, RootCause } from "@/api/types";
+import { plural } from "@/format/numbers";
+import css from "./experiment.module.css";
+
+export function RootCauseCard({ experiment, cause }: { experiment: ExperimentDocument; cause: RootCause }) {
+  const logs = `/${path("experiments", experiment.experiment)}?tab=logs${cause.rank === null ? "" : `&rank=${cause.rank}`}`;
+  const where = [
+    cause.rank === null ? null : `rank ${cause.rank}`,
+    cause.node === null ? null : `node ${cause.node}`,
+    cause.machine === null ? null : `machine ${cause.machine}`,
+    cause.signal ?? (cause.exit_code === null ? null : `exit code ${cause.exit_code}`),
+  ].filter((part) => part !== null);
+  return (
+    <section className={css.cause} aria-label="Why it failed">
+      <div className={css.causeHead}>
+        <h2>{cause.cause}</h2>
+        <Link className="link" href={logs}>
+          {cause.rank === null ? "Logs" : `Logs of rank ${cause.rank}`}
+        </Link>
+      </div>
+      <div className={css.where}>
+        {where.length > 0 && <span>{where.join(" · ")}</span>}
+        {cause.frame && <code className="mono">{cause.frame}</code>}
+      </div>
+      {cause.hint && <p>{cause.hint}</p>}
+      {cause.log_tail && (
+        <pre className={css.tail} tabIndex={0} aria-label="Last lines of its output">
+          {cause.log_tail}
+        </pre>
+      )}
+      {cause.victims.length > 0 && (
+        <p className="soft">
+          {plural(cause.victims.length, "other rank")} ended because of it: {cause.victims.slice(0, 32).join(", ")}
+          {cause.victims.length > 32 && " …"}
+        </p>
+      )}
+    </section>
+  );
+}

@@ -1,0 +1,58 @@
+/** Numbers as people read them. */
+
+const GROUPED = new Intl.NumberFormat("en-US");
+
+export function count(value: number): string {
+  return GROUPED.format(value);
+}
+
+/** `1 node`, `2 nodes`. */
+export function plural(value: number, one: string, many = `${one}s`): string {
+  return `${count(value)} ${value === 1 ? one : many}`;
+}
+
+/** `1.4 GB`, in steps of 1,000. */
+export function bytes(value: number): string {
+  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  let unit = 0;
+  let rest = value;
+  while (rest >= 999.5 && unit < units.length - 1) {
+    rest /= 1000;
+    unit += 1;
+  }
+  const digits = unit === 0 || rest >= 100 ? 0 : rest >= 10 ? 1 : 2;
+  return `${rest.toFixed(digits)} ${units[unit]}`;
+}
+
+/** `16 GiB` from MiB. */
+export function mebibytes(value: number): string {
+  return value >= 1024 ? `${(value / 1024).toFixed(value >= 10240 ? 0 : 1)} GiB` : `${Math.round(value)} MiB`;
+}
+
+/** `$12.85`; small sums keep their digits. */
+export function dollars(value: number): string {
+  if (value === 0) return "$0";
+  return value < 0.1 ? `$${value.toPrecision(2)}` : `$${value.toLocaleString("en-US", { minimumFractionDigits: 2, maximumFractionDigits: 2 })}`;
+}
+
+export function hourly(value: number): string {
+  return `${dollars(value)}/h`;
+}
+
+/** A metric's value: at most five significant digits, an exponent only where it is shorter. */
+export function metric(value: number | null | undefined): string {
+  if (value === null || value === undefined) return "–";
+  if (!Number.isFinite(value)) return String(value);
+  if (Number.isInteger(value) && Math.abs(value) < 1e7) return count(value);
+  const size = Math.abs(value);
+  if (size !== 0 && (size < 1e-3 || size >= 1e7)) return value.toExponential(3).replace(/\.?0+e/, "e");
+  return String(Number(value.toPrecision(5)));
+}
+
+/** A hyperparameter's value, as one would type it. */
+export function parameter(value: unknown): string {
+  if (value === undefined) return "";
+  if (typeof value === "string") return value;
+  if (typeof value === "number") return Number.isInteger(value) ? String(value) : metric(value);
+  return JSON.stringify(value);
+}

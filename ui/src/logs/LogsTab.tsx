@@ -1,0 +1,201 @@
+/** The logs of an experiment: merged or of one rank, found, followed, downloaded. */
+import { ActionIcon, Button, Select, Switch, TextInput, Tooltip } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { ArrowDown, ArrowDownToLine, ArrowUp, CircleAlert, Download, Search } from "lucide-react";
+import { useState, type KeyboardEvent } from "react";
+import { useSearchParams } from "wouter";
+import { get, path, url } from "@/api/client";
+import { isMissing } from "@/api/errors";
+import type { ExperimentDocument } from "@/api/types";
+import { Empty, Failure, Loading } from "@/common/notices";
+import { bytes } from "@/format/numbers";
+import { isOver } from "@/format/states";
+import css from "./logs.module.css";
+import { LogView } from "./LogView";
+import { useLog, type LogChoice } from "./useLog";
+import { useSearch } from "./useSearch";
+
+interface Streams {
+  attempt: number | null;
+  attempts: number[];
+  size: number;
+  streams: { generation: number; rank: number; stream: string; size: number }[];
+}
+
+export default function LogsTab({ experiment, isBuild = false }: { experiment: ExperimentDocument; isBuild?: boolean }) {
+  const name = experiment.experiment;
+  const [params, setParams] = useSearchParams();
+  const number = (key: string) => (params.get(key) === null ? null : Number(params.get(key)));
+  const choice: LogChoice = {
+    rank: isBuild ? null : number("rank"),
+    attempt: number("attempt"),
+    generation: number("generation"),
+    stream: isBuild ? "build" : null,
+  };
+  const choose = (key: string, value: string | null) =>
+    setParams((now) => {
+      const next = new URLSearchParams(now);
+      if (value === null) next.delete(key);
+      else next.set(key, value);
+      return next;
+    });
+  const key = JSON.stringify(choice);
+  return <Chosen key={key} experiment={experiment} name={name} choice={choice} choose={choose} isBuild={isBuild} />;
+}
+
+interface ChosenProps {
+  experiment: ExperimentDocument;
+  name: string;
+  choice: LogChoice;
+  choose: (key: string, value: string | null) => void;
+  isBuild: boolean;
+}
+
+function Chosen({ experiment, name, choice, choose, isBuild }: ChosenProps) {
+  const log = useLog(name, choice);
+  const search = useSearch(name, choice);
+  const [follow, setFollow] = useState(!isOver(experiment.state));
+  const [showTimes, setShowTimes] = useState(false);
+  const [text, setText] = useState("");
+  const [marked, setMarked] = useState<string | null>(null);
+
+  const goTo = async (cursor: string | null) => {
+    if (cursor === null) return;
+    setFollow(false);
+    setMarked(cursor);
+    await log.jump(cursor);
+  };
+  const find = async (direction: "next" | "previous") => {
+    if (text === "") return;
+    const at = marked ?? (direction === "next" ? "start" : "end");
+    await goTo(await search.find({ q: text, regex: false, errors: false, at, direction }));
+  };
+  const findError = async () => goTo(await search.find({ q: "", regex: false, errors: true, at: "start", direction: "next" }));
+  const onKey = (event: KeyboardEvent) => {
+    if (event.key === "Enter") void find(event.shiftKey ? "previous" : "next");
+  };
+  const followAgain = (wanted: boolean) => {
+    setFollow(wanted);
+    if (wanted && !log.window?.at_end) void log.jump("end");
+  };
+
+  return (
+    <div className={css.logs}>
+      <div className={css.bar}>
+        {!isBuild && <RankChoice experiment={experiment} choice={choice} choose={choose} attempts={log.window?.attempts ?? []} />}
+        <TextInput
+          aria-label="Search the log"
+          placeholder="Search the log"
+          leftSection={<Search size={14} />}
+          value={text}
+          onChange={(event) => {
+            setText(event.currentTarget.value);
+            setMarked(null);
+          }}
+          onKeyDown={onKey}
+          w={220}
+        />
+        <Tooltip label="Next match (Enter)">
+          <ActionIcon aria-label="Next match" onClick={() => void find("next")} loading={search.isSearching}>
+            <ArrowDown size={15} />
+          </ActionIcon>
+        </Tooltip>
+        <Tooltip label="Previous match (Shift Enter)">
+          <ActionIcon aria-label="Previous match" onClick={() => void find("previous")}>
+            <ArrowUp size={15} />
+          </ActionIcon>
+        </Tooltip>
+        <Button variant="default" leftSection={<CircleAlert size={14} />} onClick={() => void findError()}>
+          First error
+        </Button>
+        <span className="soft" role="status">
+          {search.note}
+        </span>
+        <span className={css.right}>
+          <Switch label="Times" checked={showTimes} onChange={(event) => setShowTimes(event.currentTarget.checked)} />
+          <Switch label="Follow" checked={follow} onChange={(event) => followAgain(event.currentTarget.checked)} />
+          <Tooltip label="To the end">
+            <ActionIcon aria-label="To the end" onClick={() => void log.jump("end")}>
+              <ArrowDownToLine size={15} />
+            </ActionIcon>
+          </Tooltip>
+          <Tooltip label={`Download${log.window ? ` (${bytes(log.window.size)})` : ""}`}>
+            <ActionIcon
+              component="a"
+              aria-label="Download the log"
+              href={url(path("experiments", name, "logs"), { ...choice, download: true, prefix: choice.rank === null })}
+              download
+            >
+              <Download size={15} />
+            </ActionIcon>
+          </Tooltip>
+        </span>
+      </div>
+      <Body log={log} choice={choice} follow={follow} setFollow={setFollow} showTimes={showTimes} marked={marked} isBuild={isBuild} />
+    </div>
+  );
+}
+
+interface BodyProps {
+  log: ReturnType<typeof useLog>;
+  choice: LogChoice;
+  follow: boolean;
+  setFollow: (follow: boolean) => void;
+  showTimes: boolean;
+  marked: string | null;
+  isBuild: boolean;
+}
+
+function Body({ log, choice, follow, setFollow, showTimes, marked, isBuild }: BodyProps) {
+  if (log.error && !isMissing(log.error)) return <Failure error={log.error} retry={() => void log.jump("end")} />;
+  if (log.window === null && !log.error) return <Loading what="the log" />;
+  if (log.window === null || log.window.lines.length === 0) {
+    if (isBuild) {
+      return <Empty title="Nothing was built.">Everything that the script needs was there: its environment was used as it is.</Empty>;
+    }
+    return <Empty title="No output yet.">What the ranks print appears here as they print it.</Empty>;
+  }
+  return <LogView log={log} showRank={choice.rank === null && !isBuild} showTimes={showTimes} follow={follow} onFollow={setFollow} marked={marked} />;
+}
+
+function RankChoice({ experiment, choice, choose, attempts }: Omit<ChosenProps, "name" | "isBuild"> & { attempts: number[] }) {
+  const streams = useQuery({
+    queryKey: ["log-streams", experiment.experiment, choice.attempt],
+    queryFn: () => get<Streams>(path("experiments", experiment.experiment, "log-streams"), { attempt: choice.attempt }),
+  });
+  const generations = [...new Set((streams.data?.streams ?? []).map((stream) => stream.generation))].sort((a, b) => a - b);
+  const ranks = Array.from({ length: experiment.world_size }, (_, rank) => ({ value: String(rank), label: `Rank ${rank}` }));
+  return (
+    <>
+      <Select
+        aria-label="Rank"
+        data={[{ value: "all", label: `All ${experiment.world_size} ranks` }, ...ranks]}
+        value={choice.rank === null ? "all" : String(choice.rank)}
+        onChange={(rank) => choose("rank", rank === "all" ? null : rank)}
+        allowDeselect={false}
+        searchable={experiment.world_size > 8}
+        w={130}
+      />
+      {attempts.length > 1 && (
+        <Select
+          aria-label="Attempt"
+          data={attempts.map((attempt) => ({ value: String(attempt), label: `Attempt ${attempt}` }))}
+          value={String(choice.attempt ?? attempts.at(-1))}
+          onChange={(attempt) => choose("attempt", attempt)}
+          allowDeselect={false}
+          w={120}
+        />
+      )}
+      {generations.length > 1 && (
+        <Select
+          aria-label="Generation"
+          data={[{ value: "all", label: "All generations" }, ...generations.map((each) => ({ value: String(each), label: `Generation ${each}` }))]}
+          value={choice.generation === null ? "all" : String(choice.generation)}
+          onChange={(generation) => choose("generation", generation === "all" ? null : generation)}
+          allowDeselect={false}
+          w={150}
+        />
+      )}
+    </>
+  );
+}

@@ -1,0 +1,53 @@
+/** Where it runs: the machine type and the GPUs of one experiment. */
+import { NumberInput, Select } from "@mantine/core";
+import { useQuery } from "@tanstack/react-query";
+import { get } from "@/api/client";
+import css from "./newrun.module.css";
+import type { FormPart } from "./NewRunForm";
+
+interface InstanceType {
+  name: string;
+  cloud: string;
+  gpus: number;
+  label: string;
+  spot_label?: string | null;
+}
+
+export function MachineFields({ form, change, problemOf }: FormPart) {
+  const types = useQuery({
+    queryKey: ["instance-types"],
+    queryFn: () => get<{ instance_types: InstanceType[] }>("instance-types"),
+    staleTime: Infinity,
+  });
+  const rows = types.data?.instance_types ?? [];
+  const option = (row: InstanceType) => ({ value: row.name, label: (form.use_spot && row.spot_label) || row.label });
+  const groups = [
+    { group: "Yours", items: rows.filter((row) => row.name === "local").map(option) },
+    { group: "With GPUs", items: rows.filter((row) => row.name !== "local" && row.gpus > 0).map(option) },
+    { group: "CPU only", items: rows.filter((row) => row.name !== "local" && row.gpus === 0).map(option) },
+  ];
+  return (
+    <div className={css.columns}>
+      <Select
+        label="Machine"
+        data={groups.filter((group) => group.items.length > 0)}
+        value={form.instance_type}
+        onChange={(type) => type !== null && change({ instance_type: type })}
+        error={problemOf("instance_type") ?? (types.error ? "The machine types could not be loaded" : undefined)}
+        allowDeselect={false}
+        searchable
+        maxDropdownHeight={340}
+      />
+      <NumberInput
+        label="GPUs per experiment"
+        placeholder="all of one machine"
+        value={form.gpus ?? ""}
+        onChange={(gpus) => change({ gpus: gpus === "" ? null : Number(gpus) })}
+        error={problemOf("gpus")}
+        min={0}
+        allowDecimal={false}
+        allowNegative={false}
+      />
+    </div>
+  );
+}

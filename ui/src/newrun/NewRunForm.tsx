@@ -1,0 +1,82 @@
+/** Start a run from a link: the form, what the server would do with it, and the button. */
+import { useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { useLocation, useSearchParams } from "wouter";
+import { get, path, post } from "@/api/client";
+import { Failure, Loading } from "@/common/notices";
+import { fromAddress } from "./address";
+import { EMPTY, type NewRun } from "./fields";
+import { MachineFields } from "./MachineFields";
+import { MoreFields } from "./MoreFields";
+import css from "./newrun.module.css";
+import { PlanPanel } from "./PlanPanel";
+import { ScriptFields } from "./ScriptFields";
+import { SourceFields } from "./SourceFields";
+import { usePlan } from "./usePlan";
+
+export interface FormPart {
+  form: NewRun;
+  change: (change: Partial<NewRun>) => void;
+  /** What the server says of a field. */
+  problemOf: (...fields: string[]) => string | undefined;
+}
+
+/** The form, filled in from the address or from the run that is cloned. */
+export default function NewRunForm({ onStarted }: { onStarted: () => void }) {
+  const [search] = useSearchParams();
+  const clone = search.get("clone");
+  const copied = useQuery({
+    queryKey: ["new-run", clone],
+    queryFn: () => get<NewRun>(path("runs", clone ?? "", "new-run")),
+    enabled: clone !== null,
+  });
+  if (clone !== null && copied.isPending) return <Loading what="the run to clone" />;
+  if (copied.error) return <Failure error={copied.error} retry={() => void copied.refetch()} />;
+  const initial = { ...EMPTY, ...copied.data, ...(clone === null ? {} : { name: null }), ...fromAddress(search) };
+  return <Form key={clone} initial={initial} onStarted={onStarted} />;
+}
+
+function Form({ initial, onStarted }: { initial: NewRun; onStarted: () => void }) {
+  const [, navigate] = useLocation();
+  const [form, setForm] = useState(initial);
+  const [isStarting, setStarting] = useState(false);
+  const [failure, setFailure] = useState<unknown>(null);
+  const plan = usePlan(form);
+  const problem = plan.isStale ? null : plan.answer?.problem;
+  const part: FormPart = {
+    form,
+    change: (change) => setForm((now) => ({ ...now, ...change })),
+    problemOf: (...fields) => (problem?.field && fields.includes(problem.field) ? problem.message : undefined),
+  };
+  const start = async () => {
+    setStarting(true);
+    setFailure(null);
+    try {
+      const { run } = await post<{ run: string }>("new-run", form);
+      onStarted();
+      navigate(`/${path("runs", run)}`);
+    } catch (error) {
+      setFailure(error);
+    } finally {
+      setStarting(false);
+    }
+  };
+  return (
+    <form
+      className={css.form}
+      aria-label="New run"
+      onSubmit={(event) => {
+        event.preventDefault();
+        void start();
+      }}
+    >
+      <div className={css.fields}>
+        <SourceFields {...part} link={plan.answer?.link ?? null} />
+        <MachineFields {...part} />
+        <ScriptFields {...part} />
+        <MoreFields {...part} suggestedName={plan.answer?.name} />
+      </div>
+      <PlanPanel plan={plan} hasSource={Boolean(form.link || form.copy_of)} isStarting={isStarting} failure={failure} />
+    </form>
+  );
+}

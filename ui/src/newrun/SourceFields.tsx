@@ -1,0 +1,67 @@
+/** Which script: a pasted link, and what the server reads from it, to be corrected. */
+import { Button, TextInput } from "@mantine/core";
+import { GitBranch } from "lucide-react";
+import { useEffect, useState } from "react";
+import { linkOf, type LinkParts } from "./fields";
+import css from "./newrun.module.css";
+import type { FormPart } from "./NewRunForm";
+
+export function SourceFields({ form, change, problemOf, link }: FormPart & { link: LinkParts | null }) {
+  if (form.copy_of !== null) {
+    return (
+      <div className={css.copyOf}>
+        <GitBranch size={15} />
+        <span>
+          The same code as <strong>{form.copy_of}</strong>
+          {form.script && (
+            <>
+              , <code className="mono">{form.script}</code>
+            </>
+          )}
+        </span>
+        <Button variant="subtle" size="compact-xs" onClick={() => change({ copy_of: null, script: "" })}>
+          Use a link instead
+        </Button>
+      </div>
+    );
+  }
+  const problem = problemOf("link", "source", "script");
+  return (
+    <div className={css.group}>
+      <TextInput
+        label="Link to the script"
+        description={problem ? undefined : "A file, branch, commit or repository on GitHub or any other git host"}
+        placeholder="https://github.com/org/repository/blob/main/train.py"
+        value={form.link ?? ""}
+        error={problem}
+        onChange={(event) => change({ link: event.currentTarget.value || null, script: "" })}
+        data-autofocus
+        required
+        spellCheck={false}
+      />
+      {form.link && link && <Parts key={`${link.url} ${link.ref} ${link.path}`} link={link} change={change} />}
+    </div>
+  );
+}
+
+function Parts({ link, change }: { link: LinkParts; change: FormPart["change"] }) {
+  const [parts, setParts] = useState(link);
+  useEffect(() => setParts(link), [link]);
+  const field = (name: "url" | "ref" | "path", label: string, placeholder?: string) => (
+    <TextInput
+      label={label}
+      placeholder={placeholder}
+      value={parts[name] ?? ""}
+      onChange={(event) => setParts({ ...parts, [name]: event.currentTarget.value })}
+      onBlur={() => parts[name] !== link[name] && change({ link: linkOf(parts), script: "" })}
+      spellCheck={false}
+    />
+  );
+  return (
+    <div className={css.parts}>
+      {field("url", "Repository")}
+      {field("ref", "Branch, tag or commit", link.commit?.slice(0, 10) ?? "the default branch")}
+      {field("path", "Path of the script", "train.py")}
+    </div>
+  );
+}

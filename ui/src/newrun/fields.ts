@@ -1,0 +1,89 @@
+/** What the dialog asks for: the server's NewRun. */
+
+export interface NewRun {
+  /** What was pasted, or put together from edited parts: `URL#ref:path`. */
+  link: string | null;
+  /** A path relative to what the link names; "" is the file that it names. */
+  script: string;
+  copy_of: string | null;
+  name: string | null;
+  description: string;
+  arguments: string;
+  strategy: string;
+  num_trials: number | null;
+  seed: number | null;
+  framework: string;
+  instance_type: string;
+  gpus: number | null;
+  cpus: number | null;
+  processes_per_node: number | null;
+  simulate: boolean;
+  environment: Record<string, string>;
+  use_spot: boolean;
+  auto_resume: boolean;
+  datastore: string | null;
+  datastore_mount_dir: string | null;
+  labels: Record<string, string>;
+  python: string | null;
+  parallel: number | null;
+  max_restarts: number | null;
+}
+
+export const EMPTY: NewRun = {
+  link: null,
+  script: "",
+  copy_of: null,
+  name: null,
+  description: "",
+  arguments: "",
+  strategy: "grid_search",
+  num_trials: null,
+  seed: null,
+  framework: "lightning",
+  instance_type: "local",
+  gpus: null,
+  cpus: null,
+  processes_per_node: null,
+  simulate: false,
+  environment: {},
+  use_spot: false,
+  auto_resume: false,
+  datastore: null,
+  datastore_mount_dir: null,
+  labels: {},
+  python: null,
+  parallel: null,
+  max_restarts: null,
+};
+
+/** Where a link leads. */
+export interface LinkParts {
+  url: string;
+  ref: string | null;
+  commit: string | null;
+  path: string;
+}
+
+/** The link of edited parts, as the server reads it. */
+export function linkOf({ url, ref, path }: Pick<LinkParts, "url" | "ref" | "path">): string {
+  return `${url.trim()}#${(ref ?? "").trim()}:${path.trim()}`;
+}
+
+/** `KEY=VALUE` lines as a map; lines without a name are left out. */
+export function parseLines(text: string): Record<string, string> {
+  const entries = text
+    .split("\n")
+    .map((line) => line.trim())
+    .filter((line) => line !== "" && !line.startsWith("#") && !line.startsWith("="))
+    .map((line): [string, string] => {
+      const at = line.indexOf("=");
+      return at < 0 ? [line, ""] : [line.slice(0, at).trim(), line.slice(at + 1)];
+    });
+  return Object.fromEntries(entries);
+}
+
+export function toLines(map: Record<string, string>): string {
+  return Object.entries(map)
+    .map(([key, value]) => `${key}=${value}`)
+    .join("\n");
+}

@@ -1,0 +1,40 @@
+/** What the server would do with the form, while it is being filled in. */
+import { useDebouncedValue } from "@mantine/hooks";
+import { keepPreviousData, useQuery } from "@tanstack/react-query";
+import { post } from "@/api/client";
+import type { Plan, Problem } from "@/api/types";
+import type { LinkParts, NewRun } from "./fields";
+
+export interface PlanAnswer {
+  plan: Plan | null;
+  /** The plan in one line. */
+  sentence: string;
+  problem: Problem | null;
+  /** The `grid run` line that does the same. */
+  command: string;
+  /** The name that the run would get. */
+  name: string;
+  link: LinkParts | null;
+}
+
+export interface LivePlan {
+  answer: PlanAnswer | undefined;
+  /** The answer belongs to an earlier state of the form. */
+  isStale: boolean;
+  error: unknown;
+}
+
+export function usePlan(form: NewRun): LivePlan {
+  const [settled] = useDebouncedValue(form, 200);
+  const isWanted = Boolean(settled.link || settled.copy_of);
+  const plan = useQuery({
+    queryKey: ["new-run-plan", settled],
+    queryFn: ({ signal }) => post<PlanAnswer>("new-run/plan", settled, signal),
+    enabled: isWanted,
+    placeholderData: keepPreviousData,
+    gcTime: 0,
+    staleTime: 60_000,
+  });
+  if (!isWanted) return { answer: undefined, isStale: false, error: null };
+  return { answer: plan.data, isStale: settled !== form || plan.isFetching, error: plan.error };
+}

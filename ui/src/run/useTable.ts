@@ -1,0 +1,49 @@
+/** A run's experiments with their hyperparameters and metrics, page by page, live. */
+import { useQueryClient } from "@tanstack/react-query";
+import { useThrottledCallback } from "@mantine/hooks";
+import { get, path } from "@/api/client";
+import { useLive } from "@/api/live";
+import type { ExperimentRow } from "@/api/types";
+import { usePagedRows, type RowPage } from "@/common/pages";
+import { tableRequest, type KnownColumns, type TableQuery } from "./tableQuery";
+
+export interface MetricValue {
+  last: number | null;
+  min: number | null;
+  max: number | null;
+  best: number | null;
+  text?: string | null;
+}
+
+export type TableRow = ExperimentRow & { metrics: Record<string, MetricValue> };
+
+interface TablePage {
+  experiments: TableRow[];
+  total: number;
+  columns: KnownColumns;
+}
+
+type Page = RowPage<TableRow> & { columns: KnownColumns };
+
+export function useTable(run: string, query: TableQuery) {
+  const client = useQueryClient();
+  const table = usePagedRows<TableRow, Page>(["table", run, tableRequest(query)], async (offset, limit, signal) => {
+    const page = await get<TablePage>(path("runs", run, "table"), { ...tableRequest(query), offset, limit }, signal);
+    return { rows: page.experiments, total: page.total, columns: page.columns };
+  });
+  const refetch = useThrottledCallback(table.refetch, 2000);
+  useLive<{ experiments: ExperimentRow[]; gone: string[] }>(
+    `run:${run}`,
+    ({ experiments, gone }) => {
+      const byName = new Map(experiments.map((row) => [row.experiment, row]));
+      client.setQueriesData<Page>({ queryKey: ["table", run] }, (page) => {
+        if (page === undefined) return page;
+        return { ...page, rows: page.rows.map((row) => ({ ...row, ...byName.get(row.experiment) })) };
+      });
+      if (gone.length > 0 || query.state !== null) refetch();
+    },
+    refetch,
+  );
+  useLive(`scalars:${run}`, refetch, refetch);
+  return table;
+}
