@@ -44,16 +44,23 @@ class Caller:
         self._client, self.token = client, token
 
     def __call__(self, method: str, path: str, json: object = None, **query: Any) -> Answer:
-        headers = {"Authorization": f"Bearer {self.token}"}
-        got = self._client.request(method, f"/api/v1/{path}", json=json, params=query, headers=headers)
+        got = self.raw(method, path, json=json, params=query)
         return Answer(got.status_code, got.json() if got.content else None)
+
+    def raw(self, method: str, path: str, **request: Any) -> Any:
+        """Return the HTTP client's own answer."""
+        headers = {"Authorization": f"Bearer {self.token}", **request.pop("headers", {})}
+        return self._client.request(method, f"/api/v1/{path}", headers=headers, **request)
+
+    def send(self, digest: str, content: bytes) -> int:
+        """Send a blob; return the status."""
+        return self.raw("PUT", f"blobs/{digest}", content=content).status_code
 
     def run(self, name: str, *arguments: str, **options: Any) -> Answer:
         """Create a run of a shell script with these arguments."""
         bundle = _bundle({"t.sh": b"#!/bin/sh\n"})
         digest = hashlib.sha256(bundle).hexdigest()
-        headers = {"Authorization": f"Bearer {self.token}"}
-        self._client.put(f"/api/v1/blobs/{digest}", content=bundle, headers=headers)
+        self.send(digest, bundle)
         spec = {
             "name": name,
             "program": {"kind": "executable", "target": "./t.sh", "arguments": list(arguments)},

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opengrid.core.errors import GridError, InvalidValue, NotFound
-from opengrid.planning.link import Link, divide, is_link, link_text, parse_link
+from opengrid.planning.link import Link, divide, is_link, link_text, parse_link, web_page
 
 HUB, LAB, BUCKET = "https://github.com/org/repo", "https://gitlab.com/group/sub/repo", "https://bitbucket.org/org/repo"
 BERG, OWN, SSH = "https://codeberg.org/org/repo", "https://git.example.org:8443/org/repo", "git@github.com:org/repo.git"
@@ -130,3 +130,19 @@ def test_any_text_is_a_link_or_a_foreseen_error(tail: str, start: str) -> None:
         return
     assert not link.url.startswith("-")
     assert ".." not in link.path.split("/")
+
+
+@pytest.mark.parametrize(
+    ("url", "page"),
+    [
+        ("https://github.com/org/repo", "https://github.com/org/repo/blob/c0ffee/a%20b/t.py"),
+        ("git@github.com:org/repo.git", "https://github.com/org/repo/blob/c0ffee/a%20b/t.py"),
+        ("https://gitlab.com/g/s/repo", "https://gitlab.com/g/s/repo/-/blob/c0ffee/a%20b/t.py"),
+        ("ssh://git@bitbucket.org:7999/org/repo", "https://bitbucket.org/org/repo/src/c0ffee/a%20b/t.py"),
+        ("https://gitea.example:8443/o/r", "https://gitea.example:8443/o/r/src/commit/c0ffee/a%20b/t.py"),
+        ("https://git.example.com/o/r", None),
+        ("file:///srv/github.git", None),
+    ],
+)
+def test_the_page_of_a_file_is_that_of_its_git_host(url: str, page: str | None) -> None:
+    assert web_page(url, "c0ffee", "a b/t.py") == page

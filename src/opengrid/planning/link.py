@@ -12,7 +12,7 @@ import posixpath
 import re
 from collections.abc import Collection
 from dataclasses import dataclass
-from urllib.parse import parse_qs, unquote, urlsplit
+from urllib.parse import parse_qs, quote, unquote, urlsplit
 
 from opengrid.core.errors import InvalidValue, NotFound
 
@@ -26,6 +26,16 @@ _PAGES = {"blob": True, "raw": True, "blame": True, "edit": True, "tree": False,
 
 #: GitHub's host for the contents of files: their addresses name no kind of page.
 _RAW_HOST = "raw.githubusercontent.com"
+
+#: How hosts that have such a word in their name address a file at a commit.
+_FILE_PAGES = {
+    "github": "blob",
+    "gitlab": "-/blob",
+    "bitbucket": "src",
+    "gitea": "src/commit",
+    "forgejo": "src/commit",
+    "codeberg": "src/commit",
+}
 
 _EXAMPLE = "such as https://github.com/org/repo/blob/main/train.py, or git@host:org/repo.git"
 
@@ -118,6 +128,19 @@ def divide(link: Link, refs: Collection[str]) -> Link:
     if link.ref is not None and link.ref not in refs and not _COMMIT.fullmatch(link.ref):
         raise _no_ref(link.url, link.ref, refs)
     return link
+
+
+def web_page(url: str, commit: str, path: str) -> str | None:
+    """Return where the git host of a repository shows a file at a commit; None for hosts whose pages nobody knows."""
+    match = _SCP.fullmatch(url)
+    parts = urlsplit(f"ssh://{match['host']}/{match['path']}" if match else url)
+    host = parts.hostname or ""
+    kind = next((pages for word, pages in _FILE_PAGES.items() if word in host), None)
+    if kind is None or parts.scheme not in ("https", "ssh"):
+        return None
+    port = f":{parts.port}" if parts.port and parts.scheme == "https" else ""
+    repository = parts.path.strip("/").removesuffix(".git")
+    return f"https://{host}{port}/{quote(repository)}/{kind}/{commit}" + (f"/{quote(path)}" if path else "")
 
 
 def _page(text: str, server: str, host: str, segments: list[str], at: str) -> Link:

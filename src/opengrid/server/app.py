@@ -57,6 +57,7 @@ from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.datastores import Datastores
 from opengrid.services.documents import ErrorDocument
 from opengrid.services.event_files import EventFiles
+from opengrid.services.experiments import Experiments
 from opengrid.services.feeds import (
     CHANGES,
     Feed,
@@ -151,6 +152,7 @@ class Server:
             changed=self._wake,
             now_us=now_us,
         )
+        experiments = Experiments(database, self._engine, sources, work=state / "work", unreachable=agents.unreachable)
         self._gangs = gangs = Gangs(
             database,
             self._engine,
@@ -188,7 +190,7 @@ class Server:
         self.app.include_router(artifacts_api(artifacts, users))
         self.app.include_router(sessions_api(sign_in, users, browsers, url=url))
         self.app.include_router(accounts_api(accounts, users, owner))
-        self.app.include_router(runs_api(runs, users, self.wakeups, agents.unreachable))
+        self.app.include_router(runs_api(runs, experiments, users, self.wakeups))
         self.app.include_router(stream_api(self._stream, users))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))

@@ -16,14 +16,12 @@ from opengrid.core.errors import NotFound
 from opengrid.core.placing import place_files
 from opengrid.core.records import Artifact
 from opengrid.server.auth import Users
+from opengrid.server.problems import HARMLESS
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.documents import ArtifactRow, ArtifactsDocument
 
 _PIECE = 1 << 20
 _PAGE = 1000
-
-#: What a browser may do with a file that somebody's script wrote: save it. The Envelope adds nosniff.
-_HARMLESS = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, no-cache"}
 
 
 def artifacts_api(artifacts: Artifacts, users: Users) -> APIRouter:
@@ -50,7 +48,7 @@ def artifacts_api(artifacts: Artifacts, users: Users) -> APIRouter:
         # A Range header is honoured too; `offset` is for clients that want the rest of just this content, or an error.
         artifact, place = artifacts.find(name, id, sha256)
         headers = {
-            **_HARMLESS,
+            **HARMLESS,
             "ETag": f'"{artifact.digest}"',
             "Content-Disposition": _attachment(artifact.path.rpartition("/")[2]),
         }
@@ -74,7 +72,7 @@ def artifacts_api(artifacts: Artifacts, users: Users) -> APIRouter:
         return StreamingResponse(
             _zipped(artifacts, list(zip(found, placed, strict=True))),
             media_type="application/zip",
-            headers={**_HARMLESS, "Content-Disposition": _attachment(f"{name}.zip")},
+            headers={**HARMLESS, "Content-Disposition": _attachment(f"{name}.zip")},
         )
 
     return api

@@ -18,6 +18,9 @@ from opengrid.core.errors import Forbidden, GridError, InvalidValue
 
 log = structlog.get_logger(__name__)
 
+#: Headers of what users or their scripts wrote: a browser may show or save it, and do nothing that it says.
+HARMLESS = {"Content-Security-Policy": "sandbox; default-src 'none'", "Cache-Control": "private, no-cache"}
+
 #: What a browser may do with an answer that says nothing else: nothing.
 _NOTHING = "default-src 'none'; frame-ancestors 'none'"
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import FileResponse
 from pydantic import TypeAdapter
 
 from opengrid.core.errors import InvalidValue
@@ -17,6 +17,7 @@ from opengrid.core.names import parse_labels
 from opengrid.core.records import Experiment, ExperimentState, Run
 from opengrid.core.spec import RunSpec
 from opengrid.server.auth import Users, caller_of, user_of
+from opengrid.server.problems import HARMLESS
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.documents import (
     CreatedDocument,
@@ -32,8 +33,9 @@ from opengrid.services.documents import (
     RunsDocument,
     StoppedDocument,
 )
+from opengrid.services.experiments import Experiments
 from opengrid.services.runs import Runs
-from opengrid.services.views import experiment_document, experiment_view, plan_view, run_view
+from opengrid.services.views import experiment_view, plan_view, run_view
 from opengrid.store.runs import NEWEST, STATE_GROUPS, RunFilter
 
 StateGroup = Literal["queued", "running", "completed", "stopped", "failed"]
@@ -61,8 +63,8 @@ class Resumed(Names):
     failed: bool = False  #: only what has failed, not what was stopped
 
 
-def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[str], dict[int, int]]) -> APIRouter:
-    """Return the routes for runs and experiments; `unreachable` tells of an attempt which agents have fallen silent."""
+def runs_api(runs: Runs, experiments: Experiments, users: Users, wakeups: Wakeups) -> APIRouter:
+    """Return the routes for runs and experiments."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.post("/plan")
@@ -137,10 +139,11 @@ def runs_api(runs: Runs, users: Users, wakeups: Wakeups, unreachable: Callable[[
 
     @api.get("/experiments/{name}")
     def show_experiment(name: str) -> ExperimentDocument:
-        run, experiment, events, starts, folder = runs.show_experiment(name)
-        is_running = experiment.state is ExperimentState.RUNNING and bool(starts)
-        silent = unreachable(starts[-1][0].id) if is_running else {}
-        return experiment_document(run, experiment, events=events, starts=starts, folder=folder, silent=silent)
+        return experiments.show(name)
+
+    @api.get("/experiments/{name}/diff")
+    def show_diff(name: str) -> FileResponse:
+        return FileResponse(experiments.diff(name), media_type="text/plain; charset=utf-8", headers=HARMLESS)
 
     @api.post("/stop")
     def stop(what: Names, request: Request) -> StoppedDocument:

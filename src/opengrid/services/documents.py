@@ -260,11 +260,61 @@ class EventDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DeviceDocument:
+    """One real GPU of a node."""
+
+    uuid: str
+    name: str  #: "" when its computer does not have it any more
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RankDocument:
+    """One rank in the newest generation."""
+
+    rank: int
+    local_rank: int
+    state: str  #: waiting | starting | running | succeeded | failed | killed | ended
+    exit_code: int | None
+    exception: str | None
+    peak_mib: int | None  #: most memory that it had
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeDocument:
+    """A share of one machine."""
+
+    node: int
+    gpus: int
+    cpus: int
+    devices: list[DeviceDocument]  #: empty on simulated and on CPU machines
+    ranks: list[RankDocument]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineDocument:
+    """One machine of the newest attempt; before there is one, as it is planned."""
+
+    machine: int
+    hostname: str | None
+    address: str | None
+    state: str  #: waiting | present | released | lost
+    unreachable_since: str | None
+    nodes: list[NodeDocument]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ExperimentDocument(ExperimentRow):
     """One experiment, with all that is known of it."""
 
+    user: str
+    script: str
+    framework: str
+    price_per_hour: float  #: list price of all its machines
+    environment: list[str]  #: names of the variables that it was given
+    source_page: str | None  #: where the git host shows the script at the commit
     plan: PlanDocument
     work_dir: str | None
+    placement: list[MachineDocument]
     unreachable: list[UnreachableDocument]
     starts: list[StartDocument]
     events: list[EventDocument]

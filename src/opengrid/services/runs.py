@@ -14,7 +14,7 @@ import coolname
 from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.gang import Plan
 from opengrid.core.names import experiment_name, split_experiment_name
-from opengrid.core.records import Attempt, Event, Experiment, ExperimentState, Generation, Run
+from opengrid.core.records import Experiment, ExperimentState, Run
 from opengrid.core.spec import ProgramKind, RunSpec
 from opengrid.engines.engine import Engine
 from opengrid.planning.arguments import parameters
@@ -133,17 +133,6 @@ class Runs:
             return run.spec, ()
         held_back = tuple(sorted(run.spec.environment))
         return dataclasses.replace(run.spec, environment={}, shell={}), held_back
-
-    def show_experiment(
-        self, name: str
-    ) -> tuple[Run, Experiment, list[Event], list[tuple[Attempt, Generation]], Path | None]:
-        """Return an experiment with its run, events, generations, and the folder its newest attempt works in."""
-        with self._database.read() as tx:
-            experiment = tx.runs.experiment(name)
-            run, events = tx.runs.find_by_id(experiment.run_id), tx.runs.events(experiment.id)
-            starts = [(a, g) for a in tx.attempts.of_experiment(experiment.id) for g in tx.attempts.generations(a.id)]
-        folder = work_folder(self._work, experiment, experiment.attempts) if experiment.attempts else None
-        return run, experiment, events, starts, folder
 
     def stop(self, names: Sequence[str], caller: Caller) -> tuple[list[str], list[str]]:
         """Ask what is named to stop; return the experiments that were asked and those that had ended before."""

@@ -30,6 +30,12 @@ class Sources:
             raise Forbidden("this attempt does not run that bundle")
         return self._blobs.path(digest)
 
+    def patch(self, source: Source) -> Path:
+        """Return where the difference of a tree to its commit lies; NotFound when there is none."""
+        if source.patch is None:
+            raise NotFound(f"{source.line} has no difference to a commit")
+        return self._blobs.path(source.patch)
+
     def program_text(self, program: Program, source: Source) -> str:
         """Return the text of a Python program in its bundle, "" for other kinds; NotFound when it is not in there."""
         if program.kind is ProgramKind.EXECUTABLE or source.bundle is None:

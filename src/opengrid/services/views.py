@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any, cast
 
 from opengrid.core.codec import to_json
@@ -24,7 +23,6 @@ from opengrid.planning.arguments import parts
 from opengrid.services.documents import (
     ArgumentDocument,
     EventDocument,
-    ExperimentDocument,
     ExperimentRow,
     MemoryDocument,
     PlanDocument,
@@ -32,7 +30,6 @@ from opengrid.services.documents import (
     RunRow,
     SourceDocument,
     StartDocument,
-    UnreachableDocument,
 )
 
 _QUEUED = (ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING)
@@ -84,10 +81,11 @@ def plan_view(plan: Plan) -> PlanDocument:
 
 def experiment_view(run: Run, experiment: Experiment) -> ExperimentRow:
     """Return one experiment with what it was given."""
-    return ExperimentRow(**_experiment_fields(run, experiment))
+    return ExperimentRow(**experiment_fields(run, experiment))
 
 
-def _experiment_fields(run: Run, experiment: Experiment) -> dict[str, Any]:
+def experiment_fields(run: Run, experiment: Experiment) -> dict[str, Any]:
+    """Return the fields of an ExperimentRow, for the documents that have more of them."""
     gang, node = run.plan.gang, run.plan.gang.nodes[0]
     return {
         "experiment": experiment.name,
@@ -117,26 +115,6 @@ def _experiment_fields(run: Run, experiment: Experiment) -> dict[str, Any]:
         "generations": experiment.generations,
         "root_cause": root_cause_view(experiment.root_cause) if experiment.root_cause is not None else None,
     }
-
-
-def experiment_document(
-    run: Run,
-    experiment: Experiment,
-    *,
-    events: Sequence[Event],
-    starts: Sequence[tuple[Attempt, Generation]],
-    folder: Path | None,
-    silent: Mapping[int, int],
-) -> ExperimentDocument:
-    """Return all that is known of one experiment; `silent` tells since when (us) machines have said nothing."""
-    return ExperimentDocument(
-        **_experiment_fields(run, experiment),
-        plan=plan_view(run.plan),
-        work_dir=str(folder) if folder else None,
-        unreachable=[UnreachableDocument(machine=m, since=at_text(us)) for m, us in sorted(silent.items())],
-        starts=start_views(starts),
-        events=[event_view(event) for event in events],
-    )
 
 
 def argument_views(experiment: Experiment) -> list[ArgumentDocument]:
