@@ -30,6 +30,8 @@ def test_a_clone_installs_beside_what_is_there_and_brings_no_torch(tmp_path: Pat
     inside = "import opengrid.server.pages as pages; print((pages.BUILT / 'index.html').is_file())"
     done = subprocess.run([python, "-c", inside], check=True, capture_output=True, text=True, cwd=tmp_path)
     assert done.stdout.strip() == "True", "the wheel has no web UI"
+    shown = subprocess.run([python.parent / "grid", "docs", "sweeps"], check=True, capture_output=True, cwd=tmp_path)
+    assert b"random_search" in shown.stdout
 
 
 def _packages(python: Path) -> set[str]:

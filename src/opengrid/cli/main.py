@@ -40,7 +40,10 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "logout": ("accounts", "logout", "Use this computer's own server again."),
     "user": ("accounts", "user", "Show who you are; make, list and revoke users."),
     "server": ("admin", "server", "Start, stop or show the server behind all commands."),
+    "sync-env": ("environment", "sync_env", "Write the packages of the active environment to the requirements file."),
+    "doctor": ("doctor", "doctor", "Look whether this computer can train: torch, GPUs, memory, limits, disk, network."),
     "completion": ("completing", "completion", "Print what makes a shell complete commands, options and names."),
+    "docs": ("docs", "docs", "Show the documentation: its chapters, one of them, or a page (guide, architecture)."),
     "version": ("admin", "version", "Show the version."),
 }
 

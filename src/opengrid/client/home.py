@@ -135,12 +135,18 @@ def make_usable(home: Home, mounts: str | None = None) -> None:
             raise _not_writable(folder, variable, error) from error
         if not os.access(folder, os.W_OK | os.X_OK):
             raise _not_writable(folder, variable, PermissionError(13, "Permission denied"))
-    kind = file_system_of(home.state, _mounts() if mounts is None else mounts)
-    if kind in _NETWORK:
+    kind = network_of(home.state, mounts)
+    if kind:
         raise Unusable(
             f"{home.state} lies on a network file system ({kind}), where a database loses data",
             hint="set GRID_STATE to a folder on a disk of this host, such as /var/tmp/opengrid-$USER",
         )
+
+
+def network_of(path: Path, mounts: str | None = None) -> str:
+    """Return the type of the network file system that holds `path`; "" when it is none."""
+    kind = file_system_of(path, _mounts() if mounts is None else mounts)
+    return kind if kind in _NETWORK else ""
 
 
 def file_system_of(path: Path, mounts: str) -> str:

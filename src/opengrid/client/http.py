@@ -228,6 +228,12 @@ def _endpoint(url: str, certificate: str | None) -> tuple[Endpoint, str]:
     return Endpoint(host=parts.hostname, port=port, tls=tls, certificate=certificate, proxy=proxy), parts.path
 
 
+def proxy_of(url: str) -> str:
+    """Return `host:port` of the proxy that requests to a server go through; "" when they go straight."""
+    proxy = _endpoint(url, None)[0].proxy
+    return f"{proxy[0]}:{proxy[1]}" if proxy is not None else ""
+
+
 def _is_loopback(host: str) -> bool:
     if host == "localhost" or host == "::1":
         return True
