@@ -185,6 +185,7 @@ def test_torn_checkpoints_are_put_aside_and_the_whole_one_before_them_is_put_bac
     assert (work / "node0" / "new.pt.incomplete").exists()
 
 
+#: Fits until the file of its first argument is there, then once more.
 LIGHTNING = """
 import os, sys, time, torch, lightning.pytorch as pl
 from torch.utils.data import DataLoader, TensorDataset
@@ -200,6 +201,9 @@ class Model(pl.LightningModule):
         return torch.optim.SGD(self.parameters(), lr=0.01)
     def on_train_start(self):
         print(f"{self.stage} begins at {self.trainer.global_step}", flush=True)
+    def on_train_epoch_end(self):
+        ends = os.path.exists(sys.argv[1])
+        self.trainer.should_stop = self.trainer.strategy.reduce_boolean_decision(ends, all=False)
 
 def fit(stage, epochs, **more):
     model = Model()
@@ -207,64 +211,77 @@ def fit(stage, epochs, **more):
     trainer = pl.Trainer(max_epochs=epochs, enable_progress_bar=False, logger=False, enable_model_summary=False)
     trainer.fit(model, DataLoader(TensorDataset(torch.zeros(64, 4)), batch_size=2), **more)
 
-own = {"ckpt_path": "mine.ckpt"} if len(sys.argv) > 1 and os.path.exists("mine.ckpt") else {}
-fit("first", int(os.environ["EPOCHS"]), **own)
+own = {"ckpt_path": "mine.ckpt"} if len(sys.argv) > 2 and os.path.exists("mine.ckpt") else {}
+fit("first", -1, **own)
 fit("second", 1)
 """
 
 
-def test_lightning_goes_on_by_itself_and_only_its_first_fit(grid: Grid, folder: Path) -> None:
-    (folder / "fit.py").write_text(LIGHTNING)
-    name = grid.submit(*MACHINES, "--env", "EPOCHS=12", "fit.py", cwd=folder)
+def fitting(grid: Grid, folder: Path, script: str, *arguments: str) -> str:
+    """Start a script that fits; return the experiment's name when all ranks do."""
+    (folder / "fit.py").write_text(script)
+    name = grid.submit(*MACHINES, "fit.py", str(folder / "end"), *arguments, cwd=folder)
     grid.running(name)
-    work = Path(grid.experiment(name)["work_dir"])
-    saved(work, "*.ckpt")
-    grid.ok("rehearse", name, "kill-rank", "1")
+    fits(grid, name)
+    return name
+
+
+def fits(grid: Grid, name: str, *options: str) -> list[int]:
+    """Wait until all four ranks have said at which step their first fit begins; return that."""
+
+    def look() -> Any:
+        found = re.findall(rb"first begins at (\d+)", grid.log(name, *options))
+        return len(found) == 4 and [int(step) for step in found]
+
+    return eventually(look)
+
+
+def ended_by(grid: Grid, name: str, end: Path) -> dict[str, Any]:
+    end.touch()
     ended = grid.ended(name)
     assert ended["state"] == "succeeded", ended
+    return ended
+
+
+def test_lightning_goes_on_by_itself_and_only_its_first_fit(grid: Grid, folder: Path) -> None:
+    name = fitting(grid, folder, LIGHTNING)
+    saved(Path(grid.experiment(name)["work_dir"]), "*.ckpt")
+    grid.ok("rehearse", name, "kill-rank", "1")
+    (first,) = set(fits(grid, name, "--generation", "2"))
+    assert first > 0
+    ended = ended_by(grid, name, folder / "end")
     log = grid.log(name, "--generation", "2").decode()
-    firsts = [int(step) for step in re.findall(r"first begins at (\d+)", log)]
-    assert len(firsts) == 4
-    assert len(set(firsts)) == 1
-    assert firsts[0] > 0
     assert re.findall(r"second begins at (\d+)", log) == ["0"] * 4
     killed, again = ended["starts"]
-    assert again["first_step"] == firsts[0]
-    assert again["lost_steps"] == killed["last_step"] - firsts[0] >= 0
+    assert again["first_step"] == first
+    assert again["lost_steps"] == killed["last_step"] - first >= 0
     assert again["lost_s"] > 0
 
 
 def test_a_lightning_script_that_passes_its_own_checkpoint_keeps_it(grid: Grid, folder: Path) -> None:
     save = 'self.trainer.save_checkpoint("mine.ckpt")'  # at the start, so that every other checkpoint is newer
-    text = LIGHTNING.replace("        print(f", f"        {save}\n        print(f")
-    (folder / "fit.py").write_text(text)
-    name = grid.submit(*MACHINES, "--env", "EPOCHS=6", "fit.py", "own", cwd=folder)
-    grid.running(name)
+    name = fitting(grid, folder, LIGHTNING.replace("        print(f", f"        {save}\n        print(f"), "own")
     work = Path(grid.experiment(name)["work_dir"])
     saved(work, "epoch=*.ckpt")
     shutil.copy2(work / "node0" / "mine.ckpt", work / "node1" / "mine.ckpt")  # with its time: it stays the oldest
     grid.ok("rehearse", name, "kill-rank", "2")
-    ended = grid.ended(name)
-    assert ended["state"] == "succeeded", ended
+    assert fits(grid, name, "--generation", "2") == [0] * 4  # where its own checkpoint was made
+    ended = ended_by(grid, name, folder / "end")
     assert ended["starts"][1]["resumed_from"].startswith("checkpoints/epoch=")
-    log = grid.log(name, "--generation", "2").decode()
-    assert re.findall(r"first begins at (\d+)", log) == ["0"] * 4  # where its own checkpoint was made
 
 
 def test_a_preempted_lightning_training_saves_and_goes_on_at_that_step_in_another_attempt(
     grid: Grid, folder: Path
 ) -> None:
-    (folder / "fit.py").write_text(LIGHTNING)
-    name = grid.submit(*MACHINES, "--env", "EPOCHS=12", "fit.py", cwd=folder)
-    grid.running(name)
-    eventually(lambda: grid.log(name).count(b"first begins at") == 4)
+    name = fitting(grid, folder, LIGHTNING)
     grid.ok("rehearse", name, "preempt")
-    ended = grid.ended(name)
-    assert (ended["state"], ended["attempts"]) == ("succeeded", 2), ended
+    eventually(lambda: grid.experiment(name)["attempts"] == 2)
+    begins = set(fits(grid, name, "--attempt", "2"))
+    ended = ended_by(grid, name, folder / "end")
+    assert ended["attempts"] == 2, ended
     preempted, again = ended["starts"]
     assert again["resumed_from"] == "sigterm.ckpt"
-    begins = set(re.findall(r"first begins at (\d+)", grid.log(name, "--attempt", "2").decode()))
-    assert begins == {str(preempted["last_step"])}
+    assert begins == {preempted["last_step"]}
     states = [(e["from"], e["to"]) for e in ended["events"] if e["kind"] in ("attempt", "state")]
     assert ("ending", "preempted") in states
     assert ("running", "queued") in states

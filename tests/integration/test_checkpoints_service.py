@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 import pickle
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -189,3 +191,102 @@ def test_another_attempt_gets_every_file_of_each_node_too_because_its_folders_ar
         (0, "log.txt"): b"of node 0",
         (1, "log.txt"): b"of node 1",
     }
+
+
+def pieces_of(folder: Path) -> dict[str, bytes]:
+    """Return the files of a real sharded checkpoint, saved by one process."""
+    torch = pytest.importorskip("torch")
+    import torch.distributed.checkpoint as dcp
+
+    dcp.save({"w": torch.arange(10_000.0), "b": torch.ones(3), "step": 5}, checkpoint_id=folder, no_dist=True)
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def cut(content: bytes) -> bytes:
+    return content[:-1]
+
+
+def flipped(content: bytes) -> bytes:
+    middle = len(content) // 2
+    return content[:middle] + bytes([content[middle] ^ 1]) + content[middle + 1 :]
+
+
+def zeroed(content: bytes) -> bytes:
+    return content[:100] + bytes(len(content) - 100)
+
+
+# Not a flipped bit in the index: a pickle has no checksum, and may be a valid one with it.
+@pytest.mark.parametrize(
+    ("name", "damage"),
+    [
+        ("__0_0.distcp", cut),
+        ("__0_0.distcp", flipped),
+        ("__0_0.distcp", zeroed),
+        (".metadata", cut),
+        (".metadata", zeroed),
+    ],
+)
+@pytest.mark.filterwarnings("ignore:torch.distributed is disabled")
+def test_damage_to_a_sharded_checkpoint_of_torch_is_seen(
+    world: World, tmp_path: Path, name: str, damage: Callable[[bytes], bytes]
+) -> None:
+    files = pieces_of(tmp_path / "sharded")
+    assert {".metadata", "__0_0.distcp"} == set(files)
+    for step in (3, 6):
+        for piece, content in files.items():
+            spoilt = damage(content) if (step, piece) == (6, name) else content
+            world.save(f"sharded/{step}/{piece}", spoilt, step)
+    found = world.restore()
+    assert (found.checkpoint, found.aside) == ("sharded/3", ("sharded/6",))
+    assert len(world.notes) == 1
+    assert world.notes[0].startswith("checkpoint sharded/6 is not used: ")
+
+
+@pytest.mark.parametrize("damage", [cut, flipped, zeroed])
+def test_damage_to_a_file_of_torch_is_seen(world: World, damage: Callable[[bytes], bytes]) -> None:
+    torch = pytest.importorskip("torch")
+    buffer = io.BytesIO()
+    torch.save({"optimizer": torch.nn.Linear(100, 100).state_dict()}, buffer)
+    world.save("a.pt", buffer.getvalue(), 1)
+    world.save("b.pt", damage(buffer.getvalue()), 2)
+    found = world.restore()
+    assert (found.checkpoint, found.aside) == ("a.pt", ("b.pt",))
+
+
+def test_many_files_of_predictions_do_not_hide_a_checkpoint(world: World) -> None:
+    world.save("last.ckpt", LIGHTNING, 1)
+    for number in range(100):
+        world.save(f"predictions/{number}.pt", saved("logits", str(number)), 2 + number)
+    assert world.restore().checkpoint == "last.ckpt"
+
+
+def test_lightning_is_not_told_of_weights_alone_for_it_would_refuse_them(world: World) -> None:
+    world.save("weights.ckpt", saved("pytorch-lightning_version", "state_dict"), 1)
+    found = world.restore()
+    assert (found.checkpoint, found.is_lightning) == ("weights.ckpt", False)
+
+
+def test_deepspeeds_word_for_the_newest_is_the_one_that_is_put_back(world: World) -> None:
+    for step in (3, 6):
+        for rank in range(8 if step == 3 else 7):
+            world.save(f"ds/global_step{step}/zero_pp_rank_{rank}_mp_rank_00_optim_states.pt", STATE, step)
+        world.save(f"ds/global_step{step}/mp_rank_00_model_states.pt", STATE, step)
+    world.save("ds/latest", b"global_step6", 6)
+    found = world.restore()
+    assert (found.checkpoint, found.aside) == ("ds/global_step3", ("ds/global_step6",))
+    assert [file.text for file in found.files if file.path == "ds/latest"] == ["global_step3"]
+
+
+def test_a_model_of_transformers_is_whole_with_all_its_shards(world: World) -> None:
+    shards = [f"model-0000{number}-of-00002.safetensors" for number in (1, 2)]
+    index = json.dumps({"weight_map": {"a.weight": shards[0], "b.weight": shards[1]}}).encode()
+    empty = b"\2\0\0\0\0\0\0\0{}"
+    for step in (3, 6, 9):
+        world.save(f"out/checkpoint-{step}/model.safetensors.index.json", index, step)
+        for shard in shards[: 1 if step == 6 else 2]:
+            world.save(f"out/checkpoint-{step}/{shard}", empty, step)
+        world.save(f"out/checkpoint-{step}/trainer_state.json", b'{"global_step": 1' + b"}" * (step != 9), step)
+    found = world.restore()
+    assert (found.checkpoint, found.aside) == ("out/checkpoint-3", ("out/checkpoint-9", "out/checkpoint-6"))
+    assert "trainer_state.json is torn" in world.notes[0]
+    assert world.notes[1].endswith(f"1 of its pieces are missing, such as {shards[1]}")

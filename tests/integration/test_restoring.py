@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -63,7 +64,9 @@ class Machine:
 
     def put_back(self, restore: Restore, known: Callable[[Path], str | None] = lambda _: None) -> tuple[str, ...]:
         self.server.restores[2] = restore
-        got, notes = put_back(self.assignment, 2, self._channel, digest_of=known)
+        got, notes = put_back(
+            self.assignment, 2, self._channel, digest_of=known, before=lambda _: frozenset({"own.pt"})
+        )
         assert got == restore
         return notes
 
@@ -134,7 +137,7 @@ def test_torn_files_and_incomplete_folders_are_set_aside_generation_after_genera
         (machine.nodes[1] / "step.pt").write_bytes(torn(generation * 99))
         notes = machine.put_back(restore)
         assert len(notes) == 2
-        assert notes[0] == "checkpoints/9 is incomplete: renamed to checkpoints/9.incomplete"
+        assert notes[0] == "checkpoints/9 is not used: renamed to checkpoints/9.incomplete"
         assert notes[1].startswith("step.pt is torn")
         assert machine.tree(1) == {
             "checkpoints/9.incomplete/__0_0.distcp": generation,
@@ -165,3 +168,17 @@ def test_lost_answers_and_an_absent_server_only_delay(machine: Machine) -> None:
     machine.server.lose = {"restore": 2, "contents": 2}
     machine.put_back(Restore(checkpoint="last.pt", files=(machine.file("last.pt", saved(b"1")),)))
     assert machine.tree(0) == machine.tree(1) == {"last.pt": saved(b"1")}
+
+
+def test_what_the_user_brought_is_left_alone_however_torn_it_looks(machine: Machine) -> None:
+    (machine.nodes[0] / "own.pt").touch()
+    assert machine.put_back(Restore()) == ()
+    assert machine.tree(0) == {"own.pt": b""}
+
+
+def test_a_text_that_is_no_artifact_is_written(machine: Machine) -> None:
+    text = "global_step3"
+    file = dataclasses.replace(machine.file("ds/latest", text.encode()), text=text)
+    machine.server.contents.clear()
+    machine.put_back(Restore(checkpoint="ds/global_step3", files=(file,)))
+    assert machine.tree(0) == machine.tree(1) == {"ds/latest": b"global_step3"}

@@ -42,9 +42,8 @@ def test_pieces_of_torch_distributed_checkpoint_may_lie_on_different_nodes() -> 
     (whole,) = found(artifact("s/10/.metadata", 11), *pieces)
     assert (whole.path, whole.is_folder, whole.problem, len(whole.files)) == ("s/10", True, None, 5)
     assert whole.index is not None
-    words = ["__0_0.distcp", "__3_0.distcp", "layer.weight"]
-    assert missing_pieces(whole, words) == []
-    assert missing_pieces(whole, [*words, "__4_0.distcp"]) == ["__4_0.distcp"]
+    assert missing_pieces(whole, ["__0_0.distcp", "__3_0.distcp"]) == []
+    assert missing_pieces(whole, ["__0_0.distcp", "__4_0.distcp"]) == ["__4_0.distcp"]
     (headless,) = found(*pieces)
     assert headless.problem == "its .metadata is missing"
 
@@ -54,7 +53,7 @@ def test_a_folder_of_deepspeed_needs_every_ranks_optimizer_states_and_takes_the_
     states = [artifact(f"ds/global_step7/zero_pp_rank_{r}_mp_rank_00_optim_states.pt", 7, node=r) for r in range(4)]
     latest = artifact("ds/latest", 8)
     (whole,) = found(model, *states, latest)
-    assert (whole.path, whole.problem, whole.extra) == ("ds/global_step7", None, (latest,))
+    assert (whole.path, whole.problem, whole.latest, whole.tag) == ("ds/global_step7", None, latest, "global_step7")
     (partial,) = found(model, *states[:2], states[3])
     assert partial.problem == "the optimizer states of zero_pp_rank_2_mp_rank_00 are missing"
     (weightless,) = found(*states)
@@ -81,3 +80,29 @@ def test_a_folder_of_transformers_needs_its_state_its_model_and_all_random_state
 def test_files_inside_a_folder_checkpoint_are_no_candidates_of_their_own() -> None:
     folder = [artifact("x.ckpt/.metadata", 2), artifact("x.ckpt/__0_0.distcp", 2), artifact("x.ckpt/meta.pt", 2)]
     assert [c.path for c in found(*folder, artifact("old.ckpt", 1))] == ["x.ckpt", "old.ckpt"]
+
+
+def test_a_sharded_folder_of_lightning_lacks_its_meta_file_where_others_have_it() -> None:
+    older = [artifact(f"a.ckpt/{name}", 1) for name in (".metadata", "__0_0.distcp", "meta.pt")]
+    newer = [artifact(f"b.ckpt/{name}", 2) for name in (".metadata", "__0_0.distcp")]
+    assert [c.problem for c in found(*older, *newer)] == ["its meta.pt is missing", None]
+    assert [c.problem for c in found(*newer)] == [None], "a folder may have that name without being Lightning's"
+
+
+def test_a_folder_of_deepspeed_that_lightning_made_is_the_folder_around_it() -> None:
+    names = ["mp_rank_00_model_states.pt", *(f"zero_pp_rank_{r}_mp_rank_00_optim_states.pt" for r in range(4))]
+    latest = artifact("epoch=1.ckpt/latest", 3)
+    (whole,) = found(latest, *(artifact(f"epoch=1.ckpt/checkpoint/{name}", 3) for name in names))
+    assert (whole.path, whole.problem, whole.latest, whole.tag) == ("epoch=1.ckpt", None, latest, "checkpoint")
+
+
+def test_what_lies_inside_a_folder_of_transformers_belongs_to_it() -> None:
+    above = [artifact("out/checkpoint-5/trainer_state.json", 9)]
+    model, optimizer = (
+        [artifact(f"out/checkpoint-5/{folder}/{name}", 8) for name in (".metadata", "__0_0.distcp")]
+        for folder in ("pytorch_model_fsdp_0", "optimizer_0")
+    )
+    (whole,) = found(*above, *model, *optimizer)
+    assert (whole.path, whole.problem, len(whole.files), len(whole.inner)) == ("out/checkpoint-5", None, 5, 2)
+    (partial,) = found(*above, *model, optimizer[1])
+    assert partial.problem == "in out/checkpoint-5/optimizer_0, its .metadata is missing"

@@ -98,6 +98,7 @@ class RestoreFile:
     sha256: str
     modified_us: int
     source: str | None = None  #: where its content lies, when server and agent share a disk; else by HTTP
+    text: str | None = None  #: its content, where it is no artifact as it was collected
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -107,7 +108,9 @@ class Restore:
     checkpoint: str | None = None  #: file or folder, relative to a node's work folder
     is_lightning: bool = False  #: whether Lightning wrote it
     files: tuple[RestoreFile, ...] = ()
-    aside: tuple[str, ...] = ()  #: incomplete newer checkpoints, renamed lest the script takes one for the newest
+    aside: tuple[
+        str, ...
+    ] = ()  #: newer checkpoints that are not used, renamed lest the script takes one for the newest
 
 
 class Phase(str, Enum):

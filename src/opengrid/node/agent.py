@@ -294,7 +294,11 @@ class Agent:
         def work() -> None:
             try:
                 restore, notes = put_back(
-                    self._assignment, generation, self._channel, digest_of=self._artifacts.digest_of
+                    self._assignment,
+                    generation,
+                    self._channel,
+                    digest_of=self._artifacts.digest_of,
+                    before=self._artifacts.before,
                 )
                 self._inbox.put(PutBackDone(generation, restore, notes))
             except GridError as error:

@@ -145,6 +145,10 @@ class Collector:
         known = self._digests.get(path)
         return known[1] if known is not None and known[0] == _version_of(path) else None
 
+    def before(self, root: Path) -> frozenset[str] | None:
+        """Return what is not collected from a folder, as it was there before; None when nothing is collected there."""
+        return next((folder.before for folder in self._folders if folder.root == root), None)
+
     def drain(self) -> None:
         """Collect all that is left, then call on_drained. Nothing may be written any more."""
         self._draining = True
@@ -240,7 +244,7 @@ class Collector:
     def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
         try:
             if checkpoint_file.is_candidate(path):
-                _check_whole(folder.root / path)
+                _check_whole(folder.root / path, thorough=self._is_salvaging)
             digest = _digest(folder.root, path, version)
         except FileNotFoundError:
             if final:
@@ -323,9 +327,12 @@ def _fail(candidates: list[_Candidate], reason: str) -> None:
         candidate.folder.settling.fail(candidate.path, reason, time.monotonic())
 
 
-def _check_whole(path: Path) -> None:
-    """Refuse a checkpoint that somebody was killed while writing: it must not replace the whole one before it."""
-    problem = checkpoint_file.torn(path)
+def _check_whole(path: Path, *, thorough: bool) -> None:
+    """Refuse a checkpoint that somebody was killed while writing: it must not replace the whole one before it.
+
+    A computer that went down may leave files of the right size without their content: `thorough` reads them.
+    """
+    problem = checkpoint_file.torn(path) or (checkpoint_file.damaged(path) if thorough else None)
     if problem is not None:
         raise _NotNow(f"it is torn: {problem}")
 

@@ -29,10 +29,12 @@ def put_back(
     channel: Channel,
     *,
     digest_of: Callable[[Path], str | None],
+    before: Callable[[Path], frozenset[str] | None],
 ) -> tuple[Restore, tuple[str, ...]]:
     """Make the work folders what the server says they shall be; return that, and what people should know.
 
-    What lies there with the right content stays; `digest_of` returns a file's SHA-256 where it is known already.
+    What lies there with the right content stays; `digest_of` returns a file's SHA-256 where it is known already, and
+    `before` which files of a folder are the user's own, None when another machine looks after it.
     Files appear whole or not at all. Raises GridError and OSError.
     """
     restore = channel.call_until_answered(lambda http: _ask(http, generation), timeout_s=float("inf"))
@@ -44,8 +46,8 @@ def put_back(
                 notes += _put(file, safe_path(folder, file.path), channel, digest_of)
     for folder in sorted(set(folders.values())):
         renamed = [path for path in restore.aside if _set_aside(safe_path(folder, path))]
-        notes += [f"{path} is incomplete: renamed to {path}{ASIDE}" for path in renamed]
-        notes += _set_torn_aside(folder)
+        notes += [f"{path} is not used: renamed to {path}{ASIDE}" for path in renamed]
+        notes += _set_torn_aside(folder, before(folder))
     return restore, tuple(dict.fromkeys(notes))
 
 
@@ -73,7 +75,9 @@ def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[
 
 
 def _bring(file: RestoreFile, partial: Path, channel: Channel) -> None:
-    if file.source is not None and os.access(file.source, os.R_OK):
+    if file.text is not None:
+        partial.write_text(file.text, encoding="utf-8")
+    elif file.source is not None and os.access(file.source, os.R_OK):
         shutil.copyfile(file.source, partial)
     else:
         channel.call_until_answered(lambda http: _download(http, file, partial), timeout_s=float("inf"))
@@ -107,10 +111,11 @@ def _set_aside(path: Path) -> bool:
     return True
 
 
-def _set_torn_aside(folder: Path) -> list[str]:
+def _set_torn_aside(folder: Path, before: frozenset[str] | None) -> list[str]:
     """Rename files that a rank was killed while writing: the script would fail of them."""
     notes: list[str] = []
-    for path in filter(checkpoint_file.is_candidate, scan(folder).files):
+    written = scan(folder).files.keys() - before if before is not None else ()
+    for path in filter(checkpoint_file.is_candidate, sorted(written)):
         with contextlib.suppress(OSError):
             problem = checkpoint_file.torn(folder / path)
             if problem is not None and _set_aside(folder / path):

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from opengrid.core.checkpoint_file import ASIDE, is_candidate
 from opengrid.core.records import Artifact
@@ -16,6 +16,7 @@ from opengrid.core.records import Artifact
 _TRANSFORMERS = re.compile(r"(?:^|/)checkpoint-\d+$")
 _ZERO_PIECE = re.compile(r"^(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_optim_states\.pt$")
 _ZERO_MODEL = re.compile(r"mp_rank_\d+(?:_\w+)?_model_states\.pt$|^zero_pp_rank_\d+_mp_rank_\d+_model_states\.pt$")
+_NO_MODEL = "its model is missing"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -26,7 +27,9 @@ class Candidate:
     files: tuple[Artifact, ...]  #: the newest of each path
     problem: str | None = None  #: what its names say is missing
     index: Artifact | None = None  #: the file that names the pieces, of torch.distributed.checkpoint
-    extra: tuple[Artifact, ...] = ()  #: files beside the folder that belong to it
+    latest: Artifact | None = None  #: the file beside or in it by which DeepSpeed finds it
+    tag: str = ""  #: what that says
+    inner: tuple[Candidate, ...] = ()  #: folders inside that are complete checkpoints by themselves, or ought to be
 
     @property
     def is_folder(self) -> bool:
@@ -42,14 +45,11 @@ class Candidate:
 def find_candidates(artifacts: Iterable[Artifact], world_size: int) -> list[Candidate]:
     """Return all checkpoints among an experiment's artifacts, newest first."""
     newest = _newest_by_path(artifacts)
-    folders: defaultdict[str, list[Artifact]] = defaultdict(list)
+    by_folder: defaultdict[str, list[Artifact]] = defaultdict(list)
     for path, artifact in newest.items():
-        folders[path.rpartition("/")[0]].append(artifact)
-    found: list[Candidate] = []
-    for folder, files in folders.items():
-        candidate = _folder(folder, files, newest, world_size) if folder else None
-        if candidate is not None:
-            found.append(candidate)
+        by_folder[path.rpartition("/")[0]].append(artifact)
+    folders = [_folder(folder, files, newest, world_size) for folder, files in by_folder.items() if folder]
+    found = _outermost([candidate for candidate in folders if candidate is not None])
     inside = tuple(f"{candidate.path}/" for candidate in found)
     found += [
         Candidate(path=path, files=(artifact,))
@@ -59,10 +59,10 @@ def find_candidates(artifacts: Iterable[Artifact], world_size: int) -> list[Cand
     return sorted(found, key=lambda candidate: (candidate.modified_us, candidate.path), reverse=True)
 
 
-def missing_pieces(candidate: Candidate, words: Iterable[str]) -> list[str]:
-    """Return the pieces that an index names by `words` and the folder does not have."""
+def missing_pieces(candidate: Candidate, names: Iterable[str]) -> list[str]:
+    """Return which of the files that an index names are not beside it."""
     here = {file.path.rpartition("/")[2] for file in candidate.files}
-    return sorted({word for word in words if word.endswith(".distcp")} - here)
+    return sorted(set(names) - here)
 
 
 def _newest_by_path(artifacts: Iterable[Artifact]) -> dict[str, Artifact]:
@@ -81,18 +81,51 @@ def _folder(
 ) -> Candidate | None:
     by_name = {file.path.rpartition("/")[2]: file for file in files}
     names = set(by_name)
-    everything = tuple(file for path, file in sorted(newest.items()) if path.startswith(f"{folder}/"))
     if any(name.endswith(".distcp") for name in names) or ".metadata" in names:
         problem = None if ".metadata" in names else "its .metadata is missing"
-        return Candidate(path=folder, files=everything, index=by_name.get(".metadata"), problem=problem)
+        return Candidate(path=folder, files=_below(folder, newest), index=by_name.get(".metadata"), problem=problem)
     if any(_ZERO_PIECE.search(name) or _ZERO_MODEL.search(name) for name in names):
-        above = folder.rpartition("/")[0]
-        latest = newest.get(f"{above}/latest" if above else "latest")
-        problem = _missing_of_zero(names, world_size)
-        return Candidate(path=folder, files=everything, problem=problem, extra=(latest,) if latest else ())
+        above, _, tag = folder.rpartition("/")
+        # Lightning's strategy makes a folder of its own around it.
+        path = above if above.endswith(".ckpt") and tag == "checkpoint" else folder
+        return Candidate(
+            path=path,
+            files=_below(path, newest),
+            problem=_missing_of_zero(names, world_size),
+            latest=newest.get(f"{above}/latest" if above else "latest"),
+            tag=tag,
+        )
     if _TRANSFORMERS.search(folder):
-        return Candidate(path=folder, files=everything, problem=_missing_of_transformers(names, world_size))
+        problem = _missing_of_transformers(names, world_size)
+        return Candidate(path=folder, files=_below(folder, newest), problem=problem)
     return None
+
+
+def _below(folder: str, newest: Mapping[str, Artifact]) -> tuple[Artifact, ...]:
+    return tuple(file for path, file in sorted(newest.items()) if path.startswith(f"{folder}/"))
+
+
+def _outermost(folders: Sequence[Candidate]) -> list[Candidate]:
+    """Return the folders that lie in no other one, with those inside them."""
+    paths = [candidate.path for candidate in folders]
+    sharded_by_lightning = any(_is_of_lightning(candidate) for candidate in folders)
+    found: list[Candidate] = []
+    for candidate in folders:
+        if any(candidate.path.startswith(f"{path}/") for path in paths):
+            continue
+        inner = tuple(other for other in folders if other.path.startswith(f"{candidate.path}/"))
+        problem = candidate.problem
+        if inner and problem == _NO_MODEL:
+            problem = None  # the model's pieces are in there
+        if sharded_by_lightning and candidate.path.endswith(".ckpt") and not _is_of_lightning(candidate):
+            problem = problem or "its meta.pt is missing"
+        problem = problem or next((f"in {i.path}, {i.problem}" for i in inner if i.problem is not None), None)
+        found.append(replace(candidate, inner=inner, problem=problem))
+    return found
+
+
+def _is_of_lightning(candidate: Candidate) -> bool:
+    return candidate.index is not None and any(file.path == f"{candidate.path}/meta.pt" for file in candidate.files)
 
 
 def _missing_of_zero(names: Iterable[str], world_size: int) -> str | None:
@@ -118,7 +151,7 @@ def _missing_of_transformers(names: Iterable[str], world_size: int) -> str | Non
     if "trainer_state.json" not in names:
         return "its trainer_state.json is missing"
     if not any(re.search(r"^(model|pytorch_model|adapter_model|tf_model)\b.*\.(safetensors|bin)$", n) for n in names):
-        return "its model is missing"
+        return _NO_MODEL
     states = {name for name in names if name.startswith("rng_state_")}
     absent = {f"rng_state_{rank}.pth" for rank in range(world_size)} - states if states else set[str]()
     return f"{min(absent)} is missing" if absent else None
