@@ -22,8 +22,8 @@ from opengrid.store.database import Database
 _LOOKED_INTO = 500
 
 #: Words in the pickle of a file that holds more than weights: from it, a training can go on.
-_TRAINING_STATE = frozenset({"optimizer_states", "optimizer_state_dict", "optimizer", "param_groups"})
-_LIGHTNING = "pytorch-lightning_version"
+_TRAINING_STATE = frozenset({"optimizer_state_dict", "optimizer", "param_groups"})
+_LIGHTNING, _LIGHTNINGS_STATE = "pytorch-lightning_version", "optimizer_states"
 
 #: Files of a folder whose words tell whether Lightning wrote it.
 _TELLING = re.compile(r"(^|/)(meta|mp_rank_\d+_model_states)\.pt$")
