@@ -261,7 +261,7 @@ def test_many_files_of_predictions_do_not_hide_a_checkpoint(world: World) -> Non
 
 
 def test_lightning_is_not_told_of_weights_alone_for_it_would_refuse_them(world: World) -> None:
-    world.save("weights.ckpt", saved("pytorch-lightning_version", "state_dict"), 1)
+    world.save("weights.ckpt", saved("pytorch-lightning_version", "state_dict", "optim_progress", "optimizer"), 1)
     found = world.restore()
     assert (found.checkpoint, found.is_lightning) == ("weights.ckpt", False)
 

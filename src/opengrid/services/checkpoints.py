@@ -65,7 +65,7 @@ class Checkpoints:
         weights: list[Candidate] = []
         for candidate in candidates[:_LOOKED_INTO]:
             words, problem = self._look_into(candidate)
-            is_state = candidate.is_folder or words & _TRAINING_STATE
+            is_state = candidate.is_folder or _hold_state(words)
             if problem is None and not is_state:
                 weights.append(candidate)
                 continue
@@ -168,6 +168,11 @@ class Checkpoints:
         )
         with self._database.transaction() as tx:
             tx.runs.note(event)
+
+
+def _hold_state(words: frozenset[str]) -> bool:
+    # Lightning speaks of an optimizer in a file of weights alone, too.
+    return _LIGHTNINGS_STATE in words if _LIGHTNING in words else bool(words & _TRAINING_STATE)
 
 
 def _tags(candidate: Candidate) -> Iterator[RestoreFile]:
