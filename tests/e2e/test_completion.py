@@ -23,6 +23,7 @@ def test_commands_options_types_and_faults_are_offered_without_a_server(
 ) -> None:
     grid = Grid(tmp_path / "home", tmp_path, environment)
     assert offered(grid, "sta") == ["status", "stacks"]
+    assert offered(grid, "sync") == ["sync-env"]
     assert "--max_restarts" in offered(grid, "run", "--max")
     assert "4_v100_16gb" in offered(grid, "run", "--instance_type", "4_v")
     assert offered(grid, "rehearse", "some-exp0", "kill-") == ["kill-rank", "kill-machine", "kill-server"]
@@ -35,6 +36,9 @@ def test_names_of_runs_and_experiments_are_offered(grid: Grid, folder: Path) -> 
     experiment = grid.finish("--instance_type", "2_cpu_4gb", "quick.py", cwd=folder)["experiment"]
     run = experiment.removesuffix("-exp0")
     assert set(offered(grid, "logs", run)) >= {run, experiment}
+    assert set(offered(grid, "clone", run)) >= {run, experiment}
+    assert set(offered(grid, "run", "--like", run)) >= {run, experiment}
+    assert "--gpus" in offered(grid, "clone", run, "--g")
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -157,7 +157,10 @@ def test_nobody_rehearses_on_anothers_experiment(lab: Lab) -> None:
 
 def test_variables_are_shown_to_their_owner_alone(lab: Lab) -> None:
     secret = "hunter2-of-ada"
-    lab.ada.run("adas", environment={"PASSWORD": secret}, shell={"https_proxy": f"http://ada:{secret}@proxy"})
+    command = f"grid run --env PASSWORD={secret} t.sh --env=PASSWORD={secret}"
+    lab.ada.run(
+        "adas", command=command, environment={"PASSWORD": secret}, shell={"https_proxy": f"http://ada:{secret}@proxy"}
+    )
     assert lab.ada("GET", "runs/adas/request").document["request"]["environment"] == {"PASSWORD": secret}
     assert lab.owner("GET", "runs/adas/request").document["held_back"] == []
     shown = lab.bob("GET", "runs/adas/request").document

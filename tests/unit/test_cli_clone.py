@@ -14,7 +14,7 @@ from tests.support.typed import Typist, make_typist
 from tests.unit.test_cli_run import CREATED, PLAN, taking_blobs
 
 from opengrid.core.spec import Place, Program, ProgramKind, RunSpec, Source
-from opengrid.planning.command import OPTIONS, OTHERS, command_line
+from opengrid.planning.command import OPTIONS, OTHERS, command_line, without_values
 
 
 @pytest.fixture
@@ -176,3 +176,19 @@ def test_what_cannot_be_is_refused(api: FakeApi, grid: Typist, line: str, words:
     refused = grid(*line.split())
     assert (refused.code, refused.out, words in refused.err) == (2, "", True), refused
     assert grid("-o", "json", *line.split()).json["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("command", "environment", "shown"),
+    [
+        ("grid run --env A=b=c t.py", {"A": "b=c"}, "grid run --env A t.py"),
+        ("grid run --env=A='x y' --env B=1 t.py --A=1", {"A": "x y", "B": "1"}, "grid run --env=A --env B t.py --A=1"),
+        ("grid run 'a b' --lr=0.1", {"lr": "0.2"}, "grid run 'a b' --lr=0.1"),
+        ("grid run 'unbalanced", {"A": "1"}, ""),
+    ],
+)
+def test_a_recorded_command_has_no_values_of_variables(command: str, environment: dict[str, str], shown: str) -> None:
+    program = Program(kind=ProgramKind.SCRIPT, target="t.py")
+    source = Source(bundle=None, root="/")
+    spec = RunSpec(program=program, source=source, command=command, environment=environment)
+    assert without_values(spec) == shown

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shlex
+from collections.abc import Mapping
 from enum import Enum
 
 from opengrid.core.spec import ProgramKind, RunSpec
@@ -59,6 +61,26 @@ def command_line(spec: RunSpec) -> tuple[str, ...]:
     if spec.program.kind is ProgramKind.MODULE:
         words.append("-m")
     return (*words, *script_words(spec), *spec.program.arguments)
+
+
+def without_values(spec: RunSpec) -> str:
+    """Return the command as it was typed, variables by their names alone: `--env KEY` takes the shell's value.
+
+    Everybody may read a command, and values only their owner.
+    """
+    values = {f"{name}={value}": name for name, value in spec.environment.items()}
+    try:
+        words = shlex.split(spec.command)
+    except ValueError:  # whatever it is, no shell has run it
+        return ""
+    return shlex.join(_without(word, values) for word in words)
+
+
+def _without(word: str, values: Mapping[str, str]) -> str:
+    option, equals, value = word.partition("=")
+    if equals and option.startswith("-") and value in values:
+        return f"{option}={values[value]}"
+    return values.get(word, word)
 
 
 def is_folder(spec: RunSpec) -> bool:

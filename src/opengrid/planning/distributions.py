@@ -26,8 +26,12 @@ def _parameters() -> dict[str, tuple[str, ...]]:
     return {name.strip(): tuple(p.strip() for p in rest.split(",") if p.strip()) for name, _, rest in entries}
 
 
+#: Older names of numpy's that people know.
+_OLDER = {"randint": "integers", "random_sample": "random"}
+
 #: Distribution → its parameters before `size`, in numpy's order; a `?` at the end marks one that may be left out.
 PARAMETERS = _parameters()
+PARAMETERS.update({older: PARAMETERS[name] for older, name in _OLDER.items()})
 
 
 def bind(name: str, positional: Sequence[object], named: Mapping[str, object]) -> tuple[dict[str, object], int]:
@@ -55,7 +59,7 @@ def samples(name: str, arguments: Mapping[str, object], size: int, seed: Sequenc
     import numpy as np  # takes a tenth of a second, and few sweeps need it
 
     try:
-        drawn = getattr(np.random.default_rng(list(seed)), name)(**arguments, size=size)
+        drawn = getattr(np.random.default_rng(list(seed)), _OLDER.get(name, name))(**arguments, size=size)
         values = cast("list[object]", drawn.tolist())
     except (ArithmeticError, MemoryError, TypeError, ValueError) as error:
         raise InvalidValue(f"{name}: {error}") from None

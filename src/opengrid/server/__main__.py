@@ -60,7 +60,7 @@ def serve(settings: Settings) -> None:
         ensure_token(settings, database)
         listener = _bind(settings)
         port = listener.getsockname()[1]
-        url = settings.public_url or f"{settings.scheme}://{_reachable(settings.host)}:{port}"
+        url = f"{settings.scheme}://{_reachable(settings.host)}:{port}"
         server = Server(settings, database, url, stop=lambda: os.kill(os.getpid(), signal.SIGTERM))
         _Uvicorn(
             uvicorn.Config(

@@ -93,7 +93,9 @@ class Server:
     """One server: its parts, its application, and what it says about itself."""
 
     def __init__(self, settings: Settings, database: Database, url: str, stop: Callable[[], None]) -> None:
-        self.settings, self.url = settings, url
+        #: How this host reaches the server, and how everybody does.
+        self._own_url, self.url = url, settings.public_url or url
+        self.settings = settings
         self._started_us, self._last_request = now_us(), time.monotonic()
         self._database, self._stop = database, stop
         self.wakeups = Wakeups()
@@ -170,7 +172,7 @@ class Server:
         )
         self._stream = Stream(self._feeds(logs), self.wakeups)
         sign_in = SignIn(database, now_us=now_us)
-        schemes = {settings.scheme, urlsplit(url).scheme}
+        schemes = {settings.scheme, urlsplit(self.url).scheme}
         browsers = Browsers(f"grid_session_{token_hash(secret)[:8]}", schemes=schemes)
         users, owner = Users(database, sign_in, browsers), getpass.getuser()
         accounts = Accounts(database, owner, ended=[users.forget, sign_in.sign_out_all], now_us=now_us)
@@ -188,7 +190,7 @@ class Server:
         self.app.include_router(agent_api(agents, log_files, sources, reader, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(artifacts_api(artifacts, users))
-        self.app.include_router(sessions_api(sign_in, users, browsers, url=url))
+        self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
         self.app.include_router(accounts_api(accounts, users, owner))
         self.app.include_router(runs_api(runs, experiments, users, self.wakeups))
         self.app.include_router(stream_api(self._stream, users))
@@ -208,7 +210,7 @@ class Server:
         self.app.include_router(pages(settings.ui or BUILT))
 
     def status(self) -> dict[str, object]:
-        """Return what server.json and `grid server status` say."""
+        """Return what `grid server status` says, and server.json but for the address."""
         return {
             "pid": os.getpid(),
             "url": self.url,
@@ -289,6 +291,7 @@ class Server:
         """Write server.json, whole, as the sign that we are ready."""
         about = {
             **self.status(),
+            "url": self._own_url,
             "host": socket.gethostname(),
             "boot_id": boot_id(),
             "protocol": PROTOCOL,

@@ -7,6 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from opengrid.core.errors import InvalidValue, Unusable
 from opengrid.core.sizes import parse_size
@@ -86,13 +87,22 @@ def read_settings(
         tls_cert=Path(tls_cert) if tls_cert else None,
         tls_key=Path(tls_key) if tls_key else None,
         database=environment.get("GRID_DATABASE"),
-        public_url=environment.get("GRID_PUBLIC_URL"),
+        public_url=_public_url(environment.get("GRID_PUBLIC_URL")),
         idle_s=_seconds(environment, "GRID_IDLE_S", IDLE_S),
         nvml_library=environment.get("GRID_NVML_LIBRARY"),
         git_protocols=_protocols(environment),
         source_limit=parse_size(environment.get("GRID_SOURCE_LIMIT") or "1GiB", name="GRID_SOURCE_LIMIT"),
         ui=Path(environment["GRID_UI_DIR"]) if environment.get("GRID_UI_DIR") else None,
     )
+
+
+def _public_url(text: str | None) -> str | None:
+    if not text:
+        return None
+    parts = urlsplit(text)
+    if parts.scheme not in ("http", "https") or not parts.hostname:
+        raise InvalidValue(f"GRID_PUBLIC_URL={text} is no address", hint="such as https://grid.example.org")
+    return text.rstrip("/")
 
 
 def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:

@@ -19,6 +19,7 @@ from opengrid.core.spec import ProgramKind, RunSpec
 from opengrid.engines.engine import Engine
 from opengrid.planning.arguments import parameters
 from opengrid.planning.catalogue import Catalogue
+from opengrid.planning.command import without_values
 from opengrid.planning.plan import make_plan
 from opengrid.planning.preload import preload_modules
 from opengrid.planning.sweep import make_sweep, with_seed
@@ -75,6 +76,7 @@ class Runs:
         if spec.source.bundle is None:
             raise InvalidValue("a run needs the bundle of its source tree", field="source.bundle")
         spec = with_seed(spec, random.SystemRandom().randrange(2**32))
+        spec = dataclasses.replace(spec, command=without_values(spec))
         points = self._points(spec)
         text = self._sources.program_text(spec.program, spec.source)
         plan = dataclasses.replace(self._plan(spec), preload=preload_modules(text) if spec.framework.is_torch else ())
