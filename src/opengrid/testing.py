@@ -38,6 +38,7 @@ class FakeEngine:
         self.lost: dict[str, set[int]] = {}
         self.taken: set[str] = set()  #: GPUs that somebody else took since they were offered
         self.is_rebooted = False
+        self.mounts = True
         self.dies_after_submit = False  #: raise, as if the server were killed between engine and store
 
     def inventory(self) -> Inventory:
@@ -47,6 +48,10 @@ class FakeEngine:
     def interpreter(self, python: str, shell: dict[str, str]) -> Interpreter:
         """Return what the test set."""
         return self.python
+
+    def can_mount(self) -> bool:
+        """Return what the test set."""
+        return self.mounts
 
     def render(self, request: GangRequest) -> Submission:
         """Return one agent per machine."""

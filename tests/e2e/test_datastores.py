@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.conftest import missing
 from tests.support.grid import Grid, eventually
 
 
@@ -17,7 +20,7 @@ def grid(new_grid: Callable[[], Grid]) -> Grid:
     return new_grid()
 
 
-FILES = 4000
+FILES = 2500
 
 
 def make_source(folder: Path) -> Path:
@@ -70,3 +73,110 @@ def test_a_server_that_is_killed_meanwhile_is_replaced_and_the_create_ends_well(
     assert f"killed:1 has {FILES} files".encode() in out
     assert grid.json("datastore", "show", "killed")["files"] == FILES
     grid.ok("datastore", "delete", "--name", "killed", "--version", "1", "--yes")
+
+
+_READER = """
+import sys
+file = sys.argv[-1] + "/a.txt"
+print("read", open(file).read(), flush=True)
+try:
+    open(file, "w").write("damaged")
+    print("written")
+except OSError as error:
+    print(error.strerror)
+"""
+
+
+@pytest.fixture
+def data(grid: Grid, folder: Path) -> str:
+    """A datastore of one file, and the script reader.py in the folder."""
+    (folder / "reader.py").write_text(_READER)
+    (folder / "data").mkdir()
+    (folder / "data" / "a.txt").write_text("as it was")
+    if not grid.json("datastore", "list")["datastores"]:
+        grid.ok("datastore", "create", "data", "--name", "cifar5", cwd=folder)
+    return "cifar5"
+
+
+RUN = ("--framework", "torch", "--simulate", "--instance_type", "2_m60_8gb")
+
+
+def test_every_rank_sees_a_datastore_read_only_where_it_was_asked_for(grid: Grid, data: str, folder: Path) -> None:
+    place = f"/datastores/{data}"
+    plan = grid.json("run", "--dry_run", *RUN, "--datastore_name", data, "--", "reader.py", place, cwd=folder)["plan"]
+    assert plan["mounts"] == [{"name": data, "version": 1, "path": place, "text": f"{data}:1 at {place}, read-only"}]
+    ended = grid.finish(*RUN, "--datastore_name", data, "--", "reader.py", place, cwd=folder)
+    assert ended["state"] == "succeeded", ended
+    for rank in ("0", "1"):
+        log = grid.ok("logs", ended["experiment"], "--rank", rank)
+        assert log.splitlines() == ["read as it was", "Read-only file system"]
+    assert not Path("/datastores").exists()
+    shown = grid.json("datastore", "show", data)["used_by"]
+    assert {"run": ended["run"], "active": False, "experiments": []} in shown
+
+
+@pytest.mark.parametrize("kind", ["script", "executable"])
+def test_a_reference_and_another_mount_directory_are_read_only_too(
+    grid: Grid, data: str, folder: Path, kind: str
+) -> None:
+    if kind == "executable":
+        (folder / "go.sh").write_text('exec python3 reader.py "$1"')
+        words, where = ["--datastore_name", data, "--datastore_mount_dir", "/og-here/x", "go.sh"], "/og-here/x"
+    else:
+        words, where = ["--gpus", "1", "reader.py"], f"grid:{data}:1"
+    ended = grid.finish(*RUN, *words, where, cwd=folder)
+    assert ended["state"] == "succeeded", ended
+    assert "Read-only file system" in grid.ok("logs", ended["experiment"])
+    assert grid.json("datastore", "verify", data) == {
+        "name": data, "version": 1, "files": 1, "damaged": [], "repaired": [],
+    }  # fmt: skip
+
+
+def test_without_mounts_arguments_name_the_tree_and_what_a_script_damages_is_repaired(
+    new_grid: Callable[[], Grid], folder: Path
+) -> None:
+    # In a namespace in which no other may be made.
+    grid = new_grid()
+    forbid = 'echo 0 > /proc/sys/user/max_mnt_namespaces; exec "$@"'
+    server = [*("unshare", "-Ur", "sh", "-c", forbid, "sh"), sys.executable, "-m", "opengrid.cli", "server", "start"]
+    started = subprocess.run(server, env=grid.environment, capture_output=True, cwd=folder, timeout=120)
+    if started.returncode != 0:
+        missing("namespaces", started.stderr.decode())
+    (folder / "reader.py").write_text(_READER)
+    (folder / "data").mkdir()
+    (folder / "data" / "a.txt").write_text("as it was")
+    grid.ok("datastore", "create", "data", "--name", "cifar5", cwd=folder)
+    words = [*RUN, "--gpus", "1", "--datastore_name", "cifar5", "reader.py", "--data=x", "/datastores/cifar5"]
+    (mount,) = grid.json("run", "--dry_run", *words, cwd=folder)["plan"]["mounts"]
+    tree = grid.json("datastore", "show", "cifar5")["location"]
+    assert f"arguments that begin with /datastores/cifar5 become {tree}" in mount["text"]
+    for _ in range(2):
+        ended = grid.finish(*words, cwd=folder)
+        assert grid.ok("logs", ended["experiment"], "--rank", "0").splitlines() == ["read as it was", "written"]
+
+
+def test_a_datastore_that_an_experiment_reads_is_not_deleted(grid: Grid, data: str, folder: Path) -> None:
+    (folder / "wait.sh").write_text("sleep 300")
+    name = grid.submit("--datastore_name", data, "wait.sh", cwd=folder)
+    refused = grid.call("datastore", "delete", "--name", data, "--yes")
+    assert refused.code == 2
+    assert f"{data}:1 is used by {name}" in refused.err
+    grid.ok("stop", "experiment", name)
+    grid.ended(name)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--datastore_name nosuch",
+        "--datastore_name cifar5 --datastore_version 99",
+        "--datastore_version 1",
+        "--datastore_name cifar5 --datastore_mount_dir here",
+        "--datastore_name cifar5 --datastore_mount_dir /usr",
+        "--datastore_name ../x",
+    ],
+)
+def test_a_mount_that_cannot_be_starts_nothing(grid: Grid, data: str, folder: Path, words: str) -> None:
+    refused = grid.call("run", "--dry_run", *words.split(), "reader.py", cwd=folder)
+    assert refused.code == 2
+    assert "Traceback" not in refused.err

@@ -24,6 +24,7 @@ def plan_lines(plan: PlanDocument, run: str | None) -> list[str]:
         ("machines", machines_text(plan)),
         ("layout", layout_text(plan)),
         ("code", plan["source"]),
+        *(("data", mount["text"]) for mount in plan.get("mounts", [])),
         ("python", plan["python"] or "-"),
         ("price", price_text(plan)),
     ]

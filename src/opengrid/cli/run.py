@@ -98,6 +98,9 @@ class Options:
     max_time: float | None
     max_restarts: int | None
     auto_resume: bool
+    datastore_name: str | None
+    datastore_version: int | None
+    datastore_mount_dir: str | None
     label: tuple[str, ...]
     dry_run: bool
     detach: bool
@@ -163,6 +166,9 @@ class Options:
     help="Starts of all ranks after the first [default: 3 when machines fail, 0 when the script does].",
 )
 @click.option("--auto_resume", is_flag=True, help="Go on by itself after a restart of the computer, too.")
+@click.option("--datastore_name", metavar="NAME", help="A datastore that the script finds at its mount directory.")
+@click.option("--datastore_version", type=int, metavar="N", help="Its version [default: the newest].")
+@click.option("--datastore_mount_dir", metavar="DIR", help="Where the script finds it [default: /datastores/NAME].")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="To find the run by; may be repeated.")
 @click.option("--dry_run", is_flag=True, help="Show the plan; start nothing.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is queued.")
@@ -259,6 +265,9 @@ def wanted_options(options: Options) -> RunOptions:
         "max_time_s": options.max_time,
         "max_restarts": options.max_restarts,
         "auto_resume": options.auto_resume,
+        "datastore_name": options.datastore_name,
+        "datastore_version": options.datastore_version,
+        "datastore_mount_dir": options.datastore_mount_dir,
         "labels": {
             **(like.spec.labels if like is not None else {}),
             **{key: value or "" for key, value in parse_labels(options.label, needs_value=True).items()},

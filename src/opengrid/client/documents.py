@@ -59,6 +59,15 @@ class RequestDocument(TypedDict):
     held_back: list[str]  #: variables whose values are the owner's alone
 
 
+class MountDocument(TypedDict):
+    """A datastore version that a script reads, and where it finds it."""
+
+    name: str
+    version: int
+    path: str
+    text: str
+
+
 class PlanDocument(TypedDict):
     """What will run where; core.gang.Plan as JSON."""
 
@@ -78,6 +87,7 @@ class PlanDocument(TypedDict):
     source: str
     link: PlaceDocument | None
     reason: str
+    mounts: list[MountDocument]
     layout: list[list[int]]
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from opengrid.core.errors import InvalidValue
+from opengrid.core.mounts import Mount, text_of
 from opengrid.core.spec import Place
 
 
@@ -100,6 +101,7 @@ class Plan:
     reason: str  #: why this layout, and what the user should know; "" when nothing is remarkable
     preload: tuple[str, ...] = ()  #: modules that the ranks' template has imported
     place: Place | None = None  #: where the link led, for a run from one
+    mounts: tuple[Mount, ...] = ()  #: datastore versions that every experiment sees
     devices: str = ""  #: the real accelerators that stand in, "" when simulated or on CPU machines
 
     @property
@@ -127,5 +129,6 @@ class Plan:
             "source": self.source,
             "link": None if self.place is None else dataclasses.asdict(self.place),
             "reason": self.reason,
+            "mounts": [{"name": m.name, "version": m.version, "path": m.path, "text": text_of(m)} for m in self.mounts],
             "layout": [[n.index for n in self.gang.nodes_of(m)] for m in range(self.gang.machines)],
         }

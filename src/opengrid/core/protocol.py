@@ -11,6 +11,7 @@ from enum import Enum
 from typing import Literal
 
 from opengrid.core.gang import Gang
+from opengrid.core.mounts import Mount
 from opengrid.core.spec import Framework, Program
 
 #: Version of these messages; a server speaks this one and the one before.
@@ -85,6 +86,7 @@ class Assignment:
     now_ns: int
     max_restarts: int = 0  #: for the ranks' TORCHELASTIC_MAX_RESTARTS
     collects: bool = False  #: whether new files of the work folders are sent to the server
+    mounts: tuple[Mount, ...] = ()  #: datastore versions that the ranks see
     staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
 
 

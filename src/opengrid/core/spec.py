@@ -7,7 +7,8 @@ from enum import Enum
 from typing import ClassVar
 
 from opengrid.core.errors import InvalidValue
-from opengrid.core.names import check_label, check_run_name
+from opengrid.core.mounts import check_mount_path
+from opengrid.core.names import check_label, check_name, check_run_name
 from opengrid.core.sizes import size_text
 
 
@@ -138,6 +139,9 @@ class RunSpec:
     max_time_s: float | None = None  #: an experiment that has run so long is stopped; None = no limit
     max_restarts: int | None = None  #: None = 3 when infrastructure fails, 0 for the script's own errors
     labels: dict[str, str] = field(default_factory=dict[str, str])
+    datastore_name: str | None = None  #: mounted beside those that arguments name
+    datastore_version: int | None = None  #: None = the newest
+    datastore_mount_dir: str | None = None  #: None = /datastores/<name>
     auto_resume: bool = False  #: go on from the newest checkpoint after a restart of the computer, too
 
     def __post_init__(self) -> None:
@@ -158,11 +162,24 @@ class RunSpec:
             )
         if self.max_restarts is not None and self.max_restarts < 0:
             raise InvalidValue(f"--max_restarts {self.max_restarts}: it cannot be negative", field="max_restarts")
+        _check_datastore(self)
         for key, value in self.labels.items():
             check_label(key, value)
         for name in self.environment:
             if not name or "=" in name or "\0" in name:
                 raise InvalidValue(f"{name!r} cannot name an environment variable", field="environment")
+
+
+def _check_datastore(spec: RunSpec) -> None:
+    if spec.datastore_name is not None:
+        check_name(spec.datastore_name, "datastore")
+    for name in ("datastore_version", "datastore_mount_dir"):
+        if getattr(spec, name) is not None and spec.datastore_name is None:
+            raise InvalidValue(f"--{name} without --datastore_name: of which datastore?", field=name)
+    if spec.datastore_version is not None and spec.datastore_version < 1:
+        raise InvalidValue(f"--datastore_version {spec.datastore_version}: at least 1", field="datastore_version")
+    if spec.datastore_mount_dir is not None:
+        check_mount_path(spec.datastore_mount_dir)
 
 
 def _check_sweep(spec: RunSpec) -> None:

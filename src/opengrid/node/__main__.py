@@ -1,4 +1,4 @@
-"""What our zipapp does: `agent`, `template`, `launcher`, `rank`, `probe`, `sweep`. Each imports only what it needs."""
+"""What our zipapp does: see the commands below. Each imports only what it needs."""
 
 from __future__ import annotations
 
@@ -24,11 +24,15 @@ def main(arguments: list[str]) -> int:
         from opengrid.node.probe import probe_main
 
         return probe_main(rest)
+    if command == "mounts":
+        from opengrid.node.mounting import mounts_main
+
+        return mounts_main(rest)
     if command == "sweep":
         from opengrid.node.spawn import sweep_main
 
         return sweep_main(rest)
-    print(f"no such command: {command!r}; one of agent, template, rank, probe, sweep", file=sys.stderr)
+    print(f"no such command: {command!r}; one of agent, template, rank, probe, mounts, sweep", file=sys.stderr)
     return 2
 
 

@@ -36,6 +36,10 @@ class Files:
         """Return the file that gets rank 0's first and last step."""
         return self.folder / "progress"
 
+    def scratch(self, rank: int) -> Path:
+        """Return the empty folder in which a rank makes its mounts."""
+        return self.folder / f"{rank}.mounts"
+
     def stacks(self, rank: int) -> Path:
         """Return the file that gets the stacks of all threads when asked for."""
         return self.folder / f"{rank}.stacks"
@@ -98,6 +102,8 @@ def _start(
         error_file=str(files.error(place.rank)),
         stacks=str(files.stacks(place.rank)),
         preloaded=assignment.framework.is_torch,
+        mounts=assignment.mounts,
+        scratch=str(files.scratch(place.rank)) if assignment.mounts else None,
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import contextlib
 import ctypes
+import dataclasses
 import errno
 import faulthandler
 import gc
@@ -29,8 +30,9 @@ from types import TracebackType
 from typing import Any, NoReturn, cast
 
 from opengrid.core.codec import from_json, to_json
+from opengrid.core.mounts import rewritten
 from opengrid.core.spec import ProgramKind
-from opengrid.node import main_module, spawn
+from opengrid.node import main_module, mounting, spawn
 from opengrid.node.error_file import write_error_file
 from opengrid.node.preload.messages import STACKS_SIGNAL, RankStart
 
@@ -55,12 +57,13 @@ def child(start: RankStart, reason: str, program: str, preset: dict[str, str], l
             os.setsid()
             spawn.die_with_parent(launcher)
             _redirect(start)
+            mounted = _mounted(start)
             os.chdir(start.directory)
         except OSError as error:
             _cannot_start(start, error)
         if reason:
-            _execute(start, program)
-        _forked(start, preset)
+            _execute(mounted, program)
+        _forked(mounted, preset)
 
     return work
 
@@ -95,6 +98,24 @@ def _redirect(start: RankStart) -> None:
         opened = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_CLOEXEC, 0o644)
         os.dup2(opened, descriptor)
         os.close(opened)
+
+
+def _mounted(start: RankStart) -> RankStart:
+    """Make the mounts; where that fails, have the arguments name the trees themselves."""
+    bound = [mount for mount in start.mounts if mount.is_bound]
+    others = [mount for mount in start.mounts if not mount.is_bound]
+    if bound and start.scratch is not None:
+        try:
+            os.makedirs(start.scratch, exist_ok=True)
+            mounting.enter(bound, start.scratch)
+        except OSError as error:
+            told = f"grid: no mounts here ({error.strerror}): arguments name the data's own folders\n"
+            os.write(2, os.fsencode(told))
+            others = list(start.mounts)
+    if not others:
+        return start
+    arguments = rewritten(start.program.arguments, others)
+    return dataclasses.replace(start, program=dataclasses.replace(start.program, arguments=arguments))
 
 
 def _cannot_start(start: RankStart, error: OSError) -> NoReturn:

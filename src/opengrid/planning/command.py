@@ -30,6 +30,9 @@ OPTIONS = {
     "max_time_s": "max_time",
     "max_restarts": "max_restarts",
     "auto_resume": "auto_resume",
+    "datastore_name": "datastore_name",
+    "datastore_version": "datastore_version",
+    "datastore_mount_dir": "datastore_mount_dir",
 }
 
 #: Fields that are several words each, or none of a command line: `name` is given once, `shell` is who types.

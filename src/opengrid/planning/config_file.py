@@ -29,6 +29,9 @@ _OPTIONS = {
     "compute.train.gpus": "gpus",
     "compute.train.cpus": "cpus",
     "compute.train.auto_resume": "auto_resume",
+    "compute.train.datastore_name": "datastore_name",
+    "compute.train.datastore_version": "datastore_version",
+    "compute.train.datastore_mount_dir": "datastore_mount_dir",
     "compute.train.localdir": "localdir",
     "compute.train.dry_run": "dry_run",
     "hyper_params.settings.strategy": "strategy",
@@ -55,9 +58,6 @@ _UNUSED = {
 _MISSING = {
     "compute.train.dockerfile": "images are not built here; give the interpreter that has what you need with --python",
     "compute.train.dependency_file_info.path": "packages are not installed here; give an interpreter with --python",
-    "compute.train.datastore_name": "mounts are not made; pass grid:NAME:VERSION as an argument of the script",
-    "compute.train.datastore_version": "mounts are not made; pass grid:NAME:VERSION as an argument of the script",
-    "compute.train.datastore_mount_dir": "mounts are not made; pass grid:NAME:VERSION as an argument of the script",
     "compute.train.actions": "actions are not carried out; put their commands into a script of your own",
 }
 

@@ -45,6 +45,9 @@ class RunOptions(TypedDict, total=False):
     max_time_s: float | None  #: an experiment that has run so long is stopped
     max_restarts: int | None  #: starts of all ranks after the first
     auto_resume: bool  #: go on after a restart of the computer, too
+    datastore_name: str | None  #: a datastore that the script finds at its mount directory
+    datastore_version: int | None  #: its version; the newest without
+    datastore_mount_dir: str | None  #: where the script finds it; /datastores/<name> without
     labels: Mapping[str, str]  #: to find the run by
 
 
@@ -109,6 +112,9 @@ def make_spec(program: Program, source: Source, options: RunOptions, *, shell: S
         max_time_s=options.get("max_time_s"),
         max_restarts=options.get("max_restarts"),
         auto_resume=options.get("auto_resume", False),
+        datastore_name=options.get("datastore_name"),
+        datastore_version=options.get("datastore_version"),
+        datastore_mount_dir=options.get("datastore_mount_dir"),
         labels=dict(options.get("labels", {})),
     )
 

@@ -121,7 +121,7 @@ class Server:
             token_of=lambda _user, _host: None,
             shell=shell_variables(os.environ),
         )
-        datastores = Datastores(database, state / "datastores", has_mounts=lambda: False, now_us=now_us)
+        datastores = Datastores(database, state / "datastores", has_mounts=self._engine.can_mount, now_us=now_us)
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)
@@ -139,6 +139,7 @@ class Server:
             rehearsals=rehearsals.of,
             now_us=now_us,
             staging=artifacts.staging_folder,
+            check_mounts=datastores.check_mounts,
         )
         runs = Runs(
             database,

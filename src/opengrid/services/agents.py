@@ -5,12 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unauthorized
+from opengrid.core.mounts import Mount
 from opengrid.core.protocol import (
     POLL_S,
     PROTOCOL,
@@ -70,10 +71,11 @@ class Agents:
         rehearsals: Callable[[str], tuple[Rehearsal, ...]] = lambda _: (),
         now_us: Callable[[], int],
         staging: Callable[[str, int], Path] | None = None,
+        check_mounts: Callable[[Sequence[Mount]], None] = lambda _: None,
     ) -> None:
         self._database, self._blobs, self._work, self._staging = database, blobs, work, staging
         self._changed, self._is_followed, self._now_us = changed, is_followed, now_us
-        self._stacks_asked, self._rehearsals = stacks_asked, rehearsals
+        self._stacks_asked, self._rehearsals, self._check_mounts = stacks_asked, rehearsals, check_mounts
         self._sessions: dict[str, AgentIdentity] = {}
         self._attempts: dict[str, Attempt] = {}
         self._grace_s: dict[str, float] = {}  #: by attempt
@@ -116,6 +118,7 @@ class Agents:
         self._changed(attempt.id)
         was_lost = bool(earlier) and earlier[-1].state is AttemptState.LOST
         salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
+        self._check_mounts(run.plan.mounts)
         return self._assignment(run, experiment, attempt, machine, salvage)
 
     def identify(self, session: str) -> AgentIdentity:
@@ -307,6 +310,7 @@ class Agents:
             preload=plan.preload,
             now_ns=time.time_ns(),
             max_restarts=DEFAULT_RESTARTS if spec.max_restarts is None else spec.max_restarts,
+            mounts=plan.mounts,
             collects=self._staging is not None,
             staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,
         )

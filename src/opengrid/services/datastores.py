@@ -14,9 +14,11 @@ from pathlib import Path
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import Conflict, InvalidValue, NotFound, Unusable
 from opengrid.core.manifest import Manifest, ManifestFile, check_paths
+from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
 from opengrid.core.names import check_name
 from opengrid.core.protocol import least_free_bytes
 from opengrid.core.records import DatastoreFile, DatastoreState, DatastoreUse, DatastoreVersion
+from opengrid.core.spec import RunSpec
 from opengrid.planning.arguments import find_references, substitute
 from opengrid.services.callers import Caller
 from opengrid.services.trees import Trees, Verdict
@@ -43,7 +45,7 @@ class Datastores:
     def __init__(
         self, database: Database, root: Path, *, has_mounts: Callable[[], bool], now_us: Callable[[], int]
     ) -> None:
-        self._database, self._root, self._now_us = database, root, now_us
+        self._database, self._root, self._now_us, self._has_mounts = database, root, now_us, has_mounts
         self._contents = FolderBlobs(root / ".contents")
         self._trees = Trees(root, self._contents, has_mounts=has_mounts)
 
@@ -210,6 +212,43 @@ class Datastores:
                 _check_whole(found)
                 paths[reference.text] = str(self.path(found.name, found.version))
         return substitute(arguments, paths)
+
+    def mounts(self, words: Sequence[str], spec: RunSpec) -> tuple[Mount, ...]:
+        """Return the versions that arguments name and the one that is asked for beside them, with where they are seen.
+
+        NotFound, Conflict for one that does not exist, or is not whole.
+        """
+        chosen: dict[str, tuple[str, int]] = {}  # by path: two may not be in one place
+        with self._database.read() as tx:
+            for reference in find_references(words):
+                found = tx.data.find(reference.name, reference.version)
+                chosen[str(self.path(found.name, found.version))] = found.name, found.version
+            if spec.datastore_name is not None:
+                found = tx.data.find(spec.datastore_name, spec.datastore_version)
+                _check_whole(found)
+                path = spec.datastore_mount_dir or f"{MOUNT_ROOT}/{found.name}"
+                chosen[check_mount_path(path)] = found.name, found.version
+        is_bound = bool(chosen) and self._has_mounts()
+        return tuple(
+            Mount(name=name, version=version, path=path, source=str(self.path(name, version)), is_bound=is_bound)
+            for path, (name, version) in chosen.items()
+        )
+
+    def check_mounts(self, mounts: Sequence[Mount]) -> None:
+        """See that the versions are as they were made, and repair what is not; Unusable names what cannot be."""
+        for name, version in {(mount.name, mount.version) for mount in mounts}:
+            with self._database.read() as tx:
+                found = tx.data.find(name, version)
+            if self._trees.is_untouched(found):
+                continue
+            verdict = self.verify(name, version)
+            if verdict.damaged:
+                raise Unusable(
+                    f"datastore {name}:{version} is damaged: {_named(verdict.damaged)}",
+                    hint=f"create {name} from its source again, then `grid datastore verify {name}:{version}`",
+                )
+            with self._database.transaction() as tx:
+                tx.data.touch(name, version, self._now_us())
 
     def path(self, name: str, version: int) -> Path:
         """Return where a version's tree lies."""

@@ -99,6 +99,16 @@ class SourceDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class MountDocument:
+    """A datastore version that a script reads."""
+
+    name: str
+    version: int
+    path: str  #: where the script finds it
+    text: str  #: the same in words, with how it gets there
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlanDocument:
     """What will run where; core.gang.Plan."""
 
@@ -118,6 +128,7 @@ class PlanDocument:
     source: str
     link: PlaceDocument | None
     reason: str
+    mounts: list[MountDocument]  #: datastore versions that the script sees
     layout: list[list[int]]  #: nodes of each machine
 
 

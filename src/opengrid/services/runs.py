@@ -67,8 +67,8 @@ class Runs:
         if spec.name is not None:
             with self._database.read() as tx:
                 _check_free(tx, spec.name)
-        self._points(spec)
-        return self._plan(spec)
+        points = self._points(spec)
+        return self._plan(spec, points)
 
     def create(self, spec: RunSpec, user: str) -> tuple[Run, list[Experiment]]:
         """Store a run and its experiments, queued; all of them or nothing."""
@@ -79,13 +79,15 @@ class Runs:
         spec = dataclasses.replace(spec, command=without_values(spec))
         points = self._points(spec)
         text = self._sources.program_text(spec.program, spec.source)
-        plan = dataclasses.replace(self._plan(spec), preload=preload_modules(text) if spec.framework.is_torch else ())
+        preload = preload_modules(text) if spec.framework.is_torch else ()
+        plan = dataclasses.replace(self._plan(spec, points), preload=preload)
         now = self._now_us()
         with self._database.transaction() as tx:
             name = spec.name or _free_name(tx)
             run = Run(id=uuid.uuid4().hex[:16], name=name, user=user, spec=spec, plan=plan, created_us=now)
             experiments = [_queued(run, index, *point) for index, point in enumerate(points)]
             tx.runs.create(run, experiments, now)
+            tx.data.use(run.id, [(mount.name, mount.version) for mount in plan.mounts])
         self._changed()
         return run, experiments
 
@@ -97,7 +99,7 @@ class Runs:
         words = self._datastores.resolve([word for point in typed for word in point])
         return [(point, words[i * width : (i + 1) * width]) for i, point in enumerate(typed)]
 
-    def _plan(self, spec: RunSpec) -> Plan:
+    def _plan(self, spec: RunSpec, points: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> Plan:
         interpreter = None
         if spec.program.kind is not ProgramKind.EXECUTABLE:
             if spec.python is None:
@@ -105,7 +107,8 @@ class Runs:
             interpreter = self._engine.interpreter(spec.python, spec.shell)
         inventory = self._engine.inventory()
         plan = make_plan(spec, catalogue=self._catalogue, inventory=inventory, interpreter=interpreter)
-        return dataclasses.replace(plan, experiments=make_sweep(spec).count)
+        mounts = self._datastores.mounts([word for typed, _ in points for word in typed], spec)
+        return dataclasses.replace(plan, experiments=len(points), mounts=mounts)
 
     def list(self, chosen: RunFilter, *, sort: str, limit: int, offset: int) -> tuple[list[Run], int, int]:
         """Return a page of runs; how many there are of that kind; and how many of them are not active."""

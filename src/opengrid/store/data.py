@@ -86,6 +86,11 @@ class Data:
         changes = {"digest": digest, "files": files, "size": size, "ended_us": now_us}
         self._end(name, version, state=DatastoreState.SUCCEEDED, **changes)
 
+    def touch(self, name: str, version: int, now_us: int) -> None:
+        """Take what a whole version's files are now for what they should be: they have just been looked at."""
+        same = (_versions.name == name, _versions.version == version)
+        self._connection.execute(update(datastore_versions).where(*same).values(ended_us=now_us))
+
     def fail(self, name: str, version: int, reason: str, now_us: int | None = None) -> None:
         """Mark a version that is being processed as failed; Conflict when it is not."""
         self._end(name, version, state=DatastoreState.FAILED, reason=reason, ended_us=now_us)

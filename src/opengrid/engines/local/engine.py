@@ -18,7 +18,7 @@ from opengrid.core.codec import to_json
 from opengrid.core.errors import Unusable
 from opengrid.core.protocol import Ticket
 from opengrid.engines.engine import AgentProcess, GangRequest, Submission
-from opengrid.engines.local.host import Interpreters, host_inventory
+from opengrid.engines.local.host import Interpreters, has_mounts, host_inventory
 from opengrid.engines.local.nvml import gpus
 from opengrid.engines.local.processes import ProcessId, boot_id, read_process_id
 from opengrid.engines.local.slots import GpuSlots
@@ -49,6 +49,7 @@ class LocalEngine:
         self._server_file, self._zipapp, self._clock = server_file, zipapp, clock
         self._slots, self._nvml_library = slots or GpuSlots(), nvml_library
         self._interpreters = Interpreters()
+        self._mounts: bool | None = None  #: not tried yet
         self._children: dict[tuple[str, int], subprocess.Popen[bytes]] = {}
         self._over: set[str] = set()
         self._first_missed: dict[tuple[str, int], float] = {}
@@ -64,6 +65,12 @@ class LocalEngine:
     def interpreter(self, python: str, shell: dict[str, str]) -> Interpreter:
         """Return what an interpreter has installed; raise Unusable when it does not run."""
         return self._interpreters.read(python, shell, self._zipapp())
+
+    def can_mount(self) -> bool:
+        """Return whether a rank can have mounts of its own here; tried once."""
+        if self._mounts is None:
+            self._mounts = has_mounts(self._zipapp())
+        return self._mounts
 
     def render(self, request: GangRequest) -> Submission:
         """Return the tickets of a gang's agents. Pure."""

@@ -6,6 +6,7 @@ import json
 import os
 import socket
 import subprocess
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -36,6 +37,16 @@ def _meminfo() -> dict[str, int]:
     """Return /proc/meminfo in KiB."""
     lines = Path("/proc/meminfo").read_text().splitlines()
     return {name: int(rest.split()[0]) for name, _, rest in (line.partition(":") for line in lines)}
+
+
+def has_mounts(zipapp: Path) -> bool:
+    """Return whether a process here may have a mount namespace of its own, and a read-only mount in it."""
+    command = [sys.executable, "-I", "-S", str(zipapp), "mounts"]
+    try:
+        null = subprocess.DEVNULL
+        return subprocess.call(command, cwd="/", stdin=null, stdout=null, stderr=null, timeout=_PROBE_TIMEOUT_S) == 0
+    except (OSError, subprocess.TimeoutExpired):
+        return False
 
 
 class Interpreters:

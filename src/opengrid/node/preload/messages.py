@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Literal, cast
 
 from opengrid.core.codec import from_json, to_json
+from opengrid.core.mounts import Mount
 from opengrid.core.spec import Program
 
 #: First byte on a connection to a template: "fork a launcher that serves this connection".
@@ -34,6 +35,8 @@ class RankStart:
     stacks: str | None = None  #: gets all threads' stacks on STACKS_SIGNAL (Python programs only)
     overlay: str | None = None  #: folder with further packages
     preloaded: bool = True  #: False: start a fresh interpreter even where a fork would do
+    mounts: tuple[Mount, ...] = ()  #: datastore versions that it sees
+    scratch: str | None = None  #: an empty folder of its own, to make mounts in
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
