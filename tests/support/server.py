@@ -17,7 +17,7 @@ import uvicorn
 from fastapi.testclient import TestClient
 
 from opengrid.server.app import Server, ensure_token
-from opengrid.server.settings import Settings
+from opengrid.server.settings import Settings, ensure_folders
 from opengrid.store.database import Database
 from tests.support.grid import eventually
 
@@ -87,9 +87,10 @@ class Caller:
 
 
 @contextmanager
-def serving(home: Path) -> Iterator[tuple[Caller, TestClient]]:
-    """Give the server's own user, and the way to its server."""
-    settings = Settings(home=home, state=home, cache=home / "cache")
+def serving(home: Path, **changes: Any) -> Iterator[tuple[Caller, TestClient]]:
+    """Give the server's own user, and the way to its server; `changes` are fields of its settings."""
+    settings = Settings(**{"home": home, "state": home, "cache": home / "cache", **changes})
+    ensure_folders(settings)
     database = Database.open(f"sqlite:///{home / 'grid.db'}")
     try:
         ensure_token(settings, database)

@@ -37,7 +37,8 @@ _FILE_PAGES = {
     "codeberg": "src/commit",
 }
 
-_EXAMPLE = "such as https://github.com/org/repo/blob/main/train.py, or git@host:org/repo.git"
+#: What a link looks like.
+EXAMPLE = "such as https://github.com/org/repo/blob/main/train.py, or git@host:org/repo.git"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -223,4 +224,4 @@ def _no_ref(url: str, wanted: str, refs: Collection[str]) -> NotFound:
 
 
 def _invalid(text: str, why: str) -> InvalidValue:
-    return InvalidValue(f"the link {text} cannot be used: {why}", hint=_EXAMPLE, field="link")
+    return InvalidValue(f"the link {text} cannot be used: {why}", hint=EXAMPLE, field="link")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from fastapi import APIRouter, Depends, Request
 
 from opengrid.server.auth import Users, caller_of
+from opengrid.services.documents import InstanceTypeRow, InstanceTypesDocument
 
 
 def admin_api(
@@ -14,7 +15,7 @@ def admin_api(
     *,
     status: Callable[[], dict[str, object]],
     stop: Callable[[], None],
-    types: Callable[[], list[dict[str, object]]],
+    types: Callable[[], list[InstanceTypeRow]],
 ) -> APIRouter:
     """Return the routes about the server; only /healthz needs no token."""
     api = APIRouter()
@@ -35,7 +36,7 @@ def admin_api(
         return {}
 
     @api.get("/api/v1/instance-types", dependencies=known)
-    def instance_types() -> dict[str, object]:
-        return {"instance_types": types()}
+    def instance_types() -> InstanceTypesDocument:
+        return InstanceTypesDocument(instance_types=types())
 
     return api

@@ -39,6 +39,7 @@ from opengrid.server.artifacts_api import artifacts_api
 from opengrid.server.auth import Browsers, Users
 from opengrid.server.data_api import data_api
 from opengrid.server.logs_api import logs_api
+from opengrid.server.new_run_api import new_run_api
 from opengrid.server.pages import BUILT, pages
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
@@ -73,6 +74,7 @@ from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
+from opengrid.services.new_run import NewRuns
 from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.runs import Runs
 from opengrid.services.scalar_reader import ScalarReader
@@ -194,6 +196,7 @@ class Server:
         self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
         self.app.include_router(accounts_api(accounts, users, owner))
         self.app.include_router(runs_api(runs, experiments, users, self.wakeups))
+        self.app.include_router(new_run_api(NewRuns(database, runs, links), users))
         self.app.include_router(stream_api(self._stream, users))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))

@@ -365,6 +365,44 @@ class ErrorText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NewRunPlanDocument:
+    """What the New run dialog's fields would start, or the problem with them."""
+
+    plan: PlanDocument | None
+    sentence: str  #: the plan in one line
+    problem: ErrorText | None
+    command: str  #: the command line that starts the same; "" while there is none
+    name: str  #: that the run would get
+    link: PlaceDocument | None  #: where the link leads
+    notes: list[str]  #: what has no effect
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceTypeRow:
+    """One type of machine; prices in US dollars per hour, null where there is none."""
+
+    name: str
+    value: str  #: names this machine alone, where several share a nickname
+    cloud: str
+    label: str  #: for people, with the price
+    spot_label: str | None
+    on_demand: float
+    spot: float | None
+    cpus: int
+    gpus: int
+    memory_gb: float
+    accelerator: str
+    gpu_memory_gb: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InstanceTypesDocument:
+    """All types of machines: this computer first."""
+
+    instance_types: list[InstanceTypeRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ErrorDocument:
     """Every answer that is no success."""
 

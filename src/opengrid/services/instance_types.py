@@ -2,35 +2,43 @@
 
 from __future__ import annotations
 
-from opengrid.planning.catalogue import LOCAL, Catalogue
+from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType
 from opengrid.planning.inventory import Inventory, in_words
+from opengrid.planning.sentences import here_label, type_label
+from opengrid.services.documents import InstanceTypeRow
 
 
-def instance_type_rows(catalogue: Catalogue, inventory: Inventory) -> list[dict[str, object]]:
+def instance_type_rows(catalogue: Catalogue, inventory: Inventory) -> list[InstanceTypeRow]:
     """Return this computer, then every type of the catalogue in its order."""
-    here: dict[str, object] = {
-        "name": LOCAL,
-        "cloud": inventory.hostname,
-        "on_demand": 0.0,
-        "spot": None,
-        "cpus": inventory.cpus,
-        "gpus": len(inventory.accelerators),
-        "memory_gb": round(inventory.memory_mib / 1024),
-        "accelerator": in_words(inventory.accelerators),
-    }
-    return [
-        here,
-        *(
-            {
-                "name": kind.name,
-                "cloud": kind.cloud,
-                "on_demand": kind.on_demand,
-                "spot": kind.spot,
-                "cpus": kind.cpus,
-                "gpus": kind.gpus,
-                "memory_gb": kind.memory_gb,
-                "accelerator": kind.accelerator,
-            }
-            for kind in catalogue.types
-        ),
-    ]
+    here = InstanceTypeRow(
+        name=LOCAL,
+        value=LOCAL,
+        cloud=inventory.hostname,
+        label=here_label(inventory),
+        spot_label=None,
+        on_demand=0.0,
+        spot=None,
+        cpus=inventory.cpus,
+        gpus=len(inventory.accelerators),
+        memory_gb=round(inventory.memory_mib / 1024),
+        accelerator=in_words(inventory.accelerators),
+        gpu_memory_gb=round(min((a.memory_mib for a in inventory.accelerators), default=0) / 1024),
+    )
+    return [here, *(_row(catalogue, kind) for kind in catalogue.types)]
+
+
+def _row(catalogue: Catalogue, kind: InstanceType) -> InstanceTypeRow:
+    return InstanceTypeRow(
+        name=kind.name,
+        value=kind.name if catalogue.find(kind.name) == kind else kind.cloud,
+        cloud=kind.cloud,
+        label=type_label(kind, kind.on_demand),
+        spot_label=type_label(kind, kind.spot) if kind.spot is not None else None,
+        on_demand=kind.on_demand,
+        spot=kind.spot,
+        cpus=kind.cpus,
+        gpus=kind.gpus,
+        memory_gb=kind.memory_gb,
+        accelerator=kind.accelerator,
+        gpu_memory_gb=kind.gpu_memory_gb,
+    )

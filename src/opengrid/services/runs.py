@@ -83,7 +83,7 @@ class Runs:
         plan = dataclasses.replace(self._plan(spec, points), preload=preload)
         now = self._now_us()
         with self._database.transaction() as tx:
-            name = spec.name or _free_name(tx)
+            name = spec.name or free_name(tx)
             run = Run(id=uuid.uuid4().hex[:16], name=name, user=user, spec=spec, plan=plan, created_us=now)
             experiments = [_queued(run, index, *point) for index, point in enumerate(points)]
             tx.runs.create(run, experiments, now)
@@ -243,7 +243,8 @@ def _check_free(tx: Transaction, name: str) -> None:
         )
 
 
-def _free_name(tx: Transaction) -> str:
+def free_name(tx: Transaction) -> str:
+    """Return a made-up name that no run has."""
     while True:
         name = f"{coolname.generate_slug(2)}-{random.randint(1, 9999)}"  # noqa: S311 - a name, no secret
         if not tx.runs.taken(name):

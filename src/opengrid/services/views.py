@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import shlex
 from collections.abc import Sequence
 from datetime import datetime, timezone
-from typing import Any, cast
+from typing import Any
 
 from opengrid.core.codec import to_json
 from opengrid.core.gang import Plan
@@ -18,13 +19,14 @@ from opengrid.core.records import (
     RootCause,
     Run,
 )
-from opengrid.core.spec import Source
+from opengrid.core.spec import Place, Source
 from opengrid.planning.arguments import parts
 from opengrid.services.documents import (
     ArgumentDocument,
     EventDocument,
     ExperimentRow,
     MemoryDocument,
+    PlaceDocument,
     PlanDocument,
     RootCauseDocument,
     RunRow,
@@ -76,7 +78,13 @@ def run_view(run: Run) -> RunRow:
 
 def plan_view(plan: Plan) -> PlanDocument:
     """Return a plan as a document."""
-    return PlanDocument(**cast("dict[str, Any]", plan.to_wire()))
+    fields: dict[str, Any] = {**plan.to_wire(), "link": place_view(plan.place)}
+    return PlanDocument(**fields)
+
+
+def place_view(place: Place | None) -> PlaceDocument | None:
+    """Return where a link led."""
+    return None if place is None else PlaceDocument(**dataclasses.asdict(place))
 
 
 def experiment_view(run: Run, experiment: Experiment) -> ExperimentRow:
@@ -127,7 +135,9 @@ def argument_views(experiment: Experiment) -> list[ArgumentDocument]:
 
 def source_view(source: Source) -> SourceDocument:
     """Return what code runs, in one line and in parts."""
-    return SourceDocument(line=source.line, ref=source.place.ref if source.place else None, **to_json(source))
+    place = source.place
+    fields: dict[str, Any] = {**to_json(source), "place": place_view(place)}
+    return SourceDocument(line=source.line, ref=place.ref if place is not None else None, **fields)
 
 
 def root_cause_view(cause: RootCause) -> RootCauseDocument:

@@ -1,0 +1,30 @@
+"""The New run dialog over HTTP."""
+
+from __future__ import annotations
+
+from fastapi import APIRouter, Depends, Request
+
+from opengrid.server.auth import Users, caller_of
+from opengrid.services.documents import CreatedDocument, NewRunPlanDocument
+from opengrid.services.new_run import NewRun, NewRuns
+from opengrid.services.views import plan_view
+
+
+def new_run_api(new_runs: NewRuns, users: Users) -> APIRouter:
+    """Return the routes of the dialog. A plan that cannot be is an answer too: people are still typing."""
+    api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
+
+    @api.post("/new-run/plan")
+    def plan(form: NewRun, request: Request) -> NewRunPlanDocument:
+        return new_runs.plan(form, caller_of(request))
+
+    @api.post("/new-run", status_code=201)
+    def create(form: NewRun, request: Request) -> CreatedDocument:
+        run, experiments = new_runs.create(form, caller_of(request))
+        return CreatedDocument(run=run.name, experiments=[e.name for e in experiments], plan=plan_view(run.plan))
+
+    @api.get("/runs/{name}/new-run")
+    def form_of(name: str, request: Request) -> NewRun:
+        return new_runs.form_of(name, caller_of(request))
+
+    return api
