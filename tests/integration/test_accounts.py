@@ -176,3 +176,12 @@ def test_variables_are_shown_to_their_owner_alone(lab: Lab) -> None:
 def test_a_server_answers_by_its_addresses_but_not_to_names_of_others(lab: Lab, host: str, status: int) -> None:
     headers = {"Authorization": f"Bearer {lab.ada.token}", "Host": host}
     assert lab.client.get("/api/v1/session", headers=headers).status_code == status
+
+
+def test_a_datastore_is_read_by_everybody_and_changed_by_its_owner_alone(lab: Lab) -> None:
+    lab.ada.datastore("mnist", {"a": b"1"})
+    assert lab.bob.run("bobs", "--data", "grid:ada:mnist:latest").status == 201
+    refused = lab.bob("POST", "datastores", {"name": "mnist", "source": "/there"})
+    assert (refused.status, "belongs to ada" in refused.error) == (403, True), refused
+    assert lab.bob("DELETE", "datastores/mnist/1").status == 403
+    assert lab.bob.run("bobs-2", "--data", "grid:bob:mnist:1").status == 404

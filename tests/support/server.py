@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import io
 import tarfile
+import tempfile
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -16,10 +17,14 @@ from typing import Any
 import uvicorn
 from fastapi.testclient import TestClient
 
+from opengrid.client.api import Api
+from opengrid.client.digests import KnownDigests
+from opengrid.client.transfer import Sender, find_material
 from opengrid.server.app import Server, ensure_token
 from opengrid.server.settings import Settings, ensure_folders
 from opengrid.store.database import Database
 from tests.support.grid import eventually
+from tests.support.server_app import InProcess
 
 URL = "http://127.0.0.1"
 
@@ -72,18 +77,15 @@ class Caller:
 
     def datastore(self, name: str, files: Mapping[str, bytes]) -> int:
         """Create a version of a datastore; return its number."""
-        opened = self("POST", "datastores", {"name": name, "source": "/there"})
-        assert opened.status == 201, opened
-        staging = Path(opened.document["staging"])
-        from opengrid.core.manifest import read_manifest
-
-        for path, content in files.items():
-            (staging / path).write_bytes(content)
-        made = read_manifest(staging)
-        sent = {"digest": made.digest, "files": len(made.files), "size": made.size}
-        version = opened.document["version"]
-        assert self("POST", f"datastores/{name}/{version}/finish", sent).status == 200
-        return version
+        client = TestClient(self._client.app, base_url=URL, headers={"Authorization": f"Bearer {self.token}"})
+        api = Api(InProcess(client))
+        with tempfile.TemporaryDirectory() as folder, KnownDigests(Path(folder, "journal")) as known:
+            source = Path(folder, "source")
+            source.mkdir()
+            for path, content in files.items():
+                (source / path).write_bytes(content)
+            opened = api.open_datastore(name, str(source))
+            return Sender(api, opened, find_material(source), known, lambda *_: None).run()["version"]
 
 
 @contextmanager
