@@ -82,6 +82,7 @@ from opengrid.services.scalars import Scalars
 from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
+from opengrid.services.table import Table
 from opengrid.store.database import Database, Transaction
 from opengrid.store.runs import RunFilter
 
@@ -200,7 +201,7 @@ class Server:
         self.app.include_router(stream_api(self._stream, users))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
-        self.app.include_router(scalars_api(Scalars(database, events, reader), users))
+        self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
         self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
         self.app.include_router(data_api(blobs, datastores, users, source_limit=settings.source_limit))
         self.app.include_router(

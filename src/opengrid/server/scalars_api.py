@@ -1,19 +1,21 @@
-"""Scalars over HTTP: which there are, and series for charts."""
+"""Scalars over HTTP: which there are, series for charts, and tables of experiments with them."""
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from typing import Annotated, Literal
 
-from fastapi import APIRouter, Depends
-from fastapi.responses import Response
+from fastapi import APIRouter, Depends, Query
+from fastapi.responses import Response, StreamingResponse
 
 from opengrid.server.auth import Users
 from opengrid.services.scalars import ExperimentScalars, RunTags, Scalars, SeriesAnswer, SeriesRequest
+from opengrid.services.table import Table, TableDocument, TableRequest
 
 
-def scalars_api(scalars: Scalars, users: Users) -> APIRouter:
-    """Return the routes for scalars."""
+def scalars_api(scalars: Scalars, table: Table, users: Users) -> APIRouter:
+    """Return the routes for scalars, and for a run's experiments as a table with them."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.get("/runs/{name}/scalars")
@@ -31,4 +33,31 @@ def scalars_api(scalars: Scalars, users: Users) -> APIRouter:
         # Not by pydantic: it would look at each of a hundred thousand numbers once more.
         return Response(json.dumps(asdict(answer), allow_nan=False), media_type="application/json")
 
+    @api.get("/runs/{name}/table")
+    def show_table(
+        name: str,
+        request: Annotated[TableRequest, Depends(_table_request)],
+        limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+        offset: Annotated[int, Query(ge=0)] = 0,
+    ) -> TableDocument:
+        return table.page(name, request, limit=limit, offset=offset)
+
+    @api.get("/runs/{name}/table.csv", response_class=StreamingResponse)
+    def table_as_csv(name: str, request: Annotated[TableRequest, Depends(_table_request)]) -> StreamingResponse:
+        rows = table.csv(name, request)  # NotFound for what is no name
+        headers = {"Content-Disposition": f'attachment; filename="{name}.csv"'}
+        return StreamingResponse(rows, media_type="text/csv; charset=utf-8", headers=headers)
+
     return api
+
+
+def _table_request(
+    sort: str = "index",
+    order: Literal["asc", "desc"] = "asc",
+    filter: Annotated[list[str] | None, Query()] = None,
+    search: Annotated[str, Query(max_length=500)] = "",
+    metric: Annotated[list[str] | None, Query()] = None,
+) -> TableRequest:
+    return TableRequest.parse(
+        sort=sort, descending=order == "desc", filters=filter or [], search=search, metrics=metric
+    )

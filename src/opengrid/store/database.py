@@ -15,6 +15,7 @@ from opengrid.store.accounts import Accounts
 from opengrid.store.artifacts import Artifacts
 from opengrid.store.attempts import Attempts
 from opengrid.store.data import Data
+from opengrid.store.experiment_table import ExperimentTable
 from opengrid.store.postgres import PostgresDatabase
 from opengrid.store.problems import explained
 from opengrid.store.runs import Runs
@@ -37,6 +38,11 @@ class Transaction:
         self.scalars = Scalars(connection)
         self.accounts = Accounts(connection)
         self.sessions = Sessions(connection)
+        self._connection = connection
+
+    def experiment_table(self, run_id: str, *, now_us: int) -> ExperimentTable:
+        """Return a run's experiments as a table; `now_us` is the end of those that have not ended."""
+        return ExperimentTable(self._connection, run_id, now_us=now_us)
 
 
 class Database:

@@ -136,9 +136,10 @@ class Runs:
         most = pairs.order_by(func.count().desc(), run_labels.c.key, run_labels.c.value).limit(limit)
         return [(key, value) for key, value in self._connection.execute(most)]
 
-    def experiments(self, run_id: str) -> list[Experiment]:
-        """Return a run's experiments by index."""
-        return self._experiments(_EXPERIMENT.where(experiments.c.run_id == run_id).order_by(experiments.c.index))
+    def experiments(self, run_id: str, *, limit: int | None = None) -> list[Experiment]:
+        """Return a run's experiments by index, all or the first ones."""
+        chosen = _EXPERIMENT.where(experiments.c.run_id == run_id).order_by(experiments.c.index)
+        return self._experiments(chosen.limit(limit))
 
     def experiment(self, name: str) -> Experiment:
         """Return the experiment with this name; NotFound offers names like it."""

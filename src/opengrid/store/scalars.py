@@ -62,9 +62,11 @@ class Scalars:
         """Return an experiment's series by name."""
         return self.of_experiments([experiment_id])
 
-    def of_experiments(self, experiment_ids: Collection[str]) -> list[Scalar]:
-        """Return the series of experiments, by name."""
+    def of_experiments(self, experiment_ids: Collection[str], tags: Collection[str] | None = None) -> list[Scalar]:
+        """Return the series of experiments, all or those with these names, by name."""
         chosen = select(scalars).where(scalars.c.experiment_id.in_(experiment_ids)).order_by(scalars.c.tag)
+        if tags is not None:
+            chosen = chosen.where(scalars.c.tag.in_(tags))
         return [Scalar(**fields(row)) for row in self._connection.execute(chosen).mappings()]
 
     def version(self, *, run_id: str | None = None, experiment_id: str | None = None) -> str:
