@@ -28,6 +28,11 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "view": ("view", "view", "Open the web page, or that of the run or experiment NAME."),
     "why": ("why", "why", "Show why an experiment failed, and what to do."),
     "logs": ("logs", "logs", "Show what an experiment's ranks wrote."),
+    "metrics": (
+        "metrics",
+        "metrics",
+        "Show an experiment's metrics, or those of all experiments of a run.",
+    ),
     "stacks": ("stacks", "stacks", "Show where the ranks of a running experiment are."),
     "artifacts": ("artifacts", "artifacts", "Download the files that experiments have made."),
     "stop": ("change", "stop", "Stop runs or experiments; what they made is kept."),

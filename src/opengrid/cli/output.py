@@ -204,6 +204,11 @@ def plural(count: int, noun: str) -> str:
     return f"{count} {noun}{'' if count == 1 else 's'}"
 
 
+def value_text(value: object) -> str:
+    """Return a hyperparameter as it was typed, nearly."""
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
 class ProgressLine:
     """A line on stderr that is written over and over; nothing at all where stderr is no terminal."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -22,6 +21,7 @@ from opengrid.cli.output import (
     print_table,
     seconds_between,
     settings,
+    value_text,
 )
 from opengrid.client.api import Api
 from opengrid.client.documents import ExperimentDocument, RunDocument, RunRow, RunsDocument
@@ -247,12 +247,8 @@ def _experiment_row(experiment: ExperimentDocument, names: list[str]) -> list[st
         experiment["state"],
         duration_text(seconds_between(experiment["created_at"], started or ended)),
         duration_text(seconds_between(started, ended)),
-        *(_value_text(params[name]) if name in params else "-" for name in names),
+        *(value_text(params[name]) if name in params else "-" for name in names),
     ]
-
-
-def _value_text(value: object) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _show_experiment(experiment: ExperimentDocument) -> None:

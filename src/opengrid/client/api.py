@@ -24,11 +24,14 @@ from opengrid.client.documents import (
     RunDocument,
     RunRow,
     RunsDocument,
+    ScalarsDocument,
+    SeriesDocument,
     ServerDocument,
     SessionDocument,
     SignInDocument,
     StacksDocument,
     StoppedDocument,
+    TableDocument,
     UploadDocument,
     UserRow,
     VerdictDocument,
@@ -50,6 +53,9 @@ _HASHED_BYTES_A_SECOND = 20 << 20
 
 #: A server may first fetch a repository.
 _FETCHING_TIMEOUT_S = 900.0
+
+#: Long series take their time.
+_READING_TIMEOUT_S = 300.0
 
 Kind = Literal["run", "experiment"]
 
@@ -201,6 +207,23 @@ class Api:
     def log_lines(self, name: str, query: Query) -> dict[str, object]:
         """Return an experiment's log as a document of lines."""
         return self._get(f"/api/v1/experiments/{name}/logs", {**query, "format": "json"})
+
+    def scalars(self, experiment: str) -> ScalarsDocument:
+        """Return what an experiment's metrics have come to."""
+        return cast("ScalarsDocument", self._get(f"/api/v1/experiments/{experiment}/scalars"))
+
+    def series(self, experiment: str, tags: Sequence[str]) -> SeriesDocument:
+        """Return every point of an experiment's metrics."""
+        request = {"experiments": [experiment], "tags": list(tags), "pixels": None}
+        return cast("SeriesDocument", self._post("/api/v1/scalars", request, timeout_s=_READING_TIMEOUT_S))
+
+    def table(self, run: str, query: Query) -> TableDocument:
+        """Return a page of a run's experiments with their metrics."""
+        return cast("TableDocument", self._get(f"/api/v1/runs/{run}/table", query))
+
+    def table_as_csv(self, run: str, query: Query) -> AbstractContextManager[Iterator[bytes]]:
+        """Give a run's experiments with their metrics as CSV."""
+        return self._transport.stream("GET", f"/api/v1/runs/{run}/table.csv", query=query)
 
     def stacks(self, name: str) -> StacksDocument:
         """Return the stacks of all ranks of a running experiment; blocks for the seconds that they may take."""

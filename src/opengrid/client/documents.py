@@ -426,3 +426,75 @@ class ArtifactsDocument(TypedDict):
     artifacts: list[ArtifactRow]
     total: int
     size: int
+
+
+class ScalarRow(TypedDict):
+    """What a metric of an experiment has come to."""
+
+    tag: str
+    goal: str  #: min | max
+    points: int
+    first_step: int
+    last_step: int
+    last_at: str | None
+    last: float | None  #: None: not finite, see `text`
+    min: float | None
+    min_step: int | None
+    max: float | None
+    max_step: int | None
+    best: float | None
+    best_step: int | None
+    text: str | None  #: NaN, Infinity or -Infinity, when the last value is that
+
+
+class ScalarsDocument(TypedDict):
+    """An experiment's metrics."""
+
+    experiment: str
+    tags: list[ScalarRow]
+    problems: list[dict[str, object]]
+    cursor: str
+
+
+class SeriesRow(TypedDict):
+    """The points of a metric."""
+
+    experiment: str
+    tag: str
+    start: float
+    total: int
+    steps: list[int]
+    times: list[float]
+    values: list[float | None]
+    not_finite: list[tuple[int, str]]
+    is_append: bool
+
+
+class SeriesDocument(TypedDict):
+    """The points of several metrics."""
+
+    series: list[SeriesRow]
+    cursors: dict[str, str]
+    reset: list[str]
+
+
+class TableRow(ExperimentDocument):
+    """One experiment with its metrics, by name."""
+
+    metrics: dict[str, ScalarRow]
+
+
+class TableColumns(TypedDict):
+    """What can be a column of a run's table."""
+
+    params: list[str]
+    metrics: list[dict[str, str]]
+
+
+class TableDocument(TypedDict):
+    """A page of a run's experiments."""
+
+    run: str
+    total: int
+    columns: TableColumns
+    experiments: list[TableRow]

@@ -92,6 +92,13 @@ def not_finite_text(value: float) -> str | None:
     return ("Infinity" if value > 0 else "-Infinity") if math.isinf(value) else None
 
 
+def shortest(value: float | None) -> float | None:
+    """Return a number as short as the four bytes that most writers keep of it: 0.1, not 0.10000000149011612."""
+    with np.errstate(over="ignore"):
+        short = np.float32(value or 0.0)
+    return float(str(short)) if value is not None and float(short) == value else value
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Viewport:
     """The part of a plot that is looked at."""

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.records import EventFile, Experiment, Scalar
-from opengrid.planning.series import Axis, Points, Viewport, goal_of, inside, not_finite_text, sample
+from opengrid.planning.series import Axis, Points, Viewport, goal_of, inside, not_finite_text, sample, shortest
 from opengrid.services.event_files import EventFiles
 from opengrid.services.scalar_reader import ScalarReader, Series
 from opengrid.services.views import time_text
@@ -204,6 +204,7 @@ def scalar_values(scalar: Scalar) -> ScalarValues:
     """Return what a series has come to."""
     goal = goal_of(scalar.tag)
     is_max = goal == "max"
+    least, greatest = shortest(scalar.least), shortest(scalar.greatest)
     return ScalarValues(
         tag=scalar.tag,
         goal=goal,
@@ -211,12 +212,12 @@ def scalar_values(scalar: Scalar) -> ScalarValues:
         first_step=scalar.first_step,
         last_step=scalar.last_step,
         last_at=time_text(scalar.last_us),
-        last=scalar.last,
-        min=scalar.least,
+        last=shortest(scalar.last),
+        min=least,
         min_step=scalar.least_step,
-        max=scalar.greatest,
+        max=greatest,
         max_step=scalar.greatest_step,
-        best=scalar.greatest if is_max else scalar.least,
+        best=greatest if is_max else least,
         best_step=scalar.greatest_step if is_max else scalar.least_step,
         text=scalar.last_text,
     )
