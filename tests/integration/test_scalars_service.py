@@ -18,11 +18,13 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 from opengrid.core.errors import InvalidValue, NotFound, Superseded
 from opengrid.core.records import AttemptState, ExperimentState
 from opengrid.services import event_files, scalar_reader
+from opengrid.services import table as services_table
 from opengrid.services.agents import AgentIdentity
 from opengrid.services.event_files import EventFiles
 from opengrid.services.growing import OffsetMismatch
 from opengrid.services.scalar_reader import ScalarReader
 from opengrid.services.scalars import ExperimentScalars, Scalars, SeriesAnswer, SeriesRequest
+from opengrid.services.table import Table, TableDocument, TableRequest
 from opengrid.store.database import Database
 
 NAME = "brave-otter-exp0"
@@ -193,6 +195,44 @@ def test_only_what_came_since_is_answered_and_a_restart_replaces_the_series(worl
     renamed = world.ask("loss", "loss (b)", since=grown.cursors)
     assert renamed.reset == [NAME]
     assert [s.tag for s in renamed.series] == ["loss", "loss (b)"]
+
+
+def table(world: World, **more: object) -> TableDocument:
+    given = {"sort": "index", "descending": False, "filters": [], "search": "", "metrics": None, **more}
+    page = {name: given.pop(name, default) for name, default in (("limit", 100), ("offset", 0))}
+    return Table(world.database, now_us=lambda: T0).page("brave-otter", TableRequest.parse(**given), **page)
+
+
+def test_a_runs_table_has_hyperparameters_and_metrics_as_columns(world: World) -> None:
+    world.send(records([scalar("val_loss", 1, 0.5), scalar("acc", 1, math.nan)]))
+    world.send(scalars("val_loss", [1, 2]), experiment=1)
+    world.reader.catch_up([e.id for e in world.experiments])
+    document = table(world, sort="metric:val_loss", descending=True)
+    assert (document.total, document.columns.params) == (2, ["lr"])
+    assert [(column.tag, column.goal) for column in document.columns.metrics] == [("acc", "max"), ("val_loss", "min")]
+    first, second = document.experiments
+    assert (first.experiment, second.experiment) == ("brave-otter-exp1", "brave-otter-exp0")
+    assert (first.metrics["val_loss"].best, first.metrics["val_loss"].last) == (1.0, 2.0)
+    assert (second.metrics["acc"].last, second.metrics["acc"].text) == (None, "NaN")
+    one = table(world, sort="metric:val_loss", metrics=["acc"], limit=1, offset=1).experiments
+    assert [(row.experiment, list(row.metrics)) for row in one] == [("brave-otter-exp1", [])]
+    nothing = table(world, filters=["metric:val_loss>9"])
+    assert (nothing.total, nothing.experiments, nothing.columns.params) == (0, [], ["lr"])
+
+
+def test_the_whole_table_is_written_as_csv(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(services_table, "_PAGE", 1)
+    world.send(records([scalar("acc", 1, 0.1), scalar("acc", 2, math.inf), scalar('a,"b"', 1, 2.0)]))
+    world.reader.catch_up([e.id for e in world.experiments])
+    request = TableRequest.parse(sort="index", descending=True, filters=[], search="", metrics=None)
+    lines = "".join(Table(world.database, now_us=lambda: T0).csv("brave-otter", request)).splitlines()
+    assert lines == [
+        'experiment,state,duration_s,param:lr,"a,""b"":last","a,""b"":best",acc:last,acc:best',
+        "brave-otter-exp1,queued,,0.1,,,,",
+        "brave-otter-exp0,queued,,0.1,2.0,2.0,Infinity,0.1",
+    ]
+    with pytest.raises(NotFound):
+        Table(world.database, now_us=lambda: T0).csv("none", request)
 
 
 def test_what_is_no_number_is_said_in_words(world: World) -> None:

@@ -21,7 +21,7 @@ IDENTITY = Identity(
     resume_from="/work/last.pt",
     resume_kind="lightning",
 )
-TRAINER = Trainer(gpu=True, root="/out", progress_file="/p")
+TRAINER = Trainer(gpu=True, root="/out", progress_file="/p", metrics_file="/m")
 MEETING = Meeting(address="10.0.0.7", port=4711, interface="eth1")
 
 
@@ -107,6 +107,17 @@ def test_the_user_cannot_break_ranks_but_keeps_everything_else() -> None:
         "3",
         "ib0",
     )
+
+
+def test_weights_and_biases_goes_on_in_the_same_run_and_ranks_do_not_share_one() -> None:
+    identity = dataclasses.replace(IDENTITY, experiment="brave-otter-exp3")
+    first, fifth = environment(gang(), 0, identity=identity), environment(gang(), 5, identity=identity)
+    wanted = {"WANDB_RUN_GROUP": "brave-otter", "WANDB_NAME": "brave-otter-exp3", "WANDB_RUN_ID": "e1"}
+    assert {name: first[name] for name in wanted} == wanted
+    assert (fifth["WANDB_RUN_ID"], fifth["WANDB_NAME"]) == ("e1-rank5", "brave-otter-exp3-rank5")
+    later = dataclasses.replace(identity, attempt=9, generation=9)
+    assert environment(gang(), 0, identity=later)["WANDB_RUN_ID"] == "e1"
+    assert environment(gang(), 0, {"WANDB_RUN_ID": "mine"})["WANDB_RUN_ID"] == "mine"
 
 
 def test_every_variable_of_ours_is_documented() -> None:

@@ -143,5 +143,11 @@ def test_the_folders_of_add_hparams_belong_to_the_writers_own() -> None:
     assert labels([file(1, "runs/a"), file(2, "runs/a/1795622450.123456")]) == {1: "", 2: ""}
 
 
+def test_what_our_own_callback_writes_is_called_as_the_script_calls_it_whoever_else_writes() -> None:
+    files = [file(1, ".opengrid"), file(2, "runs/a"), file(3, "runs/b")]
+    assert labels(files) == {1: "", 2: "a", 3: "b"}
+    assert labels(files[:2]) == {1: "", 2: ""}
+
+
 def test_a_series_carries_its_label() -> None:
     assert (series_name("loss", ""), series_name("loss", "node 1")) == ("loss", "loss (node 1)")

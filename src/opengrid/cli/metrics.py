@@ -13,7 +13,7 @@ from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, note, print_json, print_table, settings, tell, value_text
 from opengrid.client.api import Api
-from opengrid.client.documents import ScalarRow, SeriesRow, TableDocument
+from opengrid.client.documents import ScalarRow, SeriesRow, TableDocument, TableRow
 from opengrid.client.http import Query
 from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.names import split_experiment_name
@@ -92,7 +92,7 @@ def _print_run(document: TableDocument) -> None:
             [
                 row["experiment"],
                 row["state"],
-                *(value_text(row["params"].get(param)) for param in params),
+                *(_param(row, param) for param in params),
                 *(_last(row["metrics"].get(tag)) for tag in tags),
             ]
             for row in rows
@@ -177,6 +177,10 @@ def _number(value: float | None) -> str:
 
 def _step(step: int | None) -> str:
     return "-" if step is None else str(step)
+
+
+def _param(row: TableRow, name: str) -> str:
+    return value_text(row["params"][name]) if name in row["params"] else "-"
 
 
 def _shortest(value: float | None) -> float | None:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from opengrid.core.errors import InvalidValue
 
+#: A folder beside a node's own files in which only we write, and only in the names that the server is told.
+OWN_FOLDER = ".opengrid"
+
 _NAME = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _EXPERIMENT = re.compile(r"(?P<run>.+)-exp(?P<index>0|[1-9][0-9]*)")
 _RESERVED_END = re.compile(r"exp[0-9]+$")

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from opengrid.core.gang import Gang, RankPlace
+from opengrid.core.names import split_experiment_name
 
 #: Everything that a rank sees beyond the user's environment and torchrun's variables. A test fails when another one
 #: appears.
@@ -20,6 +21,7 @@ OUR_VARIABLES: Mapping[str, str] = {
     "GRID_RESUME_FROM": "the newest whole checkpoint, when this start shall go on from it: a file or a folder",
     "GRID_RESUME_KIND": "who wrote that checkpoint, where it is known: lightning",
     "GRID_PROGRESS_FILE": "where our callback for Lightning writes rank 0's step",
+    "GRID_METRICS_FILE": "where it writes what rank 0 has logged, when no logger of the script writes event files",
     "GRID_NODES": "number of nodes",
     "GRID_MACHINES": "number of machines",
     "GRID_MACHINE": "index of this rank's machine",
@@ -32,6 +34,10 @@ OUR_VARIABLES: Mapping[str, str] = {
     "PL_TRAINER_ACCELERATOR": "default of Trainer(accelerator=…): gpu, or cpu on simulated and CPU machines",
     "PL_TRAINER_STRATEGY": "default of Trainer(strategy=…): ddp, when there is more than one rank",
     "PL_TRAINER_DEFAULT_ROOT_DIR": "default of Trainer(default_root_dir=…): where artifacts are collected",
+    "WANDB_RUN_GROUP": "Weights & Biases' default of group: the run",
+    "WANDB_NAME": "its default of name: the experiment; with the rank, for all but rank 0",
+    "WANDB_RUN_ID": "its default of id: the same in all starts, so that W&B goes on as well; one for each rank",
+    "WANDB_RESUME": "allow: W&B goes on with a run of this id, if there is one",
 }
 
 
@@ -67,6 +73,7 @@ class Trainer:
     gpu: bool  #: False on simulated and on CPU machines
     root: str  #: default_root_dir
     progress_file: str
+    metrics_file: str
 
 
 def rank_environment(
@@ -84,7 +91,7 @@ def rank_environment(
 ) -> dict[str, str]:
     """Return the complete environment of one rank.
 
-    `user` is the request's environment; its OMP_NUM_THREADS, TORCH_NCCL_ASYNC_ERROR_HANDLING, PL_TRAINER_* and
+    `user` is the request's environment; its OMP_NUM_THREADS, TORCH_NCCL_ASYNC_ERROR_HANDLING, PL_TRAINER_*, WANDB_* and
     *_SOCKET_IFNAME win over ours. `meeting` is None for programs that do not meet through torch.
     `devices` are the node's GPUs, all of them visible to each of its ranks. `threads` is each rank's share of the
     node's CPUs, for OMP_NUM_THREADS; None: torchrun's rule (1 when a node has several ranks, else not set). `folders`
@@ -95,6 +102,7 @@ def rank_environment(
         **_threads(place, threads),
         **_interfaces(meeting),
         **(_trainer(gang, trainer) if trainer is not None else {}),
+        **_wandb(place, identity),
     }
     return {
         **defaults,
@@ -157,7 +165,21 @@ def _trainer(gang: Gang, trainer: Trainer) -> dict[str, str]:
         "PL_TRAINER_ACCELERATOR": "gpu" if trainer.gpu else "cpu",
         "PL_TRAINER_DEFAULT_ROOT_DIR": trainer.root,
         "GRID_PROGRESS_FILE": trainer.progress_file,
+        "GRID_METRICS_FILE": trainer.metrics_file,
         **several,
+    }
+
+
+def _wandb(place: RankPlace, identity: Identity) -> dict[str, str]:
+    """Return defaults for scripts that use Weights & Biases; others do not look at them."""
+    # A script that nobody changed may begin a W&B run on every rank: of one id, they would write over one another.
+    rank = f"-rank{place.rank}" if place.rank else ""
+    split = split_experiment_name(identity.experiment)
+    return {
+        "WANDB_RUN_GROUP": split[0] if split is not None else identity.experiment,
+        "WANDB_NAME": f"{identity.experiment}{rank}",
+        "WANDB_RUN_ID": f"{identity.experiment_id}{rank}",
+        "WANDB_RESUME": "allow",
     }
 
 

@@ -36,7 +36,7 @@ from opengrid.core.protocol import (
 )
 from opengrid.node.artifacts import Collector
 from opengrid.node.clock import ServerClock
-from opengrid.node.event_files import event_stream
+from opengrid.node.event_files import event_stream, find_metrics
 from opengrid.node.identity import Places
 from opengrid.node.inbox import Crashed, Drained, Inbox, News, PutBackDone, RefusedForGood, Terminated
 from opengrid.node.link import Channel, Link, ServerAddress
@@ -136,7 +136,7 @@ class Agent:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         threading.excepthook = lambda crash: self._inbox.put(Crashed(f"{crash.thread}: {crash.exc_value!r}"))
         self._link.start()
-        self._logs.add(find_streams(self._files.spool))
+        self._logs.add([*find_streams(self._files.spool), *find_metrics(self._files.spool)])
         self._logs.start()
         self._artifacts.start()
         try:

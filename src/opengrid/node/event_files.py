@@ -9,10 +9,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opengrid.core.errors import GridError, Unusable
+from opengrid.core.names import OWN_FOLDER
 from opengrid.node.logs import Stream
 
 #: What event files are called, by every writer there is.
 _MARK = "tfevents"
+
+#: Our own event file in the spool of a generation: what Lightning's ranks log that write none themselves.
+METRICS = "callback_metrics.tfevents"
 
 #: How long bytes wait at most, and how often a file is looked at.
 _WAITS_S, _LOOK_S = 1.2, 0.3
@@ -30,10 +34,10 @@ class EventStream(Stream):
     inode: int | None = None  #: None while it does not exist
     looked_at: float = 0.0
 
-    def look(self, now_ns: int) -> None:
-        """Notice growth; a file that vanished or became another one is sent no more."""
+    def look(self, now_ns: int, *, is_last: bool = False) -> None:
+        """Notice growth, a few times a second; a file that vanished or became another one is sent no more."""
         now = time.monotonic()
-        if self.is_shut or now - self.looked_at < _LOOK_S:
+        if self.is_shut or (now - self.looked_at < _LOOK_S and not is_last):
             return
         self.looked_at = now
         try:
@@ -79,3 +83,15 @@ def event_stream(path: Path, *, node: int, name: str, generation: int) -> EventS
         query={"path": name, "generation": generation},
         waits_s=_WAITS_S,
     )
+
+
+def metrics_stream(folder: Path, generation: int) -> EventStream:
+    """Return how our own event file of a generation is shipped, when there will be one: as one of rank 0's node."""
+    name = f"{OWN_FOLDER}/{generation}/{METRICS}"  # each generation's is another file
+    return event_stream(folder / METRICS, node=0, name=name, generation=generation)
+
+
+def find_metrics(spool: Path) -> list[EventStream]:
+    """Return our own event files in a spool, of an agent that this one replaces."""
+    generations = (path.parent for path in spool.glob(f"*/{METRICS}") if path.parent.name.isdecimal())
+    return [metrics_stream(folder, int(folder.name)) for folder in generations]

@@ -11,6 +11,7 @@ from opengrid.core.gang import Node, RankPlace
 from opengrid.core.protocol import Assignment, Restore
 from opengrid.core.rank_env import Identity, Meeting, Trainer, rank_environment
 from opengrid.core.spec import Framework, ProgramKind
+from opengrid.node.event_files import METRICS
 from opengrid.node.network import interface_towards
 from opengrid.node.preload.messages import RankStart
 from opengrid.node.program import as_found, needs_store, reason_to_execute
@@ -39,6 +40,11 @@ class Files:
     def scratch(self, rank: int) -> Path:
         """Return the empty folder in which a rank makes its mounts."""
         return self.folder / f"{rank}.mounts"
+
+    @property
+    def metrics(self) -> Path:
+        """Return the event file that gets what a Lightning script has logged, when its own logger writes none."""
+        return self.folder / METRICS
 
     def stacks(self, rank: int) -> Path:
         """Return the file that gets the stacks of all threads when asked for."""
@@ -171,4 +177,5 @@ def _trainer(assignment: Assignment, files: Files, node: Node) -> Trainer:
         gpu=bool(_devices(assignment, node)),
         root=str(start_directory(assignment, node)),
         progress_file=str(files.progress),
+        metrics_file=str(files.metrics),
     )

@@ -57,8 +57,8 @@ class Stream:
         """Bytes that the server does not have."""
         return 0 if self.is_shut else self.size - self.sent
 
-    def look(self, now_ns: int) -> None:
-        """Notice growth."""
+    def look(self, now_ns: int, *, is_last: bool = False) -> None:
+        """Notice growth; all there is, when it `is_last`."""
         size = os.stat(self.path).st_size
         if size > self.size:
             self.grow(size, now_ns)
@@ -176,7 +176,7 @@ class LogShipper:
             # Before looking: what is told to be the end must be seen.
             draining = self._draining
             for stream in streams:
-                stream.look(self._clock.now_ns())
+                stream.look(self._clock.now_ns(), is_last=draining)
             try:
                 self._send_due(streams, everything=draining)
             except Superseded as error:

@@ -11,6 +11,7 @@ from pathlib import Path
 from opengrid.core.protocol import Assignment, Broken, Ended, Exited, Fact, Restore, Started
 from opengrid.core.spec import ProgramKind
 from opengrid.node import spawn
+from opengrid.node.event_files import metrics_stream
 from opengrid.node.generation import Files, places, rank_starts, start_directory, uses_lightning
 from opengrid.node.hooks import write_hooks
 from opengrid.node.logs import Stream, make_streams
@@ -84,11 +85,13 @@ class Ranks:
         return port
 
     def start(self, *, store_address: str | None, store_port: int | None, restore: Restore) -> list[Stream]:
-        """Start all ranks of this machine; return their output. OSError when the files for it cannot be made."""
+        """Start all ranks of this machine; return what they will write. OSError when files cannot be made."""
         if self.launcher is None:
             raise PreloadFailed("the launcher is gone")
         files = self._files()
         streams = make_streams(files.folder, self._generation, self._places)
+        if uses_lightning(self._assignment) and 0 in self._places:
+            streams.append(metrics_stream(files.folder, self._generation))
         starts = rank_starts(
             self._assignment,
             self._generation,

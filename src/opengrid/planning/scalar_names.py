@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from os.path import commonpath
 from pathlib import PurePosixPath
 
+from opengrid.core.names import OWN_FOLDER
 from opengrid.core.records import EventFile
 
 #: Folders that `SummaryWriter.add_hparams` makes beside the writer's own, named by the time.
@@ -36,10 +37,14 @@ def _labels_of_start(files: list[EventFile]) -> dict[int, str]:
     main = min(file.node for file in files)
     folders: defaultdict[int, set[PurePosixPath]] = defaultdict(set)
     for file in files:
-        folders[file.node].add(_folder(file))
+        if not _is_own(file):
+            folders[file.node].add(_folder(file))
     above = {node: commonpath(map(str, there)) for node, there in folders.items()}
     found: dict[int, str] = {}
     for file in files:
+        if _is_own(file):
+            found[file.number] = ""
+            continue
         inside = str(_folder(file).relative_to(above[file.node]))
         parts = ([] if file.node == main else [f"node {file.node}"]) + ([] if inside == "." else [inside])
         found[file.number] = ", ".join(parts)
@@ -49,3 +54,8 @@ def _labels_of_start(files: list[EventFile]) -> dict[int, str]:
 def _folder(file: EventFile) -> PurePosixPath:
     folder = PurePosixPath("/", file.path).parent
     return folder.parent if _OF_HPARAMS.fullmatch(folder.name) else folder
+
+
+def _is_own(file: EventFile) -> bool:
+    """Whether our own callback has written it: what Lightning's self.log() gets, whoever else writes something."""
+    return file.path.startswith(f"{OWN_FOLDER}/")

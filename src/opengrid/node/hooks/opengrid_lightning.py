@@ -1,4 +1,4 @@
-"""OpenGrid's callback for Lightning's Trainer: goes on from a checkpoint, saves one on SIGTERM, tells the step.
+"""OpenGrid's callback for Lightning's Trainer: goes on from a checkpoint, saves one on SIGTERM, tells step and metrics.
 
 It runs in the user's process, with the user's Lightning, and imports nothing of OpenGrid.
 """
@@ -42,10 +42,11 @@ def _callbacks(package: str) -> list[Any]:
     resumes = checkpoint is not None and os.environ.get("GRID_RESUME_KIND") == "lightning" and not _resumed
 
     class OpenGrid(library.Callback):
-        """Tells how far the training is, and saves a checkpoint when all ranks are asked to end."""
+        """Tells how far the training is and what it logs, and saves a checkpoint when all ranks are asked to end."""
 
         def __init__(self) -> None:
             self._told_at = 0.0
+            self._metrics = _metrics_file()
             self._first_step: int | None = None
             self._asked = False  # to end, by SIGTERM
             self._ends_in_step = False  # all ranks, so that they can save together
@@ -61,6 +62,18 @@ def _callbacks(package: str) -> list[Any]:
         def on_train_batch_end(self, trainer: Any, *_: Any, **__: Any) -> None:
             if time.monotonic() - self._told_at >= _TELL_EVERY_S:
                 self._tell(trainer)
+            if trainer.log_every_n_steps and trainer.global_step % trainer.log_every_n_steps == 0:
+                self._tell_metrics(trainer)
+
+        def on_train_epoch_end(self, trainer: Any, pl_module: Any) -> None:
+            self._tell_metrics(trainer)
+
+        def on_validation_end(self, trainer: Any, pl_module: Any) -> None:
+            if not trainer.sanity_checking:
+                self._tell_metrics(trainer)
+
+        def on_test_end(self, trainer: Any, pl_module: Any) -> None:
+            self._tell_metrics(trainer)
 
         def on_train_end(self, trainer: Any, pl_module: Any) -> None:
             self._tell(trainer)
@@ -82,6 +95,11 @@ def _callbacks(package: str) -> list[Any]:
                 os.close(descriptor)
             except OSError:
                 pass  # a full disk is not ours to report
+
+        def _tell_metrics(self, trainer: Any) -> None:
+            """Write what the script has logged, unless its own logger writes it where TensorBoard finds it."""
+            if self._metrics is not None and trainer.is_global_zero and not _writes_events(trainer):
+                self._metrics.write(trainer.callback_metrics, int(trainer.global_step))
 
         def _watch_sigterm(self, trainer: Any) -> None:
             """Let rank 0's word count, at the start of a batch.
@@ -136,3 +154,13 @@ def _callbacks(package: str) -> list[Any]:
             trainer.callbacks = [callback for callback in trainer.callbacks if callback is not self]
 
     return [OpenGrid(), Resume()]
+
+
+def _metrics_file() -> Any:
+    path = os.environ.get("GRID_METRICS_FILE")
+    return None if path is None else importlib.import_module("opengrid_metrics").MetricsFile(path)
+
+
+def _writes_events(trainer: Any) -> bool:
+    """Whether one of the Trainer's loggers writes event files."""
+    return any(kind.__name__ == "TensorBoardLogger" for logger in trainer.loggers for kind in type(logger).__mro__)

@@ -1,0 +1,131 @@
+"""`grid metrics` against a server that answers what the test says."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.support.fake_api import FakeApi, serving
+from tests.support.typed import Typist, make_typist
+
+NAME = "calm-fox-7-exp0"
+SCALARS = f"/api/v1/experiments/{NAME}/scalars"
+TABLE = "/api/v1/runs/calm-fox-7/table"
+
+
+@pytest.fixture
+def api(tmp_path: Path) -> Iterator[FakeApi]:
+    with serving(tmp_path / "home") as api:
+        yield api
+
+
+@pytest.fixture
+def grid(
+    api: FakeApi, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
+) -> Typist:
+    return make_typist(capsysbinary, monkeypatch, api.home, tmp_path)
+
+
+def row(tag: str, **changes: Any) -> dict[str, Any]:
+    one = {"tag": tag, "goal": "min", "points": 20, "first_step": 0, "last_step": 19, "last_at": None, "last": 0.25}
+    ends = {"min": 1e-9, "min_step": 7, "max": None, "max_step": None, "best": 1e-9, "best_step": 7, "text": None}
+    return {**one, **ends, **changes}
+
+
+def scalars(*rows: dict[str, Any], problems: tuple[dict[str, Any], ...] = ()) -> dict[str, Any]:
+    return {"experiment": NAME, "tags": list(rows), "problems": list(problems), "cursor": "0.1"}
+
+
+def series(tag: str, values: list[float | None], not_finite: list[Any]) -> dict[str, Any]:
+    steps = list(range(len(values)))
+    times = [1000.5 + step for step in steps]
+    about = {"experiment": NAME, "tag": tag, "start": 1000.5, "total": len(values), "is_append": False}
+    return {**about, "steps": steps, "times": times, "values": values, "not_finite": not_finite}
+
+
+def test_an_experiments_metrics_are_a_table_and_what_could_not_be_read_is_named(api: FakeApi, grid: Typist) -> None:
+    problem = {"node": 1, "path": "runs/x", "reason": "at byte 7: torn"}
+    api.on("GET", SCALARS, scalars(row("loss"), row("val/acc", last=None, text="NaN"), problems=(problem,)))
+    typed = grid("metrics", NAME)
+    assert typed.code == 0
+    assert typed.out.splitlines() == [
+        "Metric   Last  Step    Min  At  Max  At  Points",
+        "loss     0.25    19  1e-09   7    -   -      20",
+        "val/acc   NaN    19  1e-09   7    -   -      20",
+    ]
+    assert "note: node 1, runs/x: at byte 7: torn" in typed.err
+    assert json.loads(grid("metrics", NAME, "-o", "json").out)["tags"][0]["tag"] == "loss"
+
+
+def test_no_metrics_so_far_is_said(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", SCALARS, scalars())
+    typed = grid("metrics", NAME)
+    assert (typed.code, typed.out) == (0, "")
+    assert f"{NAME} has no metrics so far" in typed.err
+
+
+def test_every_point_is_written_as_csv_and_as_short_as_the_writer_kept_it(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", SCALARS, scalars(row("loss"), row("acc")))
+    values = [0.10000000149011612, None, 1e300, 0.1]
+    api.on(
+        "POST", "/api/v1/scalars", {"series": [series("loss", values, [[1, "-Infinity"]])], "cursors": {}, "reset": []}
+    )
+    typed = grid("metrics", NAME, "--tag", "loss", "--csv")
+    assert typed.out.splitlines() == [
+        "tag,step,time,value",
+        "loss,0,1000.5,0.1",
+        "loss,1,1001.5,-Infinity",
+        "loss,2,1002.5,1e+300",
+        "loss,3,1003.5,0.1",
+    ]
+    assert api.only("POST", "/api/v1/scalars").document == {"experiments": [NAME], "tags": ["loss"], "pixels": None}
+    assert grid("metrics", NAME, "--tag", "loss").out.splitlines()[1:3] == [
+        "loss       0  1000.5        0.1",
+        "loss       1  1001.5  -Infinity",
+    ]
+
+
+def test_a_metric_that_is_none_is_offered_another_one(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", SCALARS, scalars(row("val_loss")))
+    typed = grid("metrics", NAME, "--tag", "val_los")
+    assert typed.code == 2
+    assert "has no metric 'val_los'" in typed.err
+    assert "did you mean 'val_loss'?" in typed.err
+
+
+def test_a_runs_metrics_are_a_table_of_its_experiments(api: FakeApi, grid: Typist) -> None:
+    experiment = {"experiment": NAME, "state": "running", "params": {"lr": 0.1, "bias": True}}
+    rows = [{**experiment, "metrics": {"loss": row("loss")}}, {**experiment, "params": {"lr": None}, "metrics": {}}]
+    columns = {"params": ["lr", "bias"], "metrics": [{"tag": "loss", "goal": "min"}]}
+    api.on("GET", TABLE, {"run": "calm-fox-7", "total": 3, "columns": columns, "experiments": rows})
+    typed = grid("metrics", "calm-fox-7", "--sort", "metric:loss", "--desc", "--filter", "param:lr<1")
+    assert typed.out.splitlines() == [
+        "Experiment       Status   lr    bias  loss",
+        "calm-fox-7-exp0  running  0.1   true  0.25",
+        "calm-fox-7-exp0  running  null  -        -",
+    ]
+    assert "the first 2 of 3 experiments" in typed.err
+    query = api.only("GET", TABLE).query
+    assert (query["sort"], query["order"], query["filter"]) == ("metric:loss", "desc", "param:lr<1")
+    assert "metric" not in query
+
+
+def test_a_runs_csv_is_the_servers(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", f"{TABLE}.csv", b"experiment\nx-exp0\n")
+    assert grid("metrics", "calm-fox-7", "--csv").out == "experiment\nx-exp0\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((NAME, "--sort", "state"), "are for the experiments of a run"),
+        ((NAME, "--csv", "-o", "json"), "exclude each other"),
+    ],
+)
+def test_options_that_do_not_fit_are_said(api: FakeApi, grid: Typist, arguments: tuple[str, ...], message: str) -> None:
+    typed = grid("metrics", *arguments)
+    assert typed.code == 2
+    assert message in typed.out + typed.err
