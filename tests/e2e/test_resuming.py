@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ while True:
     total = (total * 31 + int(given[0])) % 1000003
     step += 1
     if step % 10 == 0:
+        print(f"step {step}", flush=True)
         {save}
     time.sleep(0.01)
 print(f"result {step} {total}", flush=True)
@@ -142,6 +144,26 @@ def test_a_rank_that_dies_while_the_server_is_away_is_recovered_when_it_is_back(
     (again,) = set(begun(grid, name, 2))  # this command starts the server
     assert again > 0
     finish(grid, name, folder / "end")
+
+
+@pytest.mark.full  # as long as such absences are
+def test_a_server_that_is_off_for_minutes_costs_no_step_and_no_line(new_grid: Any, folder: Path) -> None:
+    grid = new_grid()
+    (folder / "count.py").write_text(script(OWN_FILE))
+    name = grid.submit(*MACHINES, *TORCH, "count.py", str(folder / "end"), cwd=folder)
+    grid.running(name)
+    assert begun(grid, name, 1) == [0] * 4
+    state = Path(grid.experiment(name)["work_dir"]) / "node0" / "state.pt"
+    saved(state.parent, "state.pt")
+    grid.kill_server()
+    killed_at = time.time()
+    eventually(lambda: state.stat().st_mtime > killed_at + 150, timeout_s=300)
+    ended = finish(grid, name, folder / "end")  # this command starts the server
+    assert (ended["attempts"], ended["generations"]) == (1, 1)
+    lines = re.findall(r"^\[rank (\d)\] step (\d+)$", grid.log(name).decode(), re.MULTILINE)
+    last = max(int(step) for _, step in lines)
+    for rank in range(4):
+        assert [int(step) for of, step in lines if int(of) == rank] == list(range(10, last + 1, 10))
 
 
 #: Damages its newest checkpoint as a crash in the middle of writing would, then dies of a signal; once.

@@ -75,6 +75,19 @@ def test_kill_9_of_agent_or_launcher_leaves_no_process_and_ends_the_experiment(
     eventually(lambda: not agents(grid, experiment))
 
 
+def test_a_machine_that_does_not_listen_holds_up_a_stop_until_it_is_forced(grid: Grid, folder: Path) -> None:
+    experiment, pids = start_stubborn(grid, folder)
+    name, hung = experiment["experiment"], agents(grid, experiment)
+    for pid in hung:
+        os.kill(pid, signal.SIGSTOP)
+    grid.ok("stop", name)
+    assert grid.experiment(name)["state"] == "running"
+    assert all(is_alive(pid) for pid in pids)
+    grid.ok("stop", "--force", name)
+    assert grid.ended(name)["state"] == "stopped"
+    eventually(lambda: not [pid for pid in (*hung, *pids) if is_alive(pid)])
+
+
 def parent_of(pid: int) -> int:
     return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 

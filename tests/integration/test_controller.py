@@ -322,6 +322,20 @@ def test_a_stop_ends_running_and_queued_experiments(world: World) -> None:
     assert world.experiment(running).state is ExperimentState.STOPPED
 
 
+def test_a_stop_by_force_does_not_wait_for_machines_that_say_nothing(world: World) -> None:
+    experiment = world.run(machines=2)
+    world.start(experiment)
+    attempt = f"{experiment.id}-1"
+    with world.database.transaction() as tx:
+        tx.runs.request_stop(experiment.id, "stopped by ada", world.clock())
+    world.step()
+    assert world.experiment(experiment).state is ExperimentState.RUNNING  # they have not said that their ranks ended
+    world.gangs.kill(attempt)
+    world.step()
+    assert world.engine.cancelled == [attempt]
+    assert world.experiment(experiment).state is ExperimentState.STOPPED
+
+
 def test_a_killed_rank_is_followed_by_the_next_generation_on_the_same_machines(world: World) -> None:
     experiment = world.run(machines=2)
     agents = world.start(experiment)

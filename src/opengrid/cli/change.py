@@ -19,17 +19,19 @@ _ARTICLE: dict[Kind, str] = {"run": "a run", "experiment": "an experiment"}
 
 @click.command()
 @click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=names_of)
+@click.option("--force", is_flag=True, help="Kill all that runs for them at once; what it had not sent yet is lost.")
 @global_options
-def stop(names: tuple[str, ...]) -> None:
+def stop(names: tuple[str, ...], *, force: bool) -> None:
     """Stop runs or experiments; what they made is kept.
 
-    All ranks of all machines get SIGTERM at once, and SIGKILL when the grace time of the run is over.
+    All ranks of all machines get SIGTERM at once, and SIGKILL when the grace time of the run is over. --force is for
+    machines that do not listen any more.
     """
     stopped: list[str] = []
     already: list[str] = []
     with connected() as api:
         for kind, some in _by_kind(names).items():
-            answer = api.stop(kind, some)
+            answer = api.stop(kind, some, force=force)
             stopped += answer["stopped"]
             already += answer["already"]
     if settings().is_json:

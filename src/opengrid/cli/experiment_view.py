@@ -41,6 +41,7 @@ def print_experiment(experiment: ExperimentDocument) -> None:
     for machine in experiment.get("unreachable", []):
         since = local_time(machine["since"])
         click.echo(f"machine {machine['machine']} is unreachable since {since}; it is not gone, so nothing replaces it")
+        click.echo(f"(`grid stop --force {experiment['experiment']}` gives it up)")
     if state == "failed":
         click.echo("\n" + "\n".join(failure_lines(experiment)))
     starts = experiment.get("starts", [])

@@ -253,9 +253,9 @@ class Api:
         path = f"/api/v1/experiments/{experiment}/artifacts/{row['id']}/content"
         return self._transport.stream("GET", path, query={"sha256": row["sha256"], "offset": offset})
 
-    def stop(self, kind: Kind, names: list[str]) -> StoppedDocument:
-        """Ask runs or experiments to stop."""
-        return cast("StoppedDocument", self._post("/api/v1/stop", {"kind": kind, "names": names}))
+    def stop(self, kind: Kind, names: list[str], *, force: bool = False) -> StoppedDocument:
+        """Ask runs or experiments to stop; with `force` all that runs for them is killed."""
+        return cast("StoppedDocument", self._post("/api/v1/stop", {"kind": kind, "names": names, "force": force}))
 
     def resume(self, kind: Kind, names: list[str], *, failed: bool) -> ResumedDocument:
         """Queue again what has failed or was stopped."""

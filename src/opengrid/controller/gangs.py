@@ -58,6 +58,7 @@ class Gangs:
         self._database, self._engine, self._secret = database, engine, secret
         self._find_restore, self._moved, self._ended, self._now_us = find_restore, moved, ended, now_us
         self._hints: queue.SimpleQueue[str | None] = queue.SimpleQueue()
+        self._to_kill: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._look_at_all_us = 0
         self._to_look_at: list[str] = []
         self._later: dict[str, int] = {}  #: when attempts that wait are to be looked at, whatever happens
@@ -104,6 +105,14 @@ class Gangs:
         """Say that something about an attempt may have changed; None: about any. Callable from any thread."""
         self._hints.put(attempt_id)
 
+    def kill(self, attempt_id: str) -> None:
+        """Have an attempt's agents killed, because somebody says so: they may be hung. Callable from any thread.
+
+        In memory only: who wants it still after a crash of the server says it again.
+        """
+        self._to_kill.put(attempt_id)
+        self.hint(attempt_id)
+
     def drive(self) -> bool:
         """Move the attempts whose facts allow it, once; what a snapshot says is applied only if it still holds.
 
@@ -111,6 +120,10 @@ class Gangs:
         costs time, nothing else.
         """
         moved = False
+        for attempt_id in {self._to_kill.get_nowait() for _ in range(self._to_kill.qsize())}:
+            with self._database.read() as tx:
+                machines = tx.attempts.machines(attempt_id)
+            self._engine.cancel(attempt_id, len(machines))
         while True:
             with self._database.read() as tx:
                 chosen = self._chosen(tx)

@@ -156,6 +156,7 @@ class Server:
             events=events,
             work=state / "work",
             changed=self._wake,
+            kill=self._kill_attempt,
             now_us=now_us,
         )
         experiments = Experiments(database, self._engine, sources, work=state / "work", unreachable=agents.unreachable)
@@ -257,6 +258,9 @@ class Server:
     def _attempt_moved(self, attempt: Attempt) -> None:
         self._agents.attempt_moved(attempt)
         self.wakeups.notify(f"attempt:{attempt.id}")
+
+    def _kill_attempt(self, attempt_id: str) -> None:
+        self._gangs.kill(attempt_id)
 
     def _attempt_ended(self, attempt_id: str) -> None:
         self._rehearsals.forget(attempt_id)

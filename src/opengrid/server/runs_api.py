@@ -57,6 +57,13 @@ class Names:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Stopped(Names):
+    """What shall stop."""
+
+    force: bool = False  #: at once, with what runs on their machines, whatever state that is in
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resumed(Names):
     """What shall go on."""
 
@@ -146,8 +153,8 @@ def runs_api(runs: Runs, experiments: Experiments, users: Users, wakeups: Wakeup
         return FileResponse(experiments.diff(name), media_type="text/plain; charset=utf-8", headers=HARMLESS)
 
     @api.post("/stop")
-    def stop(what: Names, request: Request) -> StoppedDocument:
-        stopped, already = runs.stop(what.names, caller_of(request))
+    def stop(what: Stopped, request: Request) -> StoppedDocument:
+        stopped, already = runs.stop(what.names, caller_of(request), force=what.force)
         return StoppedDocument(stopped=stopped, already=already)
 
     @api.post("/resume")

@@ -14,7 +14,7 @@ import coolname
 from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.gang import Plan
 from opengrid.core.names import experiment_name, split_experiment_name
-from opengrid.core.records import Experiment, ExperimentState, Run
+from opengrid.core.records import Attempt, Experiment, ExperimentState, Run
 from opengrid.core.spec import ProgramKind, RunSpec
 from opengrid.engines.engine import Engine
 from opengrid.planning.arguments import parameters
@@ -39,7 +39,7 @@ _OFFERED = 200
 
 
 class Runs:
-    """Use cases around runs and experiments. `changed` wakes the controller."""
+    """Use cases around runs and experiments. `changed` wakes the controller; `kill` has it end an attempt by force."""
 
     def __init__(
         self,
@@ -55,11 +55,13 @@ class Runs:
         events: EventFiles,
         work: Path,
         changed: Callable[[], None],
+        kill: Callable[[str], None],
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engine, self._catalogue = database, engine, catalogue
         self._sources, self._links, self._datastores, self._logs, self._work = sources, links, datastores, logs, work
-        self._artifacts, self._events, self._changed, self._now_us = artifacts, events, changed, now_us
+        self._artifacts, self._events, self._now_us = artifacts, events, now_us
+        self._changed, self._kill = changed, kill
 
     def plan(self, spec: RunSpec, user: str) -> Plan:
         """Return what a request would start, or raise with the nearest thing that can. Starts nothing."""
@@ -139,16 +141,24 @@ class Runs:
         held_back = tuple(sorted(run.spec.environment))
         return dataclasses.replace(run.spec, environment={}, shell={}), held_back
 
-    def stop(self, names: Sequence[str], caller: Caller) -> tuple[list[str], list[str]]:
-        """Ask what is named to stop; return the experiments that were asked and those that had ended before."""
+    def stop(self, names: Sequence[str], caller: Caller, *, force: bool = False) -> tuple[list[str], list[str]]:
+        """Ask what is named to stop; return the experiments that were asked and those that had ended before.
+
+        With `force`, their machines' agents are killed at once: what they had not sent yet is lost.
+        """
         stopped: list[str] = []
         already: list[str] = []
+        attempts: list[Attempt] = []
         with self._database.transaction() as tx:
             for experiment in self._experiments(tx, names, caller):
                 asked = not experiment.state.is_terminal
                 if asked:
                     tx.runs.request_stop(experiment.id, f"stopped by {caller.name}", self._now_us())
+                    attempts += tx.attempts.of_experiment(experiment.id)[-1:]
                 (stopped if asked else already).append(experiment.name)
+        for attempt in attempts if force else ():
+            if not attempt.state.is_terminal:
+                self._kill(attempt.id)
         self._changed()
         return stopped, already
 
