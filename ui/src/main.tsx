@@ -7,6 +7,7 @@ import "@mantine/core/styles/Paper.css";
 import "@mantine/core/styles/Popover.css";
 import "@mantine/core/styles/CloseButton.css";
 import "@mantine/core/styles/ScrollArea.css";
+import "@mantine/core/styles/FloatingIndicator.css";
 import "@mantine/core/styles/Input.css";
 import "@mantine/core/styles/InlineInput.css";
 import "@mantine/core/styles/Flex.css";

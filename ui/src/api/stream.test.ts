@@ -78,6 +78,16 @@ describe("the stream", () => {
     expect(other.change).not.toHaveBeenCalled();
   });
 
+  test("what the server does not send in full is fetched", () => {
+    const listener = { change: vi.fn(), refetch: vi.fn() };
+    stream.subscribe("runs", listener);
+    runTimers();
+    opened[0]!.say("change", { topic: "runs", kind: "runs", runs: [], refetch: true });
+    opened[0]!.say("change", { topic: "runs", kind: "gone" });
+    expect(listener.change).not.toHaveBeenCalled();
+    expect(listener.refetch).toHaveBeenCalledTimes(2);
+  });
+
   test("what is not fresh after connecting is fetched, and nothing else", () => {
     const stale = vi.fn();
     const fresh = vi.fn();

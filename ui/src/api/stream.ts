@@ -108,7 +108,11 @@ export class Stream {
     this.failures = 0;
     this.become("open");
     if (kind === "change") {
-      for (const listener of this.listeners.get(String(data.topic)) ?? []) listener.change?.(data as never);
+      const isWhole = data.kind !== "gone" && data.refetch !== true;
+      for (const listener of this.listeners.get(String(data.topic)) ?? []) {
+        if (isWhole && listener.change) listener.change(data as never);
+        else listener.refetch();
+      }
       return;
     }
     const stale = (data.topics as (string | { topic: string; fresh: boolean })[])

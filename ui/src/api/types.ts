@@ -31,40 +31,17 @@ export interface RunSummary extends RunRow {
   params: string[];
 }
 
-export interface RankView {
-  rank: number;
-  local_rank: number;
-  state: string;
-  exit_code: number | null;
-  exception: string | null;
-  peak_mib: number | null;
-}
+export type MachinePlacement = Schemas["MachineDocument"];
+export type NodeView = Schemas["NodeDocument"];
+export type RankView = Schemas["RankDocument"];
+export type ExperimentDocument = Schemas["ExperimentDocument"];
+export type NewRun = Required<Schemas["NewRun"]>;
+export type NewRunPlan = Schemas["NewRunPlanDocument"];
+export type LinkParts = Schemas["PlaceDocument"];
+export type InstanceType = Schemas["InstanceTypeRow"];
 
-export interface NodeView {
-  node: number;
-  gpus: number;
-  cpus: number;
-  devices: { uuid: string; name: string }[];
-  ranks: RankView[];
-}
-
-export interface MachinePlacement {
-  machine: number;
-  hostname: string | null;
-  address: string | null;
-  state: string;
-  unreachable_since: string | null;
-  nodes: NodeView[];
-}
-
-export type ExperimentDocument = Schemas["ExperimentDocument"] & {
-  user: string;
-  framework: string;
-  price_per_hour: number;
-  script: string;
-  environment: Record<string, string>;
-  placement: MachinePlacement[];
-};
+export type RunsChange = Schemas["RunsChange"];
+export type RunChange = Schemas["RunChange"];
 
 export type DatastoreRow = Schemas["DatastoreRow"];
 export type DatastorePage = Schemas["DatastoresDocument"];

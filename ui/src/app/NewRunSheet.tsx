@@ -4,6 +4,7 @@ import { lazy, Suspense } from "react";
 import { useSearchParams } from "wouter";
 import { Loading } from "@/common/notices";
 import { FIELDS } from "@/newrun/address";
+import { Boundary } from "./Boundary";
 
 const NewRunForm = lazy(() => import("@/newrun/NewRunForm"));
 
@@ -18,7 +19,9 @@ export function NewRunSheet() {
     });
   return (
     <Drawer opened={isOpen} onClose={close} position="right" size={620} title="New run" closeButtonProps={{ "aria-label": "Close" }}>
-      <Suspense fallback={<Loading what="form" />}>{isOpen && <NewRunForm onStarted={close} />}</Suspense>
+      <Boundary>
+        <Suspense fallback={<Loading what="form" />}>{isOpen && <NewRunForm onStarted={close} />}</Suspense>
+      </Boundary>
     </Drawer>
   );
 }

@@ -42,7 +42,7 @@ export default function ArtifactsTab({ experiment }: { experiment: string }) {
       }
       return next;
     });
-  if (page.error) return <Failure error={page.error} retry={look} />;
+  if (page.error && !page.data) return <Failure error={page.error} retry={look} />;
   if (page.data === undefined) return <Loading what="artifacts" />;
   const { folders, files, total } = page.data;
   if (node === null && folders.length === 0 && files.length === 0) {

@@ -49,7 +49,7 @@ export function ChartCard({ topic, tag, experiments, axis, isLog, smoothing }: C
           </ActionIcon>
         </Tooltip>
       </header>
-      {series.error ? (
+      {series.error && !series.data ? (
         <p className="soft">{problemOf(series.error).message}</p>
       ) : (
         <LineChart

@@ -45,6 +45,7 @@ export function LineChart(props: LineChartProps) {
       {
         width,
         height,
+        padding: [8, 12, 0, 0],
         legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 }, focus: { prox: 16 } },
         focus: { alpha: 0.35 },

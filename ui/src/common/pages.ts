@@ -51,7 +51,8 @@ export function usePagedRows<Row, Page extends RowPage<Row>>(
     onVisible,
     isLoading: first.isPending,
     isStale: first.isPlaceholderData,
-    error: first.error ?? others.find((other) => other.error)?.error,
+    // What is there stays, when asking anew fails: the banner tells that the server is away.
+    error: first.data === undefined ? first.error : null,
     refetch,
   };
 }

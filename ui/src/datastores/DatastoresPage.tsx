@@ -1,8 +1,7 @@
 /** All versions of all datastores, or one of them in full. */
-import { useQueryClient } from "@tanstack/react-query";
+import { useInterval } from "@mantine/hooks";
 import { Link } from "wouter";
 import { get, path } from "@/api/client";
-import { useLive } from "@/api/live";
 import type { DatastorePage, DatastoreRow } from "@/api/types";
 import { CommandBlock } from "@/common/copy";
 import { DataTable, type Column } from "@/common/DataTable";
@@ -16,9 +15,6 @@ import { DatastorePageOf } from "./DatastorePageOf";
 import css from "./datastores.module.css";
 
 export default function DatastoresPage({ name }: { name?: string }) {
-  const client = useQueryClient();
-  const look = () => void client.invalidateQueries({ predicate: ({ queryKey }) => String(queryKey[0]).startsWith("datastore") });
-  useLive("datastores", look, look);
   return name === undefined ? <All /> : <DatastorePageOf key={name} name={name} />;
 }
 
@@ -27,6 +23,8 @@ function All() {
     const page = await get<DatastorePage>("datastores", { offset, limit }, signal);
     return { rows: page.datastores, total: page.total };
   });
+  // Nothing tells of uploads: look now and then.
+  useInterval(rows.refetch, 5000, { autoInvoke: true });
   return (
     <Page title="Datastores">
       {rows.error ? (

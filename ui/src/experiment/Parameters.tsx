@@ -7,7 +7,7 @@ import type { ExperimentDocument, ScriptArgument } from "@/api/types";
 import { CommandBlock } from "@/common/copy";
 import { Failure, Loading } from "@/common/notices";
 import { Card, Facts } from "@/common/Page";
-import { parameter, plural } from "@/format/numbers";
+import { plural } from "@/format/numbers";
 import css from "./experiment.module.css";
 
 export function Parameters({ experiment }: { experiment: ExperimentDocument }) {
@@ -16,17 +16,12 @@ export function Parameters({ experiment }: { experiment: ExperimentDocument }) {
       <Card title="Script">
         <Script experiment={experiment} />
       </Card>
-      <div className={css.halves}>
-        <Card title="Arguments">
-          <Arguments rows={experiment.arguments} />
-        </Card>
-        <Card title="Swept values">
-          <Values values={experiment.params} none="Nothing was swept." />
-        </Card>
-      </div>
-      {Object.keys(experiment.environment).length > 0 && (
-        <Card title="Environment">
-          <Values values={experiment.environment} none="" />
+      <Card title="Arguments">
+        <Arguments rows={experiment.arguments} />
+      </Card>
+      {experiment.environment.length > 0 && (
+        <Card title="Environment variables">
+          <span className="mono">{experiment.environment.join(", ")}</span>
         </Card>
       )}
       <Card title="Command">
@@ -37,15 +32,14 @@ export function Parameters({ experiment }: { experiment: ExperimentDocument }) {
 }
 
 function Script({ experiment }: { experiment: ExperimentDocument }) {
-  const { source, script, framework } = experiment;
+  const { source, source_page, script, framework } = experiment;
   const [isShown, show] = useState(false);
-  const link = source.link && /^https?:\/\//.test(source.link) ? source.link : null;
   return (
     <div className={css.stack}>
       <Facts
         facts={[
           ["Script", <code className="mono">{script}</code>],
-          ["Code", link ? <a className="link" href={link} rel="noreferrer" target="_blank">{source.line}</a> : source.line],
+          ["Code", source_page ? <Outside to={source_page}>{source.line}</Outside> : source.line],
           ["Commit", source.commit ? <code className="mono">{source.commit}</code> : "none"],
           ["Framework", framework],
         ]}
@@ -59,6 +53,15 @@ function Script({ experiment }: { experiment: ExperimentDocument }) {
       )}
       {isShown && <Diff experiment={experiment.experiment} />}
     </div>
+  );
+}
+
+/** A link to the script's own host: the one way out of the page, and only by a click. */
+function Outside({ to, children }: { to: string; children: string }) {
+  return (
+    <a className="link" href={to} rel="noreferrer" target="_blank">
+      {children}
+    </a>
   );
 }
 
@@ -96,23 +99,6 @@ function Arguments({ rows }: { rows: ScriptArgument[] }) {
               {row.resolved ?? ""}
               {row.typed !== null && row.typed !== row.resolved && <div className="soft">typed as {row.typed}</div>}
             </td>
-          </tr>
-        ))}
-      </tbody>
-    </table>
-  );
-}
-
-function Values({ values, none }: { values: Record<string, unknown>; none: string }) {
-  const entries = Object.entries(values);
-  if (entries.length === 0) return <span className="soft">{none}</span>;
-  return (
-    <table className={css.plain}>
-      <tbody>
-        {entries.map(([name, value]) => (
-          <tr key={name}>
-            <td className="mono">{name}</td>
-            <td className="mono">{parameter(value)}</td>
           </tr>
         ))}
       </tbody>

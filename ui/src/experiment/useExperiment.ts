@@ -8,10 +8,7 @@ export function useExperiment(name: string): UseQueryResult<ExperimentDocument> 
   const client = useQueryClient();
   const key = ["experiment", name];
   const experiment = useQuery({ queryKey: key, queryFn: () => get<ExperimentDocument>(path("experiments", name)) });
-  useLive<{ experiment: ExperimentDocument }>(
-    `experiment:${name}`,
-    (data) => client.setQueryData(key, data.experiment),
-    () => void client.invalidateQueries({ queryKey: key }),
-  );
+  const look = () => void client.invalidateQueries({ queryKey: key });
+  useLive(`experiment:${name}`, look, look);
   return experiment;
 }

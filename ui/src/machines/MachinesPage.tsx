@@ -39,7 +39,8 @@ export default function MachinesPage() {
     void client.invalidateQueries({ queryKey: ["machines"] }, { cancelRefetch: false });
     queue.refetch();
   };
-  useLive("machines", look, look);
+  // What runs where changes when a run does.
+  useLive("runs", look, look);
   if (machines.error && !machines.data) {
     return (
       <Page title="Machines">

@@ -2,16 +2,9 @@
 import { NumberInput, Select } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { get } from "@/api/client";
+import type { InstanceType } from "@/api/types";
 import css from "./newrun.module.css";
 import type { FormPart } from "./NewRunForm";
-
-interface InstanceType {
-  name: string;
-  cloud: string;
-  gpus: number;
-  label: string;
-  spot_label?: string | null;
-}
 
 export function MachineFields({ form, change, problemOf }: FormPart) {
   const types = useQuery({
@@ -20,18 +13,19 @@ export function MachineFields({ form, change, problemOf }: FormPart) {
     staleTime: Infinity,
   });
   const rows = types.data?.instance_types ?? [];
-  const option = (row: InstanceType) => ({ value: row.name, label: (form.use_spot && row.spot_label) || row.label });
+  const option = (row: InstanceType) => ({ value: row.value, label: (form.use_spot && row.spot_label) || row.label });
+  const chosen = rows.find((row) => [row.value, row.name, row.cloud].includes(form.instance_type));
   const groups = [
-    { group: "Yours", items: rows.filter((row) => row.name === "local").map(option) },
-    { group: "With GPUs", items: rows.filter((row) => row.name !== "local" && row.gpus > 0).map(option) },
-    { group: "CPU only", items: rows.filter((row) => row.name !== "local" && row.gpus === 0).map(option) },
+    { group: "Yours", items: rows.filter((row) => row.value === "local").map(option) },
+    { group: "With GPUs", items: rows.filter((row) => row.value !== "local" && row.gpus > 0).map(option) },
+    { group: "CPU only", items: rows.filter((row) => row.value !== "local" && row.gpus === 0).map(option) },
   ];
   return (
     <div className={css.columns}>
       <Select
         label="Machine"
         data={groups.filter((group) => group.items.length > 0)}
-        value={form.instance_type}
+        value={chosen?.value ?? null}
         onChange={(type) => type !== null && change({ instance_type: type })}
         error={problemOf("instance_type") ?? (types.error ? "The machine types could not be loaded" : undefined)}
         allowDeselect={false}

@@ -2,7 +2,8 @@
 import { Button, TextInput } from "@mantine/core";
 import { GitBranch } from "lucide-react";
 import { useEffect, useState } from "react";
-import { linkOf, type LinkParts } from "./fields";
+import type { LinkParts } from "@/api/types";
+import { linkOf } from "./fields";
 import css from "./newrun.module.css";
 import type { FormPart } from "./NewRunForm";
 
@@ -35,7 +36,7 @@ export function SourceFields({ form, change, problemOf, link }: FormPart & { lin
         value={form.link ?? ""}
         error={problem}
         onChange={(event) => change({ link: event.currentTarget.value || null, script: "" })}
-        data-autofocus
+        autoFocus
         required
         spellCheck={false}
       />
@@ -51,7 +52,7 @@ function Parts({ link, change }: { link: LinkParts; change: FormPart["change"] }
     <TextInput
       label={label}
       placeholder={placeholder}
-      value={parts[name] ?? ""}
+      value={parts[name]}
       onChange={(event) => setParts({ ...parts, [name]: event.currentTarget.value })}
       onBlur={() => parts[name] !== link[name] && change({ link: linkOf(parts), script: "" })}
       spellCheck={false}
@@ -60,7 +61,7 @@ function Parts({ link, change }: { link: LinkParts; change: FormPart["change"] }
   return (
     <div className={css.parts}>
       {field("url", "Repository")}
-      {field("ref", "Branch, tag or commit", link.commit?.slice(0, 10) ?? "the default branch")}
+      {field("ref", "Branch, tag or commit", link.commit.slice(0, 10))}
       {field("path", "Path of the script", "train.py")}
     </div>
   );

@@ -10,7 +10,7 @@ describe("the form's fields", () => {
 
   test("edited parts make a link that the server reads", () => {
     expect(linkOf({ url: "https://github.com/a/b", ref: "feature/x", path: "src/train.py" })).toBe("https://github.com/a/b#feature/x:src/train.py");
-    expect(linkOf({ url: "https://github.com/a/b", ref: null, path: "" })).toBe("https://github.com/a/b#:");
+    expect(linkOf({ url: "https://github.com/a/b ", ref: "", path: "" })).toBe("https://github.com/a/b#:");
   });
 
   test("lines are variables; comments and empty lines are none", () => {

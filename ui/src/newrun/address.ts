@@ -1,5 +1,6 @@
 /** The New run sheet's fields in the address: a link can open it with everything filled in. */
-import { EMPTY, type NewRun } from "./fields";
+import type { NewRun } from "@/api/types";
+import { EMPTY } from "./fields";
 
 /** Fields that an address may carry, by NewRun's own names. */
 export const FIELDS = Object.keys(EMPTY);

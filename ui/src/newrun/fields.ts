@@ -1,33 +1,5 @@
 /** What the dialog asks for: the server's NewRun. */
-
-export interface NewRun {
-  /** What was pasted, or put together from edited parts: `URL#ref:path`. */
-  link: string | null;
-  /** A path relative to what the link names; "" is the file that it names. */
-  script: string;
-  copy_of: string | null;
-  name: string | null;
-  description: string;
-  arguments: string;
-  strategy: string;
-  num_trials: number | null;
-  seed: number | null;
-  framework: string;
-  instance_type: string;
-  gpus: number | null;
-  cpus: number | null;
-  processes_per_node: number | null;
-  simulate: boolean;
-  environment: Record<string, string>;
-  use_spot: boolean;
-  auto_resume: boolean;
-  datastore: string | null;
-  datastore_mount_dir: string | null;
-  labels: Record<string, string>;
-  python: string | null;
-  parallel: number | null;
-  max_restarts: number | null;
-}
+import type { LinkParts, NewRun } from "@/api/types";
 
 export const EMPTY: NewRun = {
   link: null,
@@ -56,17 +28,9 @@ export const EMPTY: NewRun = {
   max_restarts: null,
 };
 
-/** Where a link leads. */
-export interface LinkParts {
-  url: string;
-  ref: string | null;
-  commit: string | null;
-  path: string;
-}
-
 /** The link of edited parts, as the server reads it. */
-export function linkOf({ url, ref, path }: Pick<LinkParts, "url" | "ref" | "path">): string {
-  return `${url.trim()}#${(ref ?? "").trim()}:${path.trim()}`;
+export function linkOf({ url, ref, path }: Omit<LinkParts, "commit">): string {
+  return `${url.trim()}#${ref.trim()}:${path.trim()}`;
 }
 
 /** `KEY=VALUE` lines as a map; lines without a name are left out. */

@@ -2,23 +2,10 @@
 import { useDebouncedValue } from "@mantine/hooks";
 import { keepPreviousData, useQuery } from "@tanstack/react-query";
 import { post } from "@/api/client";
-import type { Plan, Problem } from "@/api/types";
-import type { LinkParts, NewRun } from "./fields";
-
-export interface PlanAnswer {
-  plan: Plan | null;
-  /** The plan in one line. */
-  sentence: string;
-  problem: Problem | null;
-  /** The `grid run` line that does the same. */
-  command: string;
-  /** The name that the run would get. */
-  name: string;
-  link: LinkParts | null;
-}
+import type { NewRun, NewRunPlan } from "@/api/types";
 
 export interface LivePlan {
-  answer: PlanAnswer | undefined;
+  answer: NewRunPlan | undefined;
   /** The answer belongs to an earlier state of the form. */
   isStale: boolean;
   error: unknown;
@@ -29,7 +16,7 @@ export function usePlan(form: NewRun): LivePlan {
   const isWanted = Boolean(settled.link || settled.copy_of);
   const plan = useQuery({
     queryKey: ["new-run-plan", settled],
-    queryFn: ({ signal }) => post<PlanAnswer>("new-run/plan", settled, signal),
+    queryFn: ({ signal }) => post<NewRunPlan>("new-run/plan", settled, signal),
     enabled: isWanted,
     placeholderData: keepPreviousData,
     gcTime: 0,

@@ -3,7 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useThrottledCallback } from "@mantine/hooks";
 import { get, path } from "@/api/client";
 import { useLive } from "@/api/live";
-import type { ExperimentRow } from "@/api/types";
+import type { ExperimentRow, RunChange } from "@/api/types";
 import { usePagedRows, type RowPage } from "@/common/pages";
 import { tableRequest, type KnownColumns, type TableQuery } from "./tableQuery";
 
@@ -32,15 +32,16 @@ export function useTable(run: string, query: TableQuery) {
     return { rows: page.experiments, total: page.total, columns: page.columns };
   });
   const refetch = useThrottledCallback(table.refetch, 2000);
-  useLive<{ experiments: ExperimentRow[]; gone: string[] }>(
+  useLive<RunChange>(
     `run:${run}`,
-    ({ experiments, gone }) => {
+    ({ experiments }) => {
       const byName = new Map(experiments.map((row) => [row.experiment, row]));
       client.setQueriesData<Page>({ queryKey: ["table", run] }, (page) => {
         if (page === undefined) return page;
         return { ...page, rows: page.rows.map((row) => ({ ...row, ...byName.get(row.experiment) })) };
       });
-      if (gone.length > 0 || query.state !== null) refetch();
+      // Rows may come into a filter, or leave it.
+      if (query.state !== null) refetch();
     },
     refetch,
   );

@@ -70,7 +70,7 @@ export const COLUMNS: Column<RunRow>[] = [
       </div>
     ),
   },
-  { id: "cost", header: "Cost", width: "86px", align: "right", cell: (run) => hourly(run.hourly_cost) },
+  { id: "cost", header: "Cost/h", width: "86px", align: "right", cell: (run) => hourly(run.hourly_cost) },
   { id: "user", header: "User", width: "104px", sort: "user", cell: (run) => run.user },
   { id: "created", header: "Created", width: "108px", sort: "created_at", cell: (run) => <Ago at={run.created_at} /> },
   { id: "menu", header: "", width: "44px", cell: (run) => <RunMenu run={run} /> },

@@ -1,19 +1,15 @@
 /** The runs that match a question, page by page, live. */
 import { useQueryClient } from "@tanstack/react-query";
-import { useMemo } from "react";
+import { useMemo, useRef } from "react";
 import { get } from "@/api/client";
 import { useLive } from "@/api/live";
-import type { RunPage, RunRow } from "@/api/types";
+import type { RunPage, RunRow, RunsChange } from "@/api/types";
 import { usePagedRows, type PagedRows, type RowPage } from "@/common/pages";
 import { toRequest, type RunsQuery } from "./query";
 
-interface RunsChange {
-  runs: RunRow[];
-  gone: string[];
-}
-
 export function useRuns(query: RunsQuery): PagedRows<RunRow> {
   const client = useQueryClient();
+  const all = useRef<number | null>(null);
   const key = useMemo(() => ["runs", toRequest(query)], [query]);
   const runs = usePagedRows<RunRow, RowPage<RunRow>>(key, async (offset, limit, signal) => {
     const page = await get<RunPage>("runs", { ...toRequest(query), offset, limit }, signal);
@@ -21,7 +17,7 @@ export function useRuns(query: RunsQuery): PagedRows<RunRow> {
   });
   useLive<RunsChange>(
     "runs",
-    ({ runs: changed, gone }) => {
+    ({ runs: changed, total }) => {
       const byName = new Map(changed.map((run) => [run.run, run]));
       const known = new Set<string>();
       client.setQueriesData<RowPage<RunRow>>({ queryKey: ["runs"] }, (page) => {
@@ -30,7 +26,8 @@ export function useRuns(query: RunsQuery): PagedRows<RunRow> {
         return { ...page, rows: page.rows.map((row) => byName.get(row.run) ?? row) };
       });
       // What came or went moves others, and only the server knows where.
-      if (gone.length > 0 || changed.some((run) => !known.has(run.run))) runs.refetch();
+      if (total !== all.current || changed.some((run) => !known.has(run.run))) runs.refetch();
+      all.current = total;
     },
     runs.refetch,
   );
