@@ -48,7 +48,7 @@ class Caller:
     def __init__(self, client: TestClient, token: str) -> None:
         self._client, self.token = client, token
 
-    def __call__(self, method: str, path: str, json: object = None, **query: Any) -> Answer:
+    def __call__(self, method: str, path: str, /, json: object = None, **query: Any) -> Answer:
         got = self.raw(method, path, json=json, params=query)
         return Answer(got.status_code, got.json() if got.content else None)
 

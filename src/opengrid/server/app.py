@@ -79,6 +79,7 @@ from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.runs import Runs
 from opengrid.services.scalar_reader import ScalarReader
 from opengrid.services.scalars import Scalars
+from opengrid.services.sharing import Sharing
 from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
@@ -194,7 +195,7 @@ class Server:
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, reader, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
-        self.app.include_router(artifacts_api(artifacts, users))
+        self.app.include_router(artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url))
         self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
         self.app.include_router(accounts_api(accounts, users, owner))
         self.app.include_router(runs_api(runs, experiments, users, self.wakeups))

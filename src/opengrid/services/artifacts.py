@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path, PurePosixPath
+from typing import NamedTuple
 
 from opengrid.blobs.folder import BlobWriter, FolderBlobs
 from opengrid.core.errors import Forbidden, InvalidValue, NotFound, Superseded, Unusable
@@ -20,6 +21,14 @@ from opengrid.store.database import Database, Transaction
 
 _LONGEST_PATH = 1 << 14
 _BATCH = 500
+
+
+class Folder(NamedTuple):
+    """A folder, and what is in it and below."""
+
+    name: str
+    files: int
+    size: int
 
 
 class Artifacts:
@@ -81,6 +90,35 @@ class Artifacts:
             id = tx.runs.experiment(experiment).id
             return tx.artifacts.list(id, limit=limit, offset=offset), *tx.artifacts.count(id)
 
+    def all(self, experiment: str) -> Sequence[Artifact]:
+        """Return all artifacts of an experiment, by path and node."""
+        with self._database.read() as tx:
+            return tx.artifacts.all(tx.runs.experiment(experiment).id)
+
+    def all_of_run(self, run: str) -> dict[str, Sequence[Artifact]]:
+        """Return the artifacts of all experiments of a run, by the experiments' names."""
+        with self._database.read() as tx:
+            experiments = tx.runs.experiments(tx.runs.find(run).id)
+            return {experiment.name: tx.artifacts.all(experiment.id) for experiment in experiments}
+
+    def folder(
+        self, experiment: str, node: int | None, path: str, *, limit: int, offset: int
+    ) -> tuple[Sequence[Folder], Sequence[Artifact], int]:
+        """Return a page of what lies in a folder of a node, folders first, and how much there is in all.
+
+        Without a node, the nodes are the folders.
+        """
+        above = f"{path.strip('/')}/" if path.strip("/") else ""
+        with self._database.read() as tx:
+            id = tx.runs.experiment(experiment).id
+            if node is None:
+                folders = [Folder(str(number), files, size) for number, files, size in tx.artifacts.nodes(id)]
+                return folders[offset : offset + limit], [], len(folders)
+            folders, names = in_folder(tx.artifacts.paths(id, node, above), above)
+            shown = names[max(0, offset - len(folders)) : max(0, offset + limit - len(folders))]
+            files = tx.artifacts.some(id, node, [above + name for name in shown])
+        return folders[offset : offset + limit], files, len(folders) + len(names)
+
     def find(self, experiment: str, id: str, digest: str | None = None) -> tuple[Artifact, Path]:
         """Return an artifact and where its content lies; NotFound too when the content is no longer `digest`."""
         with self._database.read() as tx:
@@ -132,6 +170,20 @@ class Artifacts:
                 f"no space left for {size} bytes below {self._root}: {disk.free >> 20} MiB are free",
                 hint="free space there: `grid delete` removes old runs with their artifacts",
             )
+
+
+def in_folder(found: Iterable[tuple[str, int]], above: str) -> tuple[Sequence[Folder], Sequence[str]]:
+    """Divide paths below `above`, with their sizes, into the folders and the files that lie right in it."""
+    folders: dict[str, Folder] = {}
+    files: list[str] = []
+    for path, size in found:
+        name, inside, _ = path[len(above) :].partition("/")
+        if inside:
+            before = folders.get(name, Folder(name, 0, 0))
+            folders[name] = Folder(name, before.files + 1, before.size + size)
+        else:
+            files.append(name)
+    return sorted(folders.values()), sorted(files)
 
 
 def _check(file: ArtifactFile) -> None:

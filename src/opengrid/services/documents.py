@@ -493,3 +493,31 @@ class Reset:
     """Whoever reads was too slow: ask for everything anew."""
 
     kind: Literal["reset"] = "reset"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FolderRow:
+    """A folder among an experiment's files; at the top, one node's."""
+
+    name: str
+    files: int  #: in it and below
+    size: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ArtifactFolderDocument:
+    """A page of a folder: its folders, then its files. Without a node, the nodes are the folders."""
+
+    node: int | None
+    path: str
+    folders: list[FolderRow]
+    files: list[ArtifactRow]
+    total: int  #: folders and files
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SharedDocument:
+    """A link that downloads a file without signing in."""
+
+    url: str
+    expires_at: str

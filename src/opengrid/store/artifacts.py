@@ -68,6 +68,32 @@ class Artifacts:
         rows = self._connection.execute(chosen.order_by(artifacts.c.path, artifacts.c.node)).mappings()
         return [Artifact(**fields(row)) for row in rows]
 
+    def nodes(self, experiment_id: str) -> list[tuple[int, int, int]]:
+        """Return the nodes that have files: how many, and their bytes."""
+        grouped = select(artifacts.c.node, func.count(), func.sum(artifacts.c.size)).group_by(artifacts.c.node)
+        rows = self._connection.execute(
+            grouped.where(artifacts.c.experiment_id == experiment_id).order_by(artifacts.c.node)
+        )
+        return [(int(node), int(files), int(size)) for node, files, size in rows]
+
+    def paths(self, experiment_id: str, node: int, above: str) -> list[tuple[str, int]]:
+        """Return path and size of a node's files whose paths begin so."""
+        chosen = select(artifacts.c.path, artifacts.c.size).where(
+            artifacts.c.experiment_id == experiment_id, artifacts.c.node == node
+        )
+        if above:
+            chosen = chosen.where(artifacts.c.path.startswith(above, autoescape=True))
+        # SQLite's LIKE does not tell upper from lower case.
+        return [(path, size) for path, size in self._connection.execute(chosen) if path.startswith(above)]
+
+    def some(self, experiment_id: str, node: int, paths: Sequence[str]) -> list[Artifact]:
+        """Return those of these files that a node has, by path."""
+        chosen = select(*_columns).where(
+            artifacts.c.experiment_id == experiment_id, artifacts.c.node == node, artifacts.c.path.in_(paths)
+        )
+        rows = self._connection.execute(chosen.order_by(artifacts.c.path)).mappings()
+        return [Artifact(**fields(row)) for row in rows]
+
     def find(self, experiment_id: str, id: str) -> Artifact:
         """Return one artifact, or raise NotFound."""
         chosen = select(*_columns).where(artifacts.c.experiment_id == experiment_id, artifacts.c.id == id)
