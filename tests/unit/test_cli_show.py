@@ -408,7 +408,7 @@ def datastore_row(**changes: object) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("source", ["nowhere", "empty", "https://host/x.tar", "empty --name Bad_Name"])
+@pytest.mark.parametrize("source", ["nowhere", "empty", "s3://bucket/x", "empty --name Bad_Name"])
 def test_bad_sources_of_datastores_are_refused_before_anything_is_made(
     api: FakeApi, grid: Typist, tmp_path: Path, source: str
 ) -> None:

@@ -11,7 +11,7 @@ import click
 
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, bold, local_time, plural, print_json, print_table, settings, tell
-from opengrid.cli.sending import continue_uploads, send_source
+from opengrid.cli.sending import continue_uploads, import_source, send_source
 from opengrid.client.documents import DatastoreDocument, DatastoreRow
 from opengrid.client.home import find_home
 from opengrid.client.uploads import Uploads
@@ -51,17 +51,19 @@ def list_datastores(*, everybody: bool, show_incomplete: bool) -> None:
 @click.option("--name", help="Name [default: the last part of SOURCE, lower-cased, cut at the first dot].")
 @global_options
 def create_datastore(source: str, *, name: str | None) -> None:
-    """Make the next version of a datastore from a folder or file.
+    """Make the next version of a datastore from a folder or file, or from an archive of the web.
 
-    Only what no version has yet is copied. A command that was broken off goes on when it is repeated.
+    Only what no version has yet is copied. A command that was broken off goes on when it is repeated. The archive
+    behind an http(s) address (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is fetched and unpacked by the server.
 
     A script gets at its content by an argument `grid:NAME:VERSION`, which becomes a path.
     """
-    if "://" in source:
-        raise InvalidValue(f"{source} is no folder or file of this computer", hint="download it first", field="source")
-    path = Path(os.path.abspath(source))
-    chosen = check_name(name if name is not None else datastore_name_of(str(path)), "datastore")
-    _tell_made([send_source(path, chosen)])
+    is_url = "://" in source
+    if is_url and not source.startswith(("http://", "https://")):
+        raise InvalidValue(f"{source}: only http and https addresses are fetched", field="source")
+    whole = source if is_url else os.path.abspath(source)
+    chosen = check_name(name if name is not None else datastore_name_of(whole), "datastore")
+    _tell_made([import_source(whole, chosen) if is_url else send_source(Path(whole), chosen)])
 
 
 @datastore.command("resume")

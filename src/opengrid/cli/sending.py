@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 from opengrid.cli.options import connected
-from opengrid.cli.output import note
+from opengrid.cli.output import ProgressLine, note
 from opengrid.cli.progress import Transfer
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
@@ -14,7 +15,10 @@ from opengrid.client.documents import DatastoreRow
 from opengrid.client.home import find_home
 from opengrid.client.transfer import Material, Sender, find_material
 from opengrid.client.uploads import UnfinishedUpload, Uploads
-from opengrid.core.errors import Conflict
+from opengrid.core.errors import Conflict, UserError
+
+#: How often the server is asked how far it is.
+_LOOK_S = 0.5
 
 
 def send_source(source: Path, name: str) -> DatastoreRow:
@@ -24,6 +28,25 @@ def send_source(source: Path, name: str) -> DatastoreRow:
     begun = [one for one in uploads.unfinished() if (one.name, one.source) == (name, str(source))]
     with connected() as api:
         return _send(api, uploads, material, name, str(source), begun[0] if begun else None)
+
+
+def import_source(url: str, name: str) -> DatastoreRow:
+    """Have the server make a version of an archive, and wait for it; it goes on when this command ends."""
+    line = ProgressLine()
+    with connected() as api:
+        row = api.import_datastore(name, url)
+        if not line.is_possible:
+            note(f"the server fetches it as {row['name']}:{row['version']}, and goes on when this command ends")
+        try:
+            while row["state"] == "processing":
+                line.show(f"{row['name']}:{row['version']}  {row['reason']}")
+                time.sleep(_LOOK_S)
+                row = api.datastore(row["name"], row["version"])
+        finally:
+            line.clear()
+    if row["state"] != "succeeded":
+        raise UserError(f"{row['name']}:{row['version']} has failed: {row['reason']}")
+    return row
 
 
 def continue_uploads(name: str | None) -> list[DatastoreRow]:

@@ -297,6 +297,10 @@ class Api:
         """Delete a version, or all of a datastore."""
         return cast("DeletedDatastoreDocument", self._transport.request("DELETE", _datastore(name, version)).json())
 
+    def import_datastore(self, name: str, url: str) -> DatastoreRow:
+        """Have the server make the next version of a datastore of an archive of the web; returns at once."""
+        return cast("DatastoreRow", self._post("/api/v1/datastores/imports", {"name": name, "source": url}))
+
     def open_datastore(self, name: str, source: str, upload: str | None = None) -> UploadDocument:
         """Open the next version of a datastore, or go on with the one that an upload was filling."""
         new = {"name": name, "source": source, "upload": upload}

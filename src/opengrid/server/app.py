@@ -70,6 +70,7 @@ from opengrid.services.feeds import (
     experiment_version,
     scalars_version,
 )
+from opengrid.services.imports import Imports
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
@@ -126,6 +127,7 @@ class Server:
             shell=shell_variables(os.environ),
         )
         datastores = Datastores(database, state / "datastores", has_mounts=self._engine.can_mount, now_us=now_us)
+        self._imports = Imports(datastores, may_ask_own_network=settings.is_embedded)
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)
@@ -205,7 +207,7 @@ class Server:
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
         self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
-        self.app.include_router(data_api(blobs, datastores, users, source_limit=settings.source_limit))
+        self.app.include_router(data_api(blobs, datastores, self._imports, users, source_limit=settings.source_limit))
         self.app.include_router(
             admin_api(
                 users,
@@ -283,6 +285,7 @@ class Server:
         self.wakeups.bind(asyncio.get_running_loop())
         self._controller.start()
         self._scalar_reader.start()
+        self._imports.fail_left()
         idle = asyncio.create_task(self._end_when_idle())
         self._announce()
         yield
@@ -316,7 +319,7 @@ class Server:
             if time.monotonic() - self._last_request > self.settings.idle_s:
                 with self._database.read() as tx:
                     busy = self._stream.has_viewers or tx.runs.count(RunFilter(active=True)) > 0
-                if not busy:
+                if not busy and not self._imports.are_running:
                     self._stop()
                     return
 

@@ -27,6 +27,7 @@ from opengrid.services.datastore_views import (
     file_row,
 )
 from opengrid.services.datastores import Datastores
+from opengrid.services.imports import Imports
 
 #: What tar adds to a source tree, at most, for this server's limit of it.
 _TAR_OVERHEAD = 1.1
@@ -71,7 +72,9 @@ class Sent:
     size: int
 
 
-def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users, *, source_limit: int) -> APIRouter:
+def data_api(
+    blobs: FolderBlobs, datastores: Datastores, imports: Imports, users: Users, *, source_limit: int
+) -> APIRouter:
     """Return the routes for blobs and datastores."""
     most = int(source_limit * _TAR_OVERHEAD) + _PIECE
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
@@ -141,6 +144,11 @@ def data_api(blobs: FolderBlobs, datastores: Datastores, users: Users, *, source
     def verify(name: str, version: int) -> dict[str, object]:
         verdict = datastores.verify(name, version)
         return {"files": verdict.files, "damaged": verdict.damaged, "repaired": verdict.repaired}
+
+    @api.post("/datastores/imports", status_code=201)
+    def import_archive(new: NewDatastore, request: Request) -> DatastoreRow:
+        name = new.name or datastore_name_of(new.source)
+        return datastore_row(imports.start(name, new.source, caller_of(request)))
 
     api.include_router(_uploads(datastores))
     return api

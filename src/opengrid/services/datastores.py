@@ -138,6 +138,28 @@ class Datastores:
         shutil.rmtree(self._staging(filled), ignore_errors=True)
         return whole
 
+    def tell(self, version: DatastoreVersion, text: str) -> None:
+        """Say how far a version is that the server fills."""
+        with self._database.transaction() as tx:
+            tx.data.tell(version.name, version.version, text)
+
+    def fail(self, version: DatastoreVersion, reason: str) -> None:
+        """Say that a version will not become whole, and remove what came of it."""
+        with self._database.transaction() as tx:
+            try:
+                tx.data.fail(version.name, version.version, reason, self._now_us())
+            except (Conflict, NotFound):
+                return  # deleted meanwhile
+            contents = tx.data.drop_earlier_rounds(version.name, version.version, version.round + 1)
+        shutil.rmtree(self._staging(version), ignore_errors=True)
+        self._remove_unused(contents)
+
+    def filled_from(self, *sources: str) -> list[DatastoreVersion]:
+        """Return the versions that are being filled from sources that begin like these."""
+        with self._database.read() as tx:
+            found = tx.data.list()
+        return [v for v in found if v.state is DatastoreState.PROCESSING and v.source.startswith(sources)]
+
     # Looking and removing
 
     def list(

@@ -83,8 +83,13 @@ class Data:
 
     def finish(self, name: str, version: int, *, digest: str, files: int, size: int, now_us: int | None = None) -> None:
         """Mark a version that is being processed as whole; Conflict when it is not."""
-        changes = {"digest": digest, "files": files, "size": size, "ended_us": now_us}
+        changes = {"digest": digest, "files": files, "size": size, "ended_us": now_us, "reason": ""}
         self._end(name, version, state=DatastoreState.SUCCEEDED, **changes)
+
+    def tell(self, name: str, version: int, text: str) -> None:
+        """Say how far a version is that is being processed; harmless when it is not."""
+        going = (_versions.name == name, _versions.version == version, _versions.state == DatastoreState.PROCESSING)
+        self._connection.execute(update(datastore_versions).where(*going).values(reason=text))
 
     def touch(self, name: str, version: int, now_us: int) -> None:
         """Take what a whole version's files are now for what they should be: they have just been looked at."""
