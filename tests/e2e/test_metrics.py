@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -69,3 +71,19 @@ def test_metrics_are_there_while_it_trains_and_go_on_after_a_restart(grid: Grid,
     assert (row["best"], row["goal"], row["points"]) == (pytest.approx(0.4), "max", 5)
     table = grid.json("metrics", name.rpartition("-exp")[0], "--sort", "metric:val_acc")
     assert table["experiments"][0]["metrics"]["val_acc"]["last"] == pytest.approx(0.4)
+
+
+def test_tensorboard_is_shown_to_who_is_signed_in_alone(grid: Grid, tmp_path: Path) -> None:
+    (tmp_path / "quick.py").write_text("pass")
+    name = grid.submit("--instance_type", "2_cpu_4gb", "quick.py", cwd=tmp_path)
+    grid.ended(name)
+    link = grid.json("tensorboard", name)
+    assert "/sign-in#" in link["url"]
+    url = grid.json("server", "status")["url"] + link["path"]
+    with pytest.raises(HTTPError) as refused:
+        urlopen(url)
+    assert refused.value.code == 401
+    token = (grid.home / "token").read_text()
+    with urlopen(Request(url, headers={"Authorization": f"Bearer {token}"})) as page:
+        assert b"<title>TensorBoard</title>" in page.read()
+        assert "script-src" in page.headers["Content-Security-Policy"]

@@ -33,6 +33,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
         "metrics",
         "Show an experiment's metrics, or those of all experiments of a run.",
     ),
+    "tensorboard": ("view", "tensorboard", "Open TensorBoard for runs and experiments."),
     "stacks": ("stacks", "stacks", "Show where the ranks of a running experiment are."),
     "artifacts": ("artifacts", "artifacts", "Download the files that experiments have made."),
     "stop": ("change", "stop", "Stop runs or experiments; what they made is kept."),

@@ -1,4 +1,4 @@
-"""`grid view`: the web page, opened by a link that signs the browser in."""
+"""`grid view` and `grid tensorboard`: pages of the server, opened by a link that signs the browser in."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, print_json, settings, tell
 from opengrid.client.api import Api
+from opengrid.client.documents import SignInDocument
 from opengrid.client.home import find_home
 from opengrid.core.names import split_experiment_name
 
@@ -33,6 +34,24 @@ def view(name: str | None) -> None:
     """
     with connected() as api:
         link = api.sign_in_link(_path(api, name))
+    _show(link)
+
+
+@click.command()
+@click.argument("names", nargs=-1, required=True, metavar="RUN_OR_EXPERIMENT...", shell_complete=names_of)
+@global_options
+def tensorboard(names: tuple[str, ...]) -> None:
+    """Open TensorBoard for runs and experiments.
+
+    The server runs it, and ends it when nobody has looked at it for ten minutes; loading its page starts it again.
+    Prints a link that signs one browser in, once, within five minutes. Where there is a display, a browser opens it.
+    """
+    with connected() as api:
+        link = api.sign_in_link(api.tensorboard(names)["path"])
+    _show(link)
+
+
+def _show(link: SignInDocument) -> None:
     tunnel = tunnel_to(link["url"], os.environ)
     if settings().is_json:
         print_json({**link, "ssh": tunnel})

@@ -32,6 +32,7 @@ from opengrid.client.documents import (
     StacksDocument,
     StoppedDocument,
     TableDocument,
+    TensorBoardDocument,
     UploadDocument,
     UserRow,
     VerdictDocument,
@@ -224,6 +225,11 @@ class Api:
     def table_as_csv(self, run: str, query: Query) -> AbstractContextManager[Iterator[bytes]]:
         """Give a run's experiments with their metrics as CSV."""
         return self._transport.stream("GET", f"/api/v1/runs/{run}/table.csv", query=query)
+
+    def tensorboard(self, names: Sequence[str]) -> TensorBoardDocument:
+        """Have a TensorBoard show runs and experiments; blocks until it answers."""
+        document = self._post("/api/v1/tensorboard", {"names": list(names)}, timeout_s=_READING_TIMEOUT_S)
+        return cast("TensorBoardDocument", document)
 
     def stacks(self, name: str) -> StacksDocument:
         """Return the stacks of all ranks of a running experiment; blocks for the seconds that they may take."""

@@ -498,3 +498,10 @@ class TableDocument(TypedDict):
     total: int
     columns: TableColumns
     experiments: list[TableRow]
+
+
+class TensorBoardDocument(TypedDict):
+    """A TensorBoard that answers."""
+
+    view: str
+    path: str

@@ -15,6 +15,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from fastapi import FastAPI
+from fastapi.concurrency import run_in_threadpool
 
 from opengrid import __version__
 from opengrid.blobs.folder import FolderBlobs
@@ -49,6 +50,7 @@ from opengrid.server.settings import Settings
 from opengrid.server.stacks_api import stacks_api
 from opengrid.server.stream import Stream
 from opengrid.server.stream_api import stream_api
+from opengrid.server.tensorboard_api import tensorboard_api
 from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
 from opengrid.services.accounts import Accounts
@@ -85,6 +87,7 @@ from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
 from opengrid.services.table import Table
+from opengrid.services.tensorboards import TensorBoards
 from opengrid.store.database import Database, Transaction
 from opengrid.store.runs import RunFilter
 
@@ -206,6 +209,8 @@ class Server:
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
+        self._boards = boards = TensorBoards(database, events, state / "tensorboard")
+        self.app.include_router(tensorboard_api(boards, users))
         self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
         self.app.include_router(data_api(blobs, datastores, self._imports, users, source_limit=settings.source_limit))
         self.app.include_router(
@@ -287,11 +292,14 @@ class Server:
         self._scalar_reader.start()
         self._imports.fail_left()
         idle = asyncio.create_task(self._end_when_idle())
+        boards = asyncio.create_task(self._end_idle_boards())
         self._announce()
         yield
         idle.cancel()
         self._controller.close()
         self._scalar_reader.close()
+        boards.cancel()
+        self._boards.close()
         self._engine.close()
 
     def begin_shutdown(self) -> None:
@@ -311,6 +319,12 @@ class Server:
             "certificate": str(self.settings.tls_cert.absolute()) if self.settings.tls_cert else None,
         }
         _write_private(self.settings.server_file, json.dumps(about))
+
+    async def _end_idle_boards(self) -> None:
+        """End TensorBoards that nobody looks at any more."""
+        while True:
+            await asyncio.sleep(30.0)
+            await run_in_threadpool(self._boards.end_idle)
 
     async def _end_when_idle(self) -> None:
         """End an embedded server for which nothing is left to do. Agents asking count as something to do."""
