@@ -310,3 +310,18 @@ def test_an_overlay_folder_is_importable_with_its_path_files(plain_bench: Bench,
     )
     assert plain_bench.finish(rank) == 0, plain_bench.err()
     assert plain_bench.out() == "1 2\n"
+
+
+@pytest.mark.parametrize("preloaded", [True, False], ids=["fork", "exec"])
+def test_an_overlay_comes_behind_the_standard_library_and_before_installed_packages(
+    plain_bench: Bench, preloaded: bool
+) -> None:
+    overlay = plain_bench.directory / "overlay"
+    plain_bench.write("overlay/wave.py", "MINE = True")
+    plain_bench.write("overlay/pytest/__init__.py", "MINE = True")
+    plain_bench.write("script.py", "import pytest, wave\nprint(hasattr(pytest, 'MINE'), hasattr(wave, 'MINE'))")
+    rank = plain_bench.rank(Program(kind=ProgramKind.SCRIPT, target="script.py"), preloaded=preloaded, overlay=overlay)
+    environment = {**rank.environment, "PYTHONPATH": str(overlay)}
+
+    assert plain_bench.finish(replace(rank, environment=environment)) == 0, plain_bench.err()
+    assert plain_bench.out() == "True False\n"

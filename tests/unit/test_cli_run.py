@@ -26,6 +26,8 @@ PLAN: dict[str, Any] = {
     "devices": "",
     "python": "/usr/bin/python3",
     "source": "/home/ada/vae at 0123456789 + 1 changed file",
+    "packages": "",
+    "link": None,
     "reason": "simulated (box has no GPU): the 8 GPUs are stood in for by CPU ranks under gloo",
     "layout": [[0], [1]],
 }

@@ -7,6 +7,7 @@ import textwrap
 import pytest
 
 from opengrid.core.errors import InvalidValue
+from opengrid.core.spec import Actions
 from opengrid.planning.config_file import ConfigFile, read_config
 
 ORIGINAL = """
@@ -85,6 +86,24 @@ def test_the_originals_older_keys_are_taken_with_a_note_where_they_have_no_effec
     assert all("has no effect" in note for note in config.notes)
 
 
+def test_actions_are_lists_of_commands_or_one_command() -> None:
+    config = read(
+        """\
+        compute:
+          train:
+            actions:
+              on_build: [make, "pip install x"]
+              on_experiment_start: "echo $GRID_EXPERIMENT_NAME"
+              on_experiment_end:
+            dependency_file_info: {path: deps.txt}
+        """
+    )
+    assert config.actions == Actions(
+        on_build=("make", "pip install x"), on_experiment_start=("echo $GRID_EXPERIMENT_NAME",)
+    )
+    assert config.options["dependency_file"].value == "deps.txt"
+
+
 @pytest.mark.parametrize(
     ("text", "message", "hint"),
     [
@@ -95,7 +114,8 @@ def test_the_originals_older_keys_are_taken_with_a_note_where_they_have_no_effec
         ("compute:\n  train:\n    gpus: [1, 2]\n", "line 3: compute.train.gpus has one value", None),
         ("compute:\n  train:\n    environment:\n      A: [1]\n", "line 4: a variable has one value", None),
         ("compute:\n  train:\n    dockerfile: Dockerfile\n", "line 3: compute.train.dockerfile cannot be had", None),
-        ("compute:\n  train:\n    actions:\n      on_build: [make]\n", "line 3: compute.train.actions cannot", None),
+        ("compute: {train: {actions: {on_build: [[make]]}}}", "line 1: compute.train.actions.on_build is a list", None),
+        ("compute: {train: {actions: {on_start: [make]}}}", "line 1: there is no key", "actions.on_build_start?"),
         ("compute:\n  train:\n   gpus: 8\n  x: [\n", "c.yml, line", None),
         ("- a\n- b\n", "line 1: a mapping with compute and hyper_params is expected", None),
         ("a: &x [*x]\n", "c.yml", None),

@@ -97,6 +97,13 @@ def test_our_folders_come_before_the_users() -> None:
     assert environment(gang(), 0, {"PYTHONPATH": "/mine"})["PYTHONPATH"] == "/mine"
 
 
+def test_packages_of_the_run_come_behind_the_users_folders_and_their_commands_first() -> None:
+    got = environment(gang(), 0, {"PYTHONPATH": "/mine", "PATH": "/bin"}, folders=("/a",), overlay="/over")
+
+    assert got["PYTHONPATH"] == "/a:/mine:/over"
+    assert got["PATH"] == "/over/bin:/bin"
+
+
 def test_the_user_cannot_break_ranks_but_keeps_everything_else() -> None:
     got = environment(
         gang(), 1, {"RANK": "99", "MINE": "1", "TORCH_NCCL_ASYNC_ERROR_HANDLING": "3", "NCCL_SOCKET_IFNAME": "ib0"}

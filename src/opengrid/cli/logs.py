@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 
 import click
 
@@ -15,6 +16,9 @@ from opengrid.client.documents import ExperimentDocument
 from opengrid.core.names import experiment_name, split_experiment_name
 
 _ENDED = ("succeeded", "failed", "stopped")
+
+#: How often the log of a build is looked at.
+_LOOK_S = 0.3
 
 #: What is shown of a finished experiment unless more is asked for.
 _LAST_LINES = 100
@@ -30,6 +34,7 @@ _LAST_LINES = 100
 @click.option("-l", "--tail-lines", type=click.IntRange(min=0), help="Only the last N lines.")
 @click.option("--attempt", type=int, help="Of this attempt [default: the newest].")
 @click.option("--generation", type=int, help="Of this generation [default: all].")
+@click.option("--show-build-logs", is_flag=True, help="What the making of its environment wrote, instead.")
 @global_options
 def logs(
     experiment: str,
@@ -40,6 +45,7 @@ def logs(
     tail_lines: int | None,
     attempt: int | None,
     generation: int | None,
+    show_build_logs: bool,
 ) -> int:
     """Show what an experiment's ranks wrote.
 
@@ -59,6 +65,8 @@ def logs(
         "headings": "true" if rank is None and sys.stdout.isatty() else None,
     }
     with connected() as api:
+        if show_build_logs:
+            return _show_build_log(api, name, follow=follow is not False and tail_lines is None, tail_lines=tail_lines)
         if settings().is_json:
             query["tail"] = _LAST_LINES if tail_lines is None else tail_lines
             print_json(api.log_lines(name, query))
@@ -72,6 +80,30 @@ def logs(
         print_log(api, name, query)
         if state == "failed":
             _tell_end(experiment_now)
+    return 0
+
+
+def _show_build_log(api: Api, name: str, *, follow: bool, tail_lines: int | None) -> int:
+    """Print the log of the making of an environment; with `follow` for as long as that goes on."""
+    is_json, content = settings().is_json, b""
+    while True:
+        is_building = api.experiment(name)["state"] in ("queued", "building")
+        new = api.build_log(name, len(content))
+        content += new
+        if follow and not is_json:
+            sys.stdout.buffer.write(new)
+            sys.stdout.buffer.flush()
+        if not (follow and is_building and not is_json):
+            break
+        time.sleep(_LOOK_S)
+    lines = content.decode(errors="replace").splitlines()
+    chosen = lines if tail_lines is None else lines[len(lines) - min(tail_lines, len(lines)) :]
+    if is_json:
+        print_json({"experiment": name, "lines": chosen})
+    elif not follow:
+        click.echo("\n".join(chosen), nl=bool(chosen))
+    if not content and not is_json:
+        tell(f"nothing was built for {name}: its interpreter has what it needs")
     return 0
 
 

@@ -26,6 +26,7 @@ def plan_lines(plan: PlanDocument, run: str | None) -> list[str]:
         ("code", plan["source"]),
         *(("data", mount["text"]) for mount in plan.get("mounts", [])),
         ("python", plan["python"] or "-"),
+        *([("packages", plan["packages"])] if plan["packages"] else []),
         ("price", price_text(plan)),
     ]
     lines = [f"{title:<9} {text}" for title, text in parts]

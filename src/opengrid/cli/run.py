@@ -24,7 +24,7 @@ from opengrid.client.request import start_run
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import parse_labels
 from opengrid.core.sizes import size_text
-from opengrid.core.spec import ProgramKind, RunSpec, Strategy
+from opengrid.core.spec import Actions, ProgramKind, RunSpec, Strategy
 from opengrid.planning.command import is_folder, script_words
 from opengrid.sdk.request import Request, RunOptions, Shell, read_request
 
@@ -70,6 +70,15 @@ class _Duration(_SecondsType):
         return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
+def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise InvalidValue(
+            f"--dockerfile {value}: images are not built here",
+            hint="requirements.txt names packages, a config file's actions commands, --python an interpreter",
+            field="dockerfile",
+        )
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """What was typed, or a config file or another run says."""
@@ -86,6 +95,7 @@ class Options:
     simulate: bool
     python: str | None
     env: tuple[str, ...]
+    dependency_file: str | None
     localdir: bool
     committed: bool
     grace: float
@@ -142,6 +152,8 @@ class Options:
 @click.option("--simulate", is_flag=True, help="CPU ranks stand in for GPUs even where there are GPUs.")
 @click.option("--python", help="Interpreter of the ranks [default: the active environment's].")
 @click.option("--env", multiple=True, metavar="KEY[=VALUE]", help="A variable for the script; may be repeated.")
+@click.option("--dependency_file", metavar="FILE", help="Names the packages; or none [default: requirements.txt …].")
+@click.option("-d", "--dockerfile", expose_value=False, callback=_refuse_dockerfile, help="Refused: no images here.")
 @click.option("-l", "--localdir", is_flag=True, help="Run the current folder as it is, not the git repository.")
 @click.option("--committed", is_flag=True, help="Run the last commit, without what changed since.")
 @click.option(
@@ -199,8 +211,7 @@ def run(**given: object) -> int:
 
 def _run(options: Options) -> int:
     request = _request(options)
-    tree_notes = request.tree.notes if request.tree is not None else ()
-    for text in (*like_notes(options.env), *config_notes(), *tree_notes, *_misplaced(request.typed)):
+    for text in (*like_notes(options.env), *config_notes(), *request.notes, *_misplaced(request.typed)):
         note(text)
     with connected() as api:
         if options.dry_run:
@@ -252,6 +263,9 @@ def wanted_options(options: Options) -> RunOptions:
             **(config.environment if config is not None else {}),
             **chosen_variables(options.env, os.environ),
         },
+        "dependency_file": options.dependency_file,
+        "dependencies": like.spec.dependencies if like is not None else None,
+        "actions": config.actions if config is not None else like.spec.actions if like is not None else Actions(),
         "module": options.module,
         "localdir": options.localdir,
         "committed": options.committed,

@@ -231,6 +231,11 @@ class Api:
         document = self._post("/api/v1/tensorboard", {"names": list(names)}, timeout_s=_READING_TIMEOUT_S)
         return cast("TensorBoardDocument", document)
 
+    def build_log(self, name: str, offset: int = 0) -> bytes:
+        """Return what the making of an experiment's environment wrote, from an offset on."""
+        path = f"/api/v1/experiments/{name}/build-logs"
+        return self._transport.request("GET", path, query={"offset": offset}).body
+
     def stacks(self, name: str) -> StacksDocument:
         """Return the stacks of all ranks of a running experiment; blocks for the seconds that they may take."""
         return cast("StacksDocument", self._get(f"/api/v1/experiments/{name}/stacks"))

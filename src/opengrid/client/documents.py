@@ -85,6 +85,7 @@ class PlanDocument(TypedDict):
     devices: str
     python: str | None
     source: str
+    packages: str
     link: PlaceDocument | None
     reason: str
     mounts: list[MountDocument]

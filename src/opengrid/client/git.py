@@ -95,6 +95,11 @@ def read_commit(top: Path, commit: str) -> tuple[CommittedFile, ...]:
     return tuple(_committed(line) for line in listed.out.split(b"\0") if line)
 
 
+def read_file(top: Path, commit: str, path: str) -> bytes:
+    """Return the content of one file of a commit."""
+    return _finish(_start(top, "cat-file", "blob", f"{commit}:{path}"), top).check().out
+
+
 def open_archive(top: Path, commit: str) -> subprocess.Popen[bytes]:
     """Start writing a commit as a tar file to the process's stdout, by the rules of `git archive`."""
     return _start(top, "archive", "--format=tar", commit)

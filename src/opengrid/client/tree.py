@@ -290,6 +290,16 @@ def _heaviest(path: str, sizes: Mapping[str, int], children: Mapping[str, set[st
     return _heaviest(child, sizes, children) if sizes[child] > 0.9 * sizes[path] else path
 
 
+def read_text(tree: Tree, path: str) -> str | None:
+    """Return the text of a file of the tree, as it will run; None when there is no such file."""
+    file = next((file for file in tree.files if file.path == path and not stat.S_ISDIR(file.mode)), None)
+    if file is None:
+        return None
+    if tree.is_committed:
+        return git.read_file(tree.root, tree.commit or "HEAD", path).decode(errors="replace")
+    return (tree.root / path).read_text(errors="replace")
+
+
 def _directory(cwd: Path, top: Path) -> str:
     return os.path.relpath(cwd, top) if _is_inside(cwd, top) else "."
 

@@ -31,9 +31,9 @@ class Admission:
         self._database, self._engine, self._secret, self._now_us = database, engine, secret, now_us
 
     def end_stopped(self) -> bool:
-        """End queued experiments that shall stop."""
+        """End queued experiments that shall stop, and those whose environment is being made."""
         with self._database.read() as tx:
-            asked = tx.runs.stop_requested([ExperimentState.QUEUED])
+            asked = tx.runs.stop_requested([ExperimentState.QUEUED, ExperimentState.BUILDING])
         if not asked:
             return False
         with self._database.transaction() as tx:

@@ -100,6 +100,7 @@ class Plan:
     source: str  #: one line: what code runs
     reason: str  #: why this layout, and what the user should know; "" when nothing is remarkable
     preload: tuple[str, ...] = ()  #: modules that the ranks' template has imported
+    packages: str = ""  #: what names the packages that ranks need beside the interpreter's, "" when nothing does
     place: Place | None = None  #: where the link led, for a run from one
     mounts: tuple[Mount, ...] = ()  #: datastore versions that every experiment sees
     devices: str = ""  #: the real accelerators that stand in, "" when simulated or on CPU machines
@@ -127,6 +128,7 @@ class Plan:
             "devices": self.devices,
             "python": self.python,
             "source": self.source,
+            "packages": self.packages,
             "link": None if self.place is None else dataclasses.asdict(self.place),
             "reason": self.reason,
             "mounts": [{"name": m.name, "version": m.version, "path": m.path, "text": text_of(m)} for m in self.mounts],

@@ -88,6 +88,7 @@ class Assignment:
     collects: bool = False  #: whether new files of the work folders are sent to the server
     mounts: tuple[Mount, ...] = ()  #: datastore versions that the ranks see
     staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
+    overlay: str | None = None  #: folder with the packages that the interpreter lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

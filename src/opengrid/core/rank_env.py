@@ -28,7 +28,7 @@ OUR_VARIABLES: Mapping[str, str] = {
     "GLOO_SOCKET_IFNAME": "the network interface of rank 0's network; gloo would guess it from the host name",
     "NCCL_SOCKET_IFNAME": "the same for NCCL",
     "CUDA_VISIBLE_DEVICES": "the node's GPUs by UUID; empty on simulated and CPU machines",
-    "PYTHONPATH": "folders of ours before the user's own, if there are any",
+    "PYTHONPATH": "folders of ours around the user's own, if there are any",
     "PL_TRAINER_NUM_NODES": "default of Lightning's Trainer(num_nodes=…)",
     "PL_TRAINER_DEVICES": "default of Trainer(devices=…): ranks per node",
     "PL_TRAINER_ACCELERATOR": "default of Trainer(accelerator=…): gpu, or cpu on simulated and CPU machines",
@@ -87,6 +87,7 @@ def rank_environment(
     devices: tuple[str, ...] = (),
     threads: int | None = None,
     folders: tuple[str, ...] = (),
+    overlay: str | None = None,
     trainer: Trainer | None = None,
 ) -> dict[str, str]:
     """Return the complete environment of one rank.
@@ -95,7 +96,8 @@ def rank_environment(
     *_SOCKET_IFNAME win over ours. `meeting` is None for programs that do not meet through torch.
     `devices` are the node's GPUs, all of them visible to each of its ranks. `threads` is each rank's share of the
     node's CPUs, for OMP_NUM_THREADS; None: torchrun's rule (1 when a node has several ranks, else not set). `folders`
-    go before the user's PYTHONPATH: the overlay, say. `trainer` is given for the framework lightning.
+    go before the user's PYTHONPATH, and `overlay`, the packages that the interpreter lacks, after it; its commands come
+    first on PATH. `trainer` is given for the framework lightning.
     """
     defaults = {
         "TORCH_NCCL_ASYNC_ERROR_HANDLING": "1",
@@ -111,7 +113,8 @@ def rank_environment(
         **(_meeting(meeting) if meeting is not None else {}),
         **_grid(gang, place, identity),
         "CUDA_VISIBLE_DEVICES": ",".join(devices),
-        **_python_path(folders, user),
+        **_python_path(folders, user, overlay),
+        **({"PATH": f"{overlay}/bin:{user['PATH']}"} if overlay is not None and "PATH" in user else {}),
     }
 
 
@@ -200,8 +203,7 @@ def _grid(gang: Gang, place: RankPlace, identity: Identity) -> dict[str, str]:
     }
 
 
-def _python_path(folders: tuple[str, ...], user: Mapping[str, str]) -> dict[str, str]:
-    if not folders:
+def _python_path(folders: tuple[str, ...], user: Mapping[str, str], overlay: str | None) -> dict[str, str]:
+    if not folders and overlay is None:
         return {}
-    given = user.get("PYTHONPATH")
-    return {"PYTHONPATH": ":".join([*folders, *([given] if given else [])])}
+    return {"PYTHONPATH": ":".join(filter(None, [*folders, user.get("PYTHONPATH"), overlay]))}

@@ -73,6 +73,37 @@ class Program:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Dependencies:
+    """Packages that a tree says it needs."""
+
+    file: str  #: that says so, relative to the tree's root
+    requirements: tuple[str, ...] = ()  #: lines as in requirements.txt, options among them, nested files unfolded
+    constraints: tuple[str, ...] = ()  #: the same, for what only restricts versions
+    python: str | None = None  #: versions of Python that will do, as `==3.10.*` or `>=3.9,<3.13`
+
+    @property
+    def count(self) -> int:
+        """Number of packages, options not counted."""
+        return sum(not line.startswith("-") for line in self.requirements)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Actions:
+    """Bash commands beside the program, one each; run as the user, once per node."""
+
+    on_build: tuple[str, ...] = ()  #: before the dependencies; one that fails, fails the build
+    on_build_start: tuple[str, ...] = ()  #: the same
+    on_build_end: tuple[str, ...] = ()  #: after the dependencies
+    on_experiment_start: tuple[str, ...] = ()  #: in the work folder, before the first ranks; one that fails, fails it
+    on_experiment_end: tuple[str, ...] = ()  #: in the work folder, after the last ranks, however they ended
+
+    @property
+    def before_dependencies(self) -> tuple[str, ...]:
+        """All that a build begins with."""
+        return (*self.on_build, *self.on_build_start)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Place:
     """Where a link led: what the dialog shows and lets people edit."""
 
@@ -142,6 +173,9 @@ class RunSpec:
     datastore_name: str | None = None  #: mounted beside those that arguments name
     datastore_version: int | None = None  #: None = the newest
     datastore_mount_dir: str | None = None  #: None = /datastores/<name>
+    dependencies: Dependencies | None = None  #: packages that the tree needs; None: what the interpreter has will do
+    dependency_file: str | None = None  #: which file of the tree names them, for a tree that the server fetches
+    actions: Actions = Actions()
     auto_resume: bool = False  #: go on from the newest checkpoint after a restart of the computer, too
 
     def __post_init__(self) -> None:

@@ -107,6 +107,7 @@ def _start(
         f"{assignment.program.target}",
         error_file=str(files.error(place.rank)),
         stacks=str(files.stacks(place.rank)),
+        overlay=assignment.overlay,
         preloaded=assignment.framework.is_torch,
         mounts=assignment.mounts,
         scratch=str(files.scratch(place.rank)) if assignment.mounts else None,
@@ -144,6 +145,7 @@ def _environment(
         devices=_devices(assignment, place.node),
         threads=_threads(assignment, place.node),
         folders=(str(hooks),) if is_lightning else (),
+        overlay=assignment.overlay,
         trainer=_trainer(assignment, files, place.node) if is_lightning else None,
     )
     if not needs_store(assignment.program, assignment.framework):

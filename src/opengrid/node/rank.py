@@ -77,8 +77,7 @@ def rank_main(arguments: list[str]) -> int:
         start = from_json(RankStart, json.load(file))
     _observe(start)
     sys.stdout.reconfigure(line_buffering=True)  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
-    if start.overlay is not None:
-        site.addsitedir(start.overlay)
+    _add_overlay(start.overlay)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     code, interrupted = _run(start)
     if interrupted:
@@ -201,11 +200,24 @@ def _set_path(overlay: str | None) -> None:
     given = os.environ.get("PYTHONPATH", "")
     sys.path[1:1] = [os.path.abspath(entry) for entry in given.split(os.pathsep)] if given else []
     sys.path[:] = list(dict.fromkeys(sys.path))
-    if overlay is not None:
-        site.addsitedir(overlay)
+    _add_overlay(overlay)
     importlib.invalidate_caches()
     if given and "sitecustomize" not in sys.modules:
         site.execsitecustomize()  # pyright: ignore[reportAttributeAccessIssue, reportUnknownMemberType]
+
+
+def _add_overlay(overlay: str | None) -> None:
+    """Put a folder of packages, with its path files, behind the standard library and before the installed packages."""
+    if overlay is None:
+        return
+    sys.path[:] = [entry for entry in sys.path if entry != overlay]  # PYTHONPATH has it for the rank's own children
+    count = len(sys.path)
+    site.addsitedir(overlay)
+    added = sys.path[count:]
+    del sys.path[count:]
+    installed = (i for i, entry in enumerate(sys.path) if entry.endswith(("site-packages", "dist-packages")))
+    place = next(installed, count)
+    sys.path[place:place] = added
 
 
 def _reseed() -> None:

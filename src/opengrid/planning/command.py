@@ -33,10 +33,14 @@ OPTIONS = {
     "datastore_name": "datastore_name",
     "datastore_version": "datastore_version",
     "datastore_mount_dir": "datastore_mount_dir",
+    "dependency_file": "dependency_file",
 }
 
-#: Fields that are several words each, or none of a command line: `name` is given once, `shell` is who types.
-OTHERS = frozenset({"program", "source", "environment", "labels", "name", "command", "shell"})
+#: Fields that are several words each, or none of a command line: `name` is given once, `shell` is who types,
+#: `dependencies` are read from the tree, and `actions` stand in config files.
+OTHERS = frozenset(
+    {"program", "source", "environment", "labels", "name", "command", "shell", "dependencies", "actions"}
+)
 
 
 def option_values(spec: RunSpec) -> dict[str, str | bool]:

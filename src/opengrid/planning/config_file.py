@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import cast
 
 import yaml
 
 from opengrid.core.errors import InvalidValue
+from opengrid.core.spec import Actions
 from opengrid.planning.arguments import parts
 from opengrid.planning.unused import UNUSED
 
@@ -33,6 +34,7 @@ _OPTIONS = {
     "compute.train.datastore_version": "datastore_version",
     "compute.train.datastore_mount_dir": "datastore_mount_dir",
     "compute.train.localdir": "localdir",
+    "compute.train.dependency_file_info.path": "dependency_file",
     "compute.train.dry_run": "dry_run",
     "hyper_params.settings.strategy": "strategy",
     "hyper_params.settings.strategy_options.num_trials": "num_trials",
@@ -51,20 +53,21 @@ _UNUSED = {
     "compute.train.storage_gb": UNUSED["memory"],
     "compute.train.scratch.size_gb": UNUSED["scratch_size"],
     "compute.train.scratch.mount_path": UNUSED["scratch_mount_path"],
-    "compute.train.dependency_file_info.package_manager": "the interpreter of your shell is used as it is",
+    "compute.train.dependency_file_info.package_manager": "what the file names is installed by uv",
 }
 
 #: What would change the result of a training if it were left out.
 _MISSING = {
     "compute.train.dockerfile": "images are not built here; give the interpreter that has what you need with --python",
-    "compute.train.dependency_file_info.path": "packages are not installed here; give an interpreter with --python",
-    "compute.train.actions": "actions are not carried out; put their commands into a script of your own",
 }
+
+#: Lists of commands, by the name of their field.
+_ACTIONS = {f"compute.train.actions.{each.name}": each.name for each in fields(Actions)}
 
 #: Keys below these are the user's own.
 _FREE = ("compute.train.environment", "hyper_params.params")
 
-_NESTED = sorted({path for key in (*_OPTIONS, *_UNUSED, *_MISSING, *_FREE) for path in _above(key)})
+_NESTED = sorted({path for key in (*_OPTIONS, *_UNUSED, *_MISSING, *_ACTIONS, *_FREE) for path in _above(key)})
 
 #: What "no value" looks like.
 _NOTHING: tuple[object, ...] = (None, "", False, [], {})
@@ -99,6 +102,7 @@ class ConfigFile:
     options: dict[str, Setting] = field(default_factory=dict[str, Setting])  #: by the option's name
     environment: dict[str, str] = field(default_factory=dict[str, str])
     parameters: tuple[Parameter, ...] = ()  #: to follow the script's own arguments
+    actions: Actions = field(default_factory=Actions)
     notes: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict[str, int], compare=False, repr=False)  #: of every key
 
@@ -139,6 +143,7 @@ class _Reader:
         self._options: dict[str, Setting] = {}
         self._environment: dict[str, str] = {}
         self._parameters: list[Parameter] = []
+        self._actions: dict[str, tuple[str, ...]] = {}
         self._notes: list[str] = []
 
     def read(self, document: Mapping[object, object]) -> ConfigFile:
@@ -148,6 +153,7 @@ class _Reader:
             options=self._options,
             environment=self._environment,
             parameters=tuple(self._parameters),
+            actions=Actions(**self._actions),
             notes=tuple(self._notes),
             lines=self._lines,
         )
@@ -157,6 +163,8 @@ class _Reader:
             path = f"{above}.{key}" if above else str(key)
             if path in _FREE:
                 self._read_free(path, self._mapping(path, value))
+            elif path in _ACTIONS:
+                self._actions[_ACTIONS[path]] = self._commands(path, value)
             elif path in _OPTIONS:
                 self._set(_OPTIONS[path], path, value)
             elif path in _UNUSED:
@@ -175,6 +183,13 @@ class _Reader:
         if isinstance(value, (dict, list)):
             raise InvalidValue(f"{self._where(path)}: {path} has one value, not several")
         self._options[option] = Setting(value=value, line=self._lines.get(path, 1))
+
+    def _commands(self, path: str, value: object) -> tuple[str, ...]:
+        """Return commands: a list of texts, or one text."""
+        commands = [value] if isinstance(value, str) else value or []
+        if not isinstance(commands, list) or not all(isinstance(c, str) for c in cast("list[object]", commands)):
+            raise InvalidValue(f"{self._where(path)}: {path} is a list of commands, each a text")
+        return tuple(command for command in cast("list[str]", commands) if command.strip())
 
     def _refuse_missing(self, path: str, value: object) -> None:
         entries = cast("dict[object, object]", value).values() if isinstance(value, dict) else [value]
@@ -199,7 +214,7 @@ class _Reader:
         return cast("dict[object, object]", value)
 
     def _unknown(self, path: str) -> InvalidValue:
-        known = [*_OPTIONS, *_UNUSED, *_MISSING, *_FREE, *_NESTED]
+        known = [*_OPTIONS, *_UNUSED, *_MISSING, *_ACTIONS, *_FREE, *_NESTED]
         near = _nearest(path, known)
         return InvalidValue(
             f"{self._where(path)}: there is no key {path}", hint=f"did you mean {near}?" if near else None

@@ -13,6 +13,8 @@ from opengrid.core.spec import ProgramKind, RunSpec
 from opengrid.planning import layout, reasons
 from opengrid.planning.capacity import MOST_RANKS, gigabytes, most_ranks
 from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType
+from opengrid.planning.dependencies import check_python
+from opengrid.planning.environment import recipe_of
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory, in_words, local_type, visible_accelerators
 from opengrid.planning.shape import Shape
 
@@ -40,6 +42,7 @@ def make_plan(spec: RunSpec, *, catalogue: Catalogue, inventory: Inventory, inte
         price_per_hour=gang.machines * shape.kind.on_demand,
         python=interpreter.path if interpreter is not None and _is_python(spec) else None,
         source=spec.source.line,
+        packages=_packages(spec),
         place=spec.source.place,
         reason=reasons.reason(spec, shape, gang, inventory),
         devices=in_words(shape.real[: shape.gpus]),
@@ -135,6 +138,8 @@ def _check_interpreter(spec: RunSpec, interpreter: Interpreter | None) -> None:
         return
     if interpreter is None:
         raise InvalidValue("a Python program needs an interpreter", hint="name one with --python", field="python")
+    if spec.dependencies is not None:
+        check_python(spec.dependencies, interpreter.version, interpreter.path)
     if spec.framework.is_torch and interpreter.torch is None:
         raise Unplannable(
             f"{interpreter.path} (Python {interpreter.version}) has no torch, which --framework "
@@ -142,6 +147,14 @@ def _check_interpreter(spec: RunSpec, interpreter: Interpreter | None) -> None:
             hint=f"{interpreter.path} -m pip install torch      or choose another with --python",
             field="python",
         )
+
+
+def _packages(spec: RunSpec) -> str:
+    recipe = recipe_of(spec, spec.python)
+    if recipe is None:
+        return ""
+    file = f"{spec.dependencies.file}: " if spec.dependencies is not None and recipe.requirements else ""
+    return file + recipe.title
 
 
 def _gang(spec: RunSpec, shape: Shape, inventory: Inventory) -> Gang:

@@ -5,18 +5,31 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict, cast
 
 from opengrid.client.home import find_home
 from opengrid.client.program import Typed, find_program, find_python, shell_variables
 from opengrid.client.request import program_of, source_of
-from opengrid.client.tree import Tree, read_tree
+from opengrid.client.tree import Tree, read_text, read_tree
 from opengrid.core.errors import InvalidValue
 from opengrid.core.sizes import parse_size
-from opengrid.core.spec import Program, ProgramKind, RunSpec, Source, parse_framework, parse_strategy
+from opengrid.core.spec import (
+    Actions,
+    Dependencies,
+    Program,
+    ProgramKind,
+    RunSpec,
+    Source,
+    parse_framework,
+    parse_strategy,
+)
 from opengrid.planning.link import is_link, parse_link
 from opengrid.sdk.ignoring import ignored_in
+
+if TYPE_CHECKING:
+    from opengrid.planning.dependencies import Found
 
 
 class RunOptions(TypedDict, total=False):
@@ -32,6 +45,9 @@ class RunOptions(TypedDict, total=False):
     simulate: bool  #: CPU ranks stand in for GPUs even where there are GPUs
     python: str | None  #: interpreter of the ranks; the active environment's without
     environment: Mapping[str, str]  #: variables for the script
+    dependency_file: str | None  #: which file of the tree names its packages, or "none"; found by name without
+    dependencies: Dependencies | None  #: packages that the tree needs; read from its files without
+    actions: Actions  #: commands beside the script
     module: bool  #: the script is a module, `package.module`
     localdir: bool  #: run the current folder as it is, not the git repository
     committed: bool  #: run the last commit, without what changed since
@@ -66,6 +82,7 @@ class Request:
     typed: Typed
     tree: Tree | None  #: None: the server fetches it
     spec: RunSpec
+    notes: tuple[str, ...] = ()  #: what somebody should know
 
 
 def read_request(
@@ -75,14 +92,18 @@ def read_request(
 
     The script may be a link: to a file in a repository, or to a repository, when its first argument names the file.
     """
+    wanted, found = options, None
     if is_link(script):
         typed, tree = _linked(script, tuple(arguments), options), None
         program, source = typed.program(shell.cwd), Source(bundle=None, root="", link=script)
     else:
         typed, tree = _found(script, tuple(arguments), options, shell)
         program, source = program_of(typed, tree), source_of(tree)
-    spec = make_spec(program, source, options, shell=shell, command=command)
-    return Request(typed=typed, tree=tree, spec=spec)
+        found = _dependencies(tree, options.get("dependency_file"))
+        wanted = cast("RunOptions", {**options, "dependencies": found.dependencies if found is not None else None})
+    spec = make_spec(program, source, wanted, shell=shell, command=command)
+    notes = (*(tree.notes if tree is not None else ()), *(found.notes if found is not None else ()))
+    return Request(typed=typed, tree=tree, spec=spec, notes=notes)
 
 
 def make_spec(program: Program, source: Source, options: RunOptions, *, shell: Shell, command: str) -> RunSpec:
@@ -111,6 +132,9 @@ def make_spec(program: Program, source: Source, options: RunOptions, *, shell: S
         fail_fast=options.get("fail_fast", False),
         max_time_s=options.get("max_time_s"),
         max_restarts=options.get("max_restarts"),
+        dependencies=options.get("dependencies"),
+        dependency_file=options.get("dependency_file"),
+        actions=options.get("actions", Actions()),
         auto_resume=options.get("auto_resume", False),
         datastore_name=options.get("datastore_name"),
         datastore_version=options.get("datastore_version"),
@@ -140,6 +164,9 @@ def options_of(spec: RunSpec) -> RunOptions:
         "fail_fast": spec.fail_fast,
         "max_time_s": spec.max_time_s,
         "max_restarts": spec.max_restarts,
+        "dependencies": spec.dependencies,
+        "dependency_file": spec.dependency_file,
+        "actions": spec.actions,
         "auto_resume": spec.auto_resume,
         "labels": spec.labels,
     }
@@ -165,6 +192,15 @@ def _found(script: str, arguments: tuple[str, ...], options: RunOptions, shell: 
         limit=parse_size(shell.environment.get("GRID_SOURCE_LIMIT") or "1GiB", name="GRID_SOURCE_LIMIT"),
     )
     return typed, tree
+
+
+def _dependencies(tree: Tree, chosen: str | None) -> Found | None:
+    """Return what packages a tree says it needs."""
+    from opengrid.planning.dependencies import FILES, find_dependencies  # readers that a tree without one need not load
+
+    if chosen is None and not any(name in tree for name in FILES):
+        return None
+    return find_dependencies(partial(read_text, tree), chosen)
 
 
 def _linked(script: str, arguments: tuple[str, ...], options: RunOptions) -> Typed:

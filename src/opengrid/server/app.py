@@ -22,6 +22,7 @@ from opengrid.blobs.folder import FolderBlobs
 from opengrid.client.program import shell_variables
 from opengrid.client.remote import Access
 from opengrid.controller.admission import Admission
+from opengrid.controller.building import Building
 from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
 from opengrid.controller.loop import Controller
@@ -38,6 +39,7 @@ from opengrid.server.agent_api import agent_api
 from opengrid.server.agent_artifacts_api import agent_artifacts_api
 from opengrid.server.artifacts_api import artifacts_api
 from opengrid.server.auth import Browsers, Users
+from opengrid.server.build_logs_api import build_logs_api
 from opengrid.server.data_api import data_api
 from opengrid.server.logs_api import logs_api
 from opengrid.server.new_run_api import new_run_api
@@ -59,6 +61,7 @@ from opengrid.services.artifacts import Artifacts
 from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.datastores import Datastores
 from opengrid.services.documents import ErrorDocument
+from opengrid.services.environments import Environments
 from opengrid.services.event_files import EventFiles
 from opengrid.services.experiments import Experiments
 from opengrid.services.feeds import (
@@ -137,6 +140,13 @@ class Server:
         events = EventFiles(database, state / "events")
         self._scalar_reader = reader = ScalarReader(database, events, changed=self._scalars_changed)
         stacks = StackRequests(database, now_us=now_us)
+        self._environments = environments = Environments(
+            state / "environments",
+            blobs,
+            secrets_of=lambda _run: {},
+            environment=os.environ,
+            changed=self._wake,
+        )
         self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
             database,
@@ -149,6 +159,7 @@ class Server:
             now_us=now_us,
             staging=artifacts.staging_folder,
             check_mounts=datastores.check_mounts,
+            overlay=environments.overlay,
         )
         runs = Runs(
             database,
@@ -177,8 +188,16 @@ class Server:
         )
         admission = Admission(database, self._engine, secret=secret, now_us=now_us)
         limits = Limits(database, now_us=now_us)
+        building = Building(database, look=environments.look, forget_failure=environments.forget_failure, now_us=now_us)
         self._controller = Controller(
-            [limits.stop_overdue, admission.end_stopped, admission.admit, gangs.submit, gangs.drive],
+            [
+                limits.stop_overdue,
+                admission.end_stopped,
+                building.build,
+                admission.admit,
+                gangs.submit,
+                gangs.drive,
+            ],
             changed=self._changed,
         )
         self._stream = Stream(self._feeds(logs), self.wakeups)
@@ -208,6 +227,7 @@ class Server:
         self.app.include_router(stream_api(self._stream, users))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
+        self.app.include_router(build_logs_api(experiments, environments.log, users))
         self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
         self._boards = boards = TensorBoards(database, events, state / "tensorboard")
         self.app.include_router(tensorboard_api(boards, users))
@@ -300,6 +320,7 @@ class Server:
         self._scalar_reader.close()
         boards.cancel()
         self._boards.close()
+        self._environments.close()
         self._engine.close()
 
     def begin_shutdown(self) -> None:

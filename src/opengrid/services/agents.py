@@ -72,10 +72,12 @@ class Agents:
         now_us: Callable[[], int],
         staging: Callable[[str, int], Path] | None = None,
         check_mounts: Callable[[Sequence[Mount]], None] = lambda _: None,
+        overlay: Callable[[Run], str | None] = lambda _: None,
     ) -> None:
         self._database, self._blobs, self._work, self._staging = database, blobs, work, staging
         self._changed, self._is_followed, self._now_us = changed, is_followed, now_us
         self._stacks_asked, self._rehearsals, self._check_mounts = stacks_asked, rehearsals, check_mounts
+        self._overlay = overlay
         self._sessions: dict[str, AgentIdentity] = {}
         self._attempts: dict[str, Attempt] = {}
         self._grace_s: dict[str, float] = {}  #: by attempt
@@ -312,6 +314,7 @@ class Agents:
             max_restarts=DEFAULT_RESTARTS if spec.max_restarts is None else spec.max_restarts,
             mounts=plan.mounts,
             collects=self._staging is not None,
+            overlay=self._overlay(run),
             staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,
         )
 

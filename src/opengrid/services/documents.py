@@ -126,6 +126,7 @@ class PlanDocument:
     devices: str
     python: str | None
     source: str
+    packages: str  #: what names the packages that ranks need beside the interpreter's, "" when nothing does
     link: PlaceDocument | None
     reason: str
     mounts: list[MountDocument]  #: datastore versions that the script sees

@@ -84,6 +84,11 @@ class Experiments:
             )
         return self._document(run, experiment, events, starts, placement)
 
+    def run_of(self, name: str) -> Run:
+        """Return the run of an experiment."""
+        with self._database.read() as tx:
+            return tx.runs.find_by_id(tx.runs.experiment(name).run_id)
+
     def diff(self, name: str) -> Path:
         """Return the file with the differences of an experiment's tree to its commit; NotFound when it has none."""
         with self._database.read() as tx:

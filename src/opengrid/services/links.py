@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -9,9 +10,11 @@ import posixpath
 import shutil
 import stat
 import sys
+import tarfile
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from opengrid.blobs.folder import FolderBlobs
@@ -20,6 +23,7 @@ from opengrid.client.remote import Access, fetch, list_refs
 from opengrid.client.tree import Tree, read_commit
 from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.spec import Place, Program, ProgramKind, RunSpec, Source
+from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.link import Link, divide, parse_link
 
 _BLOCK = 1 << 20
@@ -71,10 +75,13 @@ class Links:
             link=spec.source.link,
             place=Place(url=link.url, ref=ref, commit=source.commit or "", path=path),
         )
+        bundle = self._blobs.path(source.bundle or "")
+        found = find_dependencies(partial(_text_in, bundle), spec.dependency_file)
         return dataclasses.replace(
             spec,
             source=source,
             program=program,
+            dependencies=found.dependencies,
             python=spec.python or sys.executable,
             shell=spec.shell or dict(self._shell),
         )
@@ -108,6 +115,13 @@ class Links:
             return Source(
                 bundle=bundle.digest, root=url, kind="git", commit=tree.commit, files=tree.count, size=tree.size
             )
+
+
+def _text_in(bundle: Path, path: str) -> str | None:
+    with tarfile.open(bundle, "r:") as archive, contextlib.suppress(KeyError):
+        file = archive.extractfile(path)
+        return file.read().decode(errors="replace") if file is not None else None
+    return None
 
 
 def _program(typed: Program, link: Link, paths: frozenset[str]) -> Program:

@@ -1,0 +1,65 @@
+"""Has environments made before their experiments are given machines: queued → building → queued."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from opengrid.core.records import Experiment, ExperimentState, RootCause, Run
+from opengrid.planning.environment import Environment, EnvironmentState
+from opengrid.store.database import Database
+
+_WAITING = (ExperimentState.QUEUED, ExperimentState.BUILDING)
+
+
+class Building:
+    """The stage of the controller that moves experiments whose environment is not there.
+
+    `look` tells how a run's environment stands, and begins to make it; `forget_failure` lets it be tried again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        look: Callable[[Run], Environment],
+        forget_failure: Callable[[Run], None],
+        now_us: Callable[[], int],
+    ) -> None:
+        self._database, self._now_us = database, now_us
+        self._look, self._forget_failure = look, forget_failure
+
+    def build(self) -> bool:
+        """Move what waits to where its environment stands: building, back to the queue, or failed."""
+        with self._database.read() as tx:
+            waiting = tx.runs.experiments_in(_WAITING)
+            runs = {id: tx.runs.find_by_id(id) for id in {e.run_id for e in waiting}}
+        environments = {id: self._look(run) for id, run in runs.items()}  # reads files: not inside a transaction
+        due = [e for e in waiting if _target(e, environments[e.run_id]) is not None]
+        if due:
+            self._move(due, environments)
+        for id, environment in environments.items():
+            if environment.state is EnvironmentState.FAILED:
+                self._forget_failure(runs[id])
+        return bool(due)
+
+    def _move(self, due: Iterable[Experiment], environments: dict[str, Environment]) -> None:
+        with self._database.transaction() as tx:
+            for experiment in due:
+                environment = environments[experiment.run_id]
+                to = _target(experiment, environment)
+                if to is ExperimentState.FAILED:
+                    cause = RootCause(summary=f"its environment: {environment.reason}", log_tail=environment.log_tail)
+                    tx.runs.move(experiment, to, reason=cause.summary, root_cause=cause, now_us=self._now_us())
+                elif to is not None:
+                    reason = environment.reason or "its environment is there"
+                    tx.runs.move(experiment, to, reason=reason, now_us=self._now_us())
+
+
+def _target(experiment: Experiment, environment: Environment) -> ExperimentState | None:
+    """Return the state that an experiment must move to; None when it is where it belongs."""
+    to = {
+        EnvironmentState.READY: ExperimentState.QUEUED,
+        EnvironmentState.BUILDING: ExperimentState.BUILDING,
+        EnvironmentState.FAILED: ExperimentState.FAILED,
+    }[environment.state]
+    return None if to is experiment.state or experiment.stop_requested is not None else to

@@ -1,0 +1,288 @@
+"""Which packages a tree needs, from its requirements.txt, environment.yml or pyproject.toml. Pure.
+
+What cannot be installed as it stands there is refused with its line, never guessed.
+"""
+
+from __future__ import annotations
+
+import posixpath
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import cast
+
+import yaml
+from packaging.requirements import InvalidRequirement, Requirement
+from packaging.specifiers import InvalidSpecifier, SpecifierSet
+
+from opengrid.core.errors import InvalidValue, NotFound
+from opengrid.core.spec import Dependencies
+from opengrid.planning.toml_data import parse_toml
+
+#: Files that are looked for in a tree's root; the first that says something counts.
+FILES = ("requirements.txt", "environment.yml", "environment.yaml", "pyproject.toml")
+
+#: As --dependency_file: none of the tree's files counts.
+NO_FILE = "none"
+
+#: Options of a requirements file that are passed on: those of indexes, and of what is chosen from them.
+_OPTIONS = re.compile(
+    r"(-i|--index-url|--extra-index-url|-f|--find-links|--no-index|--pre|--no-binary|--only-binary|--prefer-binary"
+    r"|--trusted-host|--require-hashes)\b"
+)
+
+_NESTED = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)(?:\s+|=|(?<=-[rc]))(?P<file>\S.*)")
+_LOCAL = re.compile(r"(?:-e|--editable)(?:\s+|=)|\.{0,2}/|\.{1,2}(?:\[|$)|file:")
+_URL = re.compile(r"(?:\w+\+)?\w+://")
+
+#: A conda version: `3.10`, `3.10.*`, `>=3.9,<3.12`.
+_CONDA = re.compile(
+    r"\s*(?P<name>[A-Za-z0-9_.-]+)\s*(?:=?=?\s*(?P<exact>[0-9][\w.*]*)(?:=\S*)?|(?P<range>[<>!~][^=].*|[<>!~]=.*))?\s*"
+)
+
+#: Files in files, at most: they may name one another.
+_MOST_FILES = 50
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """What a tree's files say."""
+
+    dependencies: Dependencies | None = None
+    notes: tuple[str, ...] = ()  #: what is not installed, and why
+
+
+def find_dependencies(read: Callable[[str], str | None], chosen: str | None = None) -> Found:
+    """Return what a tree needs; `read` gives the text of a file of it, None when there is no such file.
+
+    `chosen` names the file (as --dependency_file); without it those in the root are looked for. InvalidValue names file
+    and line of what cannot be had, NotFound a file that does not exist.
+    """
+    if chosen == NO_FILE:
+        return Found()
+    if chosen is not None:
+        text = read(posixpath.normpath(chosen))
+        if text is None:
+            raise NotFound(
+                f"--dependency_file {chosen}: there is no such file in the tree",
+                hint="a path from the tree's root; does git ignore it?",
+                field="dependency_file",
+            )
+        return _read(posixpath.normpath(chosen), text, read)
+    for name in FILES:
+        text = read(name)
+        if text is not None:
+            found = _read(name, text, read)
+            if found.dependencies is not None or found.notes:
+                return found
+    return Found()
+
+
+def check_python(dependencies: Dependencies, version: str, path: str) -> None:
+    """Raise InvalidValue when an interpreter of this version is not what the tree wants."""
+    if dependencies.python is None or SpecifierSet(dependencies.python).contains(version, prereleases=True):
+        return
+    raise InvalidValue(
+        f"{dependencies.file} wants Python {dependencies.python}, and {path} is Python {version}",
+        hint="choose another interpreter with --python, or --dependency_file none to go without",
+        field="python",
+    )
+
+
+def _read(name: str, text: str, read: Callable[[str], str | None]) -> Found:
+    if name.endswith((".yml", ".yaml")):
+        return _Conda(name, read).read(text)
+    if name.endswith(".toml"):
+        return _read_pyproject(name, text)
+    lines = _Lines(read)
+    lines.read(name, text)
+    return _found(name, lines)
+
+
+def _found(name: str, lines: _Lines, python: str | None = None) -> Found:
+    if not lines.requirements and python is None:
+        return Found(notes=tuple(lines.notes))
+    return Found(
+        dependencies=Dependencies(
+            file=name,
+            requirements=tuple(lines.requirements),
+            constraints=tuple(lines.constraints),
+            python=python,
+        ),
+        notes=tuple(lines.notes),
+    )
+
+
+class _Lines:
+    """Collects the lines of a requirements file and of those that it names."""
+
+    def __init__(self, read: Callable[[str], str | None]) -> None:
+        self._read = read
+        self._seen: set[tuple[str, bool]] = set()
+        self.requirements: list[str] = []
+        self.constraints: list[str] = []
+        self.notes: list[str] = []
+
+    def read(self, name: str, text: str, *, constrains: bool = False) -> None:
+        if (name, constrains) in self._seen:
+            return
+        self._seen.add((name, constrains))
+        if len(self._seen) > _MOST_FILES:
+            raise InvalidValue(f"{name}: more than {_MOST_FILES} files name one another", field="dependency_file")
+        for number, line in _logical_lines(text):
+            self.add(line, f"{name}, line {number}", posixpath.dirname(name), constrains=constrains)
+
+    def add(self, line: str, where: str, folder: str, *, constrains: bool = False) -> None:
+        """Take one line, which stands in a file of `folder`."""
+        nested = _NESTED.fullmatch(line)
+        if nested is not None:
+            self._read_nested(nested, where, folder, constrains=constrains)
+        elif _LOCAL.match(line):
+            self.notes.append(f"{where}: `{line}` is not installed; ranks run the tree itself")
+        elif line.startswith("-"):
+            self._add_option(line, where)
+        else:
+            (self.constraints if constrains else self.requirements).append(_checked(line, where))
+
+    def _read_nested(self, nested: re.Match[str], where: str, folder: str, *, constrains: bool) -> None:
+        name = posixpath.normpath(posixpath.join(folder, nested["file"].strip()))
+        text = None if name.startswith(("../", "/")) or _URL.match(nested["file"]) else self._read(name)
+        if text is None:
+            raise InvalidValue(f"{where}: there is no {nested['file'].strip()} in the tree", field="dependency_file")
+        self.read(name, text, constrains=constrains or nested["option"] in ("-c", "--constraint"))
+
+    def _add_option(self, line: str, where: str) -> None:
+        option = _OPTIONS.match(line)
+        if option is None:
+            raise InvalidValue(
+                f"{where}: the option {line.split(maxsplit=1)[0]} is not known here", field="dependency_file"
+            )
+        value = line[option.end() :].strip(" =")
+        if option[1] in ("-f", "--find-links") and not (_URL.match(value) or value.startswith("/")):
+            raise InvalidValue(
+                f"{where}: {line}: packages are installed before there is a work folder",
+                hint="an absolute path or a URL",
+                field="dependency_file",
+            )
+        self.requirements.append(line)
+
+
+def _logical_lines(text: str) -> list[tuple[int, str]]:
+    """Return lines with their numbers: continued ones joined, comments and empty ones left out."""
+    found: list[tuple[int, str]] = []
+    begun, start = "", 0
+    for number, raw in enumerate(text.splitlines(), 1):
+        start = start if begun else number
+        line = re.sub(r"(^|\s)#.*$", "", raw.lstrip("\ufeff")).rstrip()
+        if line.endswith("\\"):
+            begun += line[:-1].strip() + " "
+            continue
+        line = (begun + line.strip()).strip()
+        begun = ""
+        if line:
+            found.append((start, line))
+    if begun.strip():
+        found.append((start, begun.strip()))
+    return found
+
+
+def _checked(line: str, where: str) -> str:
+    """Return a line that names a package; InvalidValue when it names none."""
+    bare = re.sub(r"\s+--hash[= ]\S+|\s+--config-settings?[= ]\S+", "", line)
+    if _URL.match(bare):
+        return line
+    try:
+        Requirement(re.sub(r"\$\{\w+\}", "x", bare))
+    except InvalidRequirement as error:
+        single = re.fullmatch(r"([\w.\-\[\]]+)\s*=\s*([\w.*]+)", bare)
+        hint = f"{single[1]}=={single[2]}?" if single else "one package a line, such as numpy>=1.26"
+        reason = str(error).splitlines()[0]
+        raise InvalidValue(
+            f"{where}: {line!r} names no package ({reason})", hint=hint, field="dependency_file"
+        ) from None
+    return line
+
+
+def _read_pyproject(name: str, text: str) -> Found:
+    project = parse_toml(text, name).get("project")
+    if not isinstance(project, dict):
+        return Found()
+    table = cast("dict[str, object]", project)
+    lines, python = _Lines(lambda _: None), table.get("requires-python")
+    needed = table.get("dependencies", [])
+    if not isinstance(needed, list) or not all(isinstance(each, str) for each in cast("list[object]", needed)):
+        raise InvalidValue(f"{name}: project.dependencies is a list of texts", field="dependency_file")
+    for each in cast("list[str]", needed):
+        lines.requirements.append(_checked(each, f"{name}, project.dependencies"))
+    return _found(name, lines, _specifier(str(python), f"{name}, requires-python") if python is not None else None)
+
+
+class _Conda:
+    """Reads an environment.yml: its Python, and the part that pip installs."""
+
+    def __init__(self, name: str, read: Callable[[str], str | None]) -> None:
+        self._name, self._lines = name, _Lines(read)
+        self._python: str | None = None
+
+    def read(self, text: str) -> Found:
+        entries, numbers = self._entries(text)
+        refused = [
+            (number, entry) for entry, number in zip(entries, numbers, strict=True) if not self._take(entry, number)
+        ]
+        if refused:
+            named = ", ".join(f"`{entry}` (line {number})" for number, entry in refused)
+            raise InvalidValue(
+                f"{self._name}: conda installs {named}, and there is no conda here",
+                hint="name what PyPI has of them below `- pip:`; or choose the interpreter of a conda environment with "
+                "--python, and --dependency_file none",
+                field="dependency_file",
+            )
+        return _found(self._name, self._lines, self._python)
+
+    def _entries(self, text: str) -> tuple[list[object], list[int]]:
+        try:
+            document: object = yaml.safe_load(text)
+            root = cast("yaml.Node | None", yaml.compose(text, Loader=yaml.SafeLoader))  # type: ignore[reportUnknownMemberType]
+        except yaml.MarkedYAMLError as error:
+            line = error.problem_mark.line + 1 if error.problem_mark is not None else 1
+            raise InvalidValue(f"{self._name}, line {line}: {error.problem}", field="dependency_file") from None
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise InvalidValue(f"{self._name}: it is no YAML ({error})", field="dependency_file") from None
+        table = cast("Mapping[str, object]", document) if isinstance(document, dict) else None
+        entries = table.get("dependencies", []) if table is not None else None
+        if not isinstance(entries, list):
+            raise InvalidValue(
+                f"{self._name}: a mapping with a list of dependencies is expected", field="dependency_file"
+            )
+        return cast("list[object]", entries), _lines_of(root, "dependencies")
+
+    def _take(self, entry: object, number: int) -> bool:
+        """Take what pip can install and the version of Python; False for a package of conda's."""
+        if isinstance(entry, dict) and set(cast("dict[str, object]", entry)) == {"pip"}:
+            for line in cast("dict[str, list[object]]", entry)["pip"] or []:
+                self._lines.add(str(line).strip(), f"{self._name}, below line {number}", posixpath.dirname(self._name))
+            return True
+        match = _CONDA.fullmatch(str(entry).rpartition("::")[2]) if isinstance(entry, str) else None
+        name = match["name"].lower() if match is not None else ""
+        if match is None or name not in ("python", "pip", "setuptools", "wheel"):
+            return False
+        if name == "python" and (match["exact"] or match["range"]):
+            exact = (match["exact"] or "").removesuffix(".*").removesuffix("*")
+            specifier = match["range"] or (f"=={exact}" if exact.count(".") > 1 else f"=={exact}.*")
+            self._python = _specifier(specifier, f"{self._name}, line {number}")
+        return True
+
+
+def _lines_of(root: yaml.Node | None, key: str) -> list[int]:
+    """Return the line of every entry of a list that stands below a key of the document."""
+    for name, value in cast("list[tuple[yaml.Node, yaml.Node]]", root.value if root is not None else []):
+        if name.value == key and isinstance(value, yaml.SequenceNode):
+            return [cast("yaml.Node", entry).start_mark.line + 1 for entry in value.value]
+    return []
+
+
+def _specifier(text: str, where: str) -> str:
+    try:
+        return str(SpecifierSet(text))
+    except InvalidSpecifier:
+        raise InvalidValue(f"{where}: {text!r} is no range of versions", field="dependency_file") from None

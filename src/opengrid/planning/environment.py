@@ -1,0 +1,72 @@
+"""What is built for a run before its experiments can start, and whether it is there. Pure."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, dataclass
+from enum import Enum
+
+from opengrid.core.spec import RunSpec
+
+
+class EnvironmentState(str, Enum):
+    """Where the packages of a run stand."""
+
+    READY = "ready"  #: all that is needed is there
+    BUILDING = "building"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Environment:
+    """The packages of a run, as far as they are there."""
+
+    state: EnvironmentState
+    overlay: str | None = None  #: folder with what the interpreter lacks; None: it lacks nothing
+    reason: str = ""  #: what is built; why it failed
+    log_tail: str = ""  #: end of the build's log, when it failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """All that decides what an environment holds."""
+
+    python: str
+    requirements: tuple[str, ...] = ()
+    constraints: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()  #: actions before the dependencies
+    after: tuple[str, ...] = ()  #: actions after them
+    bundle: str | None = None  #: the tree, which only actions see
+    directory: str = "."
+
+    @property
+    def title(self) -> str:
+        """What is made, in a few words."""
+        count = sum(not line.startswith("-") for line in self.requirements)
+        actions = len(self.before) + len(self.after)
+        parts = [f"{count} requirement{'s' if count != 1 else ''}"] if count else []
+        return " and ".join([*parts, *([f"{actions} action{'s' if actions != 1 else ''}"] if actions else [])])
+
+    def key(self, interpreter: str) -> str:
+        """Return the name of what comes of it with an interpreter in this state: the same for the same content."""
+        content = json.dumps([asdict(self), interpreter], sort_keys=True)
+        return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def recipe_of(spec: RunSpec, python: str | None) -> Recipe | None:
+    """Return what must be made for a run whose ranks have this interpreter; None when there is nothing to make."""
+    needed, before, after = spec.dependencies, spec.actions.before_dependencies, spec.actions.on_build_end
+    has_packages = needed is not None and needed.count > 0 and python is not None
+    if not has_packages and not before and not after:
+        return None
+    has_actions = bool(before or after)
+    return Recipe(
+        python=python or "",
+        requirements=needed.requirements if needed is not None and has_packages else (),
+        constraints=needed.constraints if needed is not None and has_packages else (),
+        before=before,
+        after=after,
+        bundle=spec.source.bundle if has_actions else None,
+        directory=spec.source.directory if has_actions else ".",
+    )

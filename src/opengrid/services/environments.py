@@ -1,0 +1,162 @@
+"""Environments: what runs need beside their interpreters, made once for each content, in threads of the server."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import shutil
+import threading
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import structlog
+
+from opengrid.blobs.folder import FolderBlobs
+from opengrid.core.errors import GridError, Unusable
+from opengrid.core.records import Run
+from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of
+from opengrid.services.building import Build, BuildFailed, Commands
+from opengrid.services.packages import changed_at, installed, site_packages
+
+log = structlog.get_logger(__name__)
+
+_NOTHING = Environment(state=EnvironmentState.READY)
+_AT_ONCE = 2
+
+#: What of the server's own environment a build sees: where packages come from, and the way there.
+_KEPT = re.compile(
+    r"PATH|HOME|USER|LANG|LC_\w+|TMPDIR|UV_\w+|PIP_\w+|SSL_CERT_\w+|XDG_\w+|\w+_proxy|\w+_PROXY", re.ASCII
+)
+
+
+class Environments:
+    """A folder with one environment per content; `changed` hears when one is made or has failed."""
+
+    def __init__(
+        self,
+        folder: Path,
+        blobs: FolderBlobs,
+        *,
+        secrets_of: Callable[[Run], Mapping[str, str]],
+        environment: Mapping[str, str],
+        changed: Callable[[], None],
+    ) -> None:
+        self._folder, self._blobs, self._changed, self._secrets_of = folder, blobs, changed, secrets_of
+        self._environment = {name: value for name, value in environment.items() if _KEPT.fullmatch(name)}
+        self._lock = threading.Lock()
+        self._keys: dict[str, str] = {}  #: by run
+        self._known: dict[str, Environment] = {}  #: by key: made, being made, or failed
+        self._commands: set[Commands] = set()  #: of the builds that are under way
+        self._is_closed = False
+        self._workers = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="build")
+        folder.mkdir(parents=True, exist_ok=True)
+        for half in folder.glob(".*.part"):
+            shutil.rmtree(half, ignore_errors=True)
+
+    def look(self, run: Run) -> Environment:
+        """Return how a run's environment stands; begin to make it when nobody does. Cheap when it is there."""
+        recipe = recipe_of(run.spec, run.plan.python)
+        if recipe is None:
+            return _NOTHING
+        with self._lock:
+            key = self._key(run, recipe)
+            known = self._known.get(key)
+            if known is None:
+                known = self._known[key] = self._read(key) or self._begin(key, recipe, run)
+            return known
+
+    def forget_failure(self, run: Run) -> None:
+        """Let the next look begin anew."""
+        with self._lock:
+            key = self._keys.pop(run.id, "")
+            known = self._known.get(key)
+            if known is not None and known.state is EnvironmentState.FAILED:
+                del self._known[key]
+
+    def overlay(self, run: Run) -> str | None:
+        """Return the folder with what the interpreter of a run lacks; None when it lacks nothing.
+
+        Unusable when it is not there any more.
+        """
+        environment = self.look(run)
+        if environment.state is not EnvironmentState.READY:
+            raise Unusable(f"the environment of {run.name} is not there: it is made again")
+        return environment.overlay
+
+    def packages(self, run: Run) -> list[str]:
+        """Return all packages that ranks find, as `name==version`: the environment's own, and the interpreter's."""
+        folders = [Path(overlay)] if (overlay := self.overlay(run)) is not None else []
+        if run.plan.python is not None:
+            folders += site_packages(run.plan.python)
+        return installed(folders)
+
+    def log(self, run: Run, offset: int = 0) -> bytes:
+        """Return what the build of a run's environment wrote, from an offset on; nothing when there was none."""
+        recipe = recipe_of(run.spec, run.plan.python)
+        if recipe is None:
+            return b""
+        with self._lock:
+            path = self._log_file(self._key(run, recipe))
+        with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+            file.seek(offset)
+            return file.read()
+        return b""
+
+    def close(self) -> None:
+        """End what is being made: the next server begins it anew."""
+        with self._lock:
+            self._is_closed = True
+            under_way = list(self._commands)
+        self._workers.shutdown(wait=False, cancel_futures=True)
+        for commands in under_way:
+            commands.kill()
+
+    def _key(self, run: Run, recipe: Recipe) -> str:
+        if run.id not in self._keys:
+            self._keys[run.id] = recipe.key(changed_at(recipe.python))
+        return self._keys[run.id]
+
+    def _read(self, key: str) -> Environment | None:
+        try:
+            about = json.loads((self._folder / key / "environment.json").read_text())
+        except (FileNotFoundError, ValueError):
+            return None
+        overlay = str(self._folder / key / "overlay") if about["overlay"] else None
+        return Environment(state=EnvironmentState.READY, overlay=overlay)
+
+    def _begin(self, key: str, recipe: Recipe, run: Run) -> Environment:
+        self._workers.submit(self._make, key, recipe, run)
+        return Environment(state=EnvironmentState.BUILDING, reason=f"makes its environment: {recipe.title}")
+
+    def _make(self, key: str, recipe: Recipe, run: Run) -> None:
+        secrets = self._secrets_of(run)
+        commands = Commands(self._log_file(key), secrets.values())
+        with self._lock:
+            if self._is_closed:
+                return
+            self._commands.add(commands)
+        try:
+            variables = {**self._environment, **run.spec.shell, **run.spec.environment, **secrets, **_identity(run)}
+            bundle = self._blobs.path(recipe.bundle) if recipe.bundle is not None else None
+            Build(recipe, bundle, variables, commands).make(self._folder / key)
+            made, failure = self._read(key), "it disappeared"
+        except (BuildFailed, GridError, OSError) as error:
+            made, failure = None, str(error)
+        except Exception as error:  # the edge of a thread: the experiments must not wait for ever
+            log.exception("cannot build", run=run.name)
+            made, failure = None, repr(error)
+        with self._lock:
+            self._commands.discard(commands)
+            self._known[key] = made or Environment(
+                state=EnvironmentState.FAILED, reason=commands.masks.hide_text(failure), log_tail=commands.tail()
+            )
+        self._changed()
+
+    def _log_file(self, key: str) -> Path:
+        return self._folder / f"{key}.log"
+
+
+def _identity(run: Run) -> dict[str, str]:
+    return {"GRID_USER_ID": run.user, "GRID_CLUSTER_ID": "local", "GRID_INSTANCE_TYPE": run.plan.instance_type}

@@ -1,0 +1,160 @@
+"""planning.dependencies: what a tree's files say it needs."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from opengrid.core.errors import GridError, InvalidValue, NotFound
+from opengrid.core.spec import Dependencies
+from opengrid.planning.dependencies import Found, check_python, find_dependencies
+
+CONDA = """\
+name: study
+channels: [conda-forge]
+dependencies:
+  - python=3.10
+  - pip
+  - pip:
+    - numpy>=1.26
+    - -r more.txt
+"""
+
+
+def found(files: dict[str, str], chosen: str | None = None) -> Found:
+    return find_dependencies(files.get, chosen)
+
+
+def needs(files: dict[str, str], chosen: str | None = None) -> tuple[str, ...]:
+    dependencies = found(files, chosen).dependencies
+    assert dependencies is not None
+    return dependencies.requirements
+
+
+def test_a_tree_without_such_files_needs_nothing() -> None:
+    assert found({"train.py": "import torch", "pyproject.toml": "[tool.ruff]\n"}) == Found()
+    assert found({"requirements.txt": "# nothing\n\n"}) == Found()
+
+
+def test_requirements_are_taken_with_nested_files_comments_and_continued_lines() -> None:
+    files = {
+        "requirements.txt": "numpy>=1.26 # arrays\n-r sub/base.txt\n\n# no\npandas[excel] ; python_version > '3.8'\n"
+        "scipy==1.11 \\\n  --hash=sha256:00\n--extra-index-url https://host/simple\n-c limits.txt",
+        "sub/base.txt": "rich\n-r deeper.txt\n-rdeeper.txt\n",
+        "sub/deeper.txt": "click\n-r ../requirements.txt\n",
+        "limits.txt": "click<9",
+    }
+
+    dependencies = found(files).dependencies
+
+    assert dependencies == Dependencies(
+        file="requirements.txt",
+        requirements=(
+            *("numpy>=1.26", "rich", "click", "pandas[excel] ; python_version > '3.8'"),
+            *("scipy==1.11 --hash=sha256:00", "--extra-index-url https://host/simple"),
+        ),
+        constraints=("click<9",),
+    )
+    assert dependencies is not None
+    assert dependencies.count == 5
+
+
+def test_requirements_txt_comes_before_environment_yml_and_that_before_pyproject() -> None:
+    files = {"pyproject.toml": "[project]\ndependencies = ['a']", "environment.yml": "dependencies: [{pip: [b]}]"}
+    assert needs(files) == ("b",)
+    assert needs({**files, "requirements.txt": "c"}) == ("c",)
+    assert needs({**files, "requirements.txt": "# none"}) == ("b",)
+    assert needs(files, "pyproject.toml") == ("a",)
+    assert needs({**files, "deps/gpu.txt": "d"}, "./deps/gpu.txt") == ("d",)
+    assert found(files, "none") == Found()
+
+
+def test_environment_yml_gives_its_python_and_what_pip_installs() -> None:
+    assert found({"environment.yml": CONDA, "more.txt": "rich"}).dependencies == Dependencies(
+        file="environment.yml", requirements=("numpy>=1.26", "rich"), python="==3.10.*"
+    )
+
+
+@pytest.mark.parametrize(
+    ("written", "means"),
+    [
+        ("python=3.10", "==3.10.*"),
+        ("python==3.10", "==3.10.*"),
+        ("python=3.10.4", "==3.10.4"),
+        ("python=3.10.*", "==3.10.*"),
+        ("conda-forge::python=3.11", "==3.11.*"),
+        ("python >=3.9,<3.12", "<3.12,>=3.9"),
+        ("python", None),
+    ],
+)
+def test_conda_s_ways_to_write_a_python_version_are_read(written: str, means: str | None) -> None:
+    dependencies = found({"environment.yml": f"dependencies: ['{written}', {{pip: [x]}}]"}).dependencies
+
+    assert dependencies is not None
+    assert dependencies.python == means
+
+
+def test_packages_that_only_conda_installs_are_refused_by_name_and_line() -> None:
+    with pytest.raises(InvalidValue) as error:
+        found({"environment.yml": CONDA + "  - cudatoolkit=11.3\n  - numpy\n", "more.txt": ""})
+
+    assert "`cudatoolkit=11.3` (line 9), `numpy` (line 10)" in error.value.message
+
+
+def test_the_tree_s_own_packages_are_not_installed_and_a_note_says_so() -> None:
+    both = found({"requirements.txt": "-e .\nnumpy\n./lib\n.[dev]\n"})
+
+    assert both.dependencies is not None
+    assert both.dependencies.requirements == ("numpy",)
+    assert [note.partition(":")[0] for note in both.notes] == [f"requirements.txt, line {n}" for n in (1, 3, 4)]
+
+
+@pytest.mark.parametrize(
+    ("files", "said", "hint"),
+    [
+        ({"requirements.txt": "a\nnumpy=1.2"}, "requirements.txt, line 2: 'numpy=1.2'", "numpy==1.2?"),
+        ({"requirements.txt": "two words"}, "requirements.txt, line 1", "one package a line"),
+        ({"requirements.txt": "-r absent.txt"}, "line 1: there is no absent.txt in the tree", ""),
+        ({"requirements.txt": "-r ../../etc/passwd"}, "there is no ../../etc/passwd in the tree", ""),
+        ({"requirements.txt": "--frobnicate x"}, "the option --frobnicate is not known", ""),
+        ({"requirements.txt": "--find-links wheels"}, "--find-links wheels", "an absolute path or a URL"),
+        ({"sub.txt": "a=1", "requirements.txt": "-r sub.txt"}, "sub.txt, line 1", ""),
+        ({"environment.yml": "dependencies: ["}, "environment.yml, line 1", ""),
+        ({"environment.yml": "- a"}, "a mapping with a list of dependencies", ""),
+        ({"environment.yml": "dependencies: [{pip: ['a=1']}]"}, "environment.yml, below line 1", ""),
+        ({"environment.yml": "dependencies: ['python>=x']"}, "no range of versions", ""),
+        ({"pyproject.toml": "[project]\ndependencies = 'numpy'"}, "a list of texts", ""),
+        ({"pyproject.toml": "[project\n"}, "pyproject.toml", ""),
+        ({"pyproject.toml": "[project]\ndependencies = ['numpy=1']"}, "'numpy=1' names no package", ""),
+    ],
+)
+def test_a_file_that_cannot_be_used_says_where_and_why(files: dict[str, str], said: str, hint: str) -> None:
+    with pytest.raises(InvalidValue) as error:
+        found(files)
+
+    assert said in error.value.message
+    assert hint in str(error.value.hint)
+
+
+def test_a_chosen_file_must_exist() -> None:
+    with pytest.raises(NotFound, match="no such file in the tree"):
+        found({}, "requirements-gpu.txt")
+
+
+def test_the_interpreter_must_be_of_a_version_that_the_tree_wants() -> None:
+    wants = Dependencies(file="environment.yml", python="==3.10.*")
+
+    check_python(wants, "3.10.14", "/python")
+    with pytest.raises(InvalidValue, match=r"wants Python ==3\.10\.\*, and /python is Python 3\.11\.7"):
+        check_python(wants, "3.11.7", "/python")
+
+
+@settings(max_examples=60)
+@given(st.text(max_size=80), st.sampled_from(["requirements.txt", "environment.yml", "pyproject.toml"]))
+def test_any_text_is_understood_or_refused(text: str, name: str) -> None:
+    try:
+        dependencies = found({name: text}).dependencies
+    except GridError:
+        return
+    assert dependencies is None or dependencies.file == name
