@@ -122,20 +122,19 @@ def test_what_was_stopped_goes_on_where_it_was(grid: Grid, folder: Path) -> None
     grid.ended(name)
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [(("kill-rank", "2"), "no rank 2: 0 to 1"), (("kill-machine", "-1"), "no machine -1"), (("burn",), "kill-rank")],
-)
-def test_faults_of_what_is_not_there_are_refused(
-    grid: Grid, folder: Path, arguments: tuple[str, ...], said: str
-) -> None:
-    name = start(grid, folder) if arguments[0] != "burn" else "nobody-exp0"
-    refused = grid.call("rehearse", name, "--", *arguments)
-    assert (refused.code, said in refused.err) == (2, True), refused
-    if arguments[0] != "burn":
-        grid.ok("stop", name)
-        grid.ended(name)
-        assert grid.call("rehearse", name, "kill-rank").code == 2
+def test_faults_of_what_is_not_there_are_refused(grid: Grid, folder: Path) -> None:
+    name = start(grid, folder)
+    for arguments, said in (
+        (("kill-rank", "2"), "no rank 2: 0 to 1"),
+        (("kill-machine", "-1"), "no machine -1"),
+        (("burn",), "kill-rank"),
+    ):
+        refused = grid.call("rehearse", name, "--", *arguments)
+        assert (refused.code, said in refused.err) == (2, True), refused
+    grid.ok("stop", name)
+    grid.ended(name)
+    refused = grid.call("rehearse", name, "kill-rank")
+    assert (refused.code, "only a running experiment" in refused.err) == (2, True), refused
 
 
 @pytest.mark.parametrize("auto_resume", [False, True])

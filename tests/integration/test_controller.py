@@ -268,6 +268,23 @@ def test_a_kill_for_want_of_memory_is_told_as_the_agent_saw_it(world: World) -> 
     assert world.experiment(experiment).reason == "the program was killed by the kernel's out-of-memory killer"
 
 
+def test_a_message_that_took_long_does_not_move_the_time_of_what_it_tells(world: World) -> None:
+    experiment = world.run(machines=2)
+    agents = world.start(experiment)
+    now, late = time.time_ns(), 10_000_000_000
+    # Machine 1's rank fails first; its message is ten seconds on the way.
+    facts = Facts(first=3, facts=(exited(1, 1, at_ns=now, exception="ValueError: the cause"),), now_ns=now - late)
+    world.agents.take_facts(agents[1], facts)
+    after = exited(0, 1, at_ns=now + 1_000_000_000, exception="KeyError: what follows from it")
+    world.tell(agents[0], after, Ended(generation=1))
+    world.agents.take_facts(agents[1], Facts(first=4, facts=(Ended(generation=1),), now_ns=time.time_ns()))
+    world.step()
+    with world.database.read() as tx:
+        (generation,) = tx.attempts.generations(f"{experiment.id}-1")
+    assert generation.cause is not None
+    assert generation.cause.rank == 1
+
+
 def test_repeated_facts_count_once_and_a_gap_is_refused(world: World) -> None:
     experiment = world.run(machines=1)
     agent = world.hello(experiment, 0)

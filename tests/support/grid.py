@@ -115,13 +115,14 @@ class Done:
 
 def eventually(look: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
     """Look until the answer is true, and return it; AssertionError with the last answer after the time-out."""
-    deadline = time.monotonic() + timeout_s
+    deadline, pause_s = time.monotonic() + timeout_s, 0.05
     while True:
         seen = look()
         if seen:
             return seen
         assert time.monotonic() < deadline, f"not within {timeout_s} s; last seen: {seen!r}"
-        time.sleep(0.05)
+        time.sleep(pause_s)
+        pause_s = min(0.25, pause_s * 1.3)  # most looks are commands, which take the processor from what they wait for
 
 
 def is_alive(pid: int) -> bool:

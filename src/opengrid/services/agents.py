@@ -47,6 +47,9 @@ _KEPT_ENDED = 1000
 #: An agent that has said nothing for so long is called unreachable: longer than a poll is held.
 SILENT_US = int((POLL_S + 15) * 1e6)
 
+#: Of so many messages of a machine the fastest one tells how its clock differs from ours.
+_SKEWS = 16
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AgentIdentity:
@@ -83,6 +86,7 @@ class Agents:
         self._grace_s: dict[str, float] = {}  #: by attempt
         self._began_us = now_us()
         self._heard_us: dict[str, dict[int, int]] = {}  #: when each machine's agent last said anything, by attempt
+        self._skews: dict[str, dict[int, deque[int]]] = {}  #: our clock less each machine's, at its last messages
         self._ended: deque[str] = deque()
         self._remembering = threading.Lock()
 
@@ -98,6 +102,7 @@ class Agents:
             if attempt.state.is_terminal:
                 raise Superseded(f"attempt {attempt.id} is over")
             if machine.session_hash is None:
+                self._skews.get(attempt.id, {}).pop(machine.index, None)  # perhaps another host
                 if self._now_us() > attempt.token_expires_us:
                     raise Unauthorized("the attempt token has expired")
                 tx.attempts.update_machine(
@@ -186,6 +191,7 @@ class Agents:
                 if attempt.state.is_terminal:
                     self._ended.append(attempt.id)
                     self._heard_us.pop(attempt.id, None)
+                    self._skews.pop(attempt.id, None)
             while len(self._ended) > _KEPT_ENDED:
                 oldest = self._ended.popleft()
                 self._attempts.pop(oldest, None)
@@ -194,7 +200,7 @@ class Agents:
 
     def take_facts(self, agent: AgentIdentity, facts: Facts) -> Acknowledged:
         """Store facts once each, in their order; the acknowledgement promises that they are stored."""
-        skew_ns = time.time_ns() - facts.now_ns
+        skew_ns = self._skew_ns(agent, facts.now_ns)
         with self._database.transaction() as tx:
             attempt, machine = self._find(tx, agent.attempt_id, agent.machine)
             last = facts.first + len(facts.facts) - 1
@@ -207,6 +213,12 @@ class Agents:
             tx.attempts.update_machine(attempt.id, machine.index, facts_seen=seen)
         self._changed(attempt.id)
         return Acknowledged(number=seen)
+
+    def _skew_ns(self, agent: AgentIdentity, now_ns: int) -> int:
+        """Return how far a machine's clock is behind ours. Messages take time, so the least of the last counts."""
+        seen = self._skews.setdefault(agent.attempt_id, {}).setdefault(agent.machine, deque(maxlen=_SKEWS))
+        seen.append(time.time_ns() - now_ns)
+        return min(seen)
 
     def restore(self, agent: AgentIdentity, generation: int) -> Restore:
         """Return what the agent's machine puts back before the ranks of a generation start."""

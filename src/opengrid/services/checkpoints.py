@@ -21,6 +21,9 @@ from opengrid.store.database import Database
 #: So many candidates are looked into: some scripts save predictions under the names of checkpoints.
 _LOOKED_INTO = 500
 
+#: Larger checkpoints are not read through: their ranks would wait for it.
+_MOST_READ = 1 << 30
+
 #: Words in the pickle of a file that holds more than weights: from it, a training can go on.
 _TRAINING_STATE = frozenset({"optimizer_state_dict", "optimizer", "param_groups"})
 _LIGHTNING, _LIGHTNINGS_STATE = "pytorch-lightning_version", "optimizer_states"
@@ -119,6 +122,8 @@ class Checkpoints:
 
     def _damage(self, candidate: Candidate) -> str | None:
         """Return which file's content is not what was written, after reading all of it."""
+        if sum(file.size for file in candidate.files) > _MOST_READ:
+            return None
         try:
             records = self._records(candidate)
             for file, path in self._places(candidate):
