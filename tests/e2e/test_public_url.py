@@ -1,4 +1,4 @@
-"""A server behind another address, as behind a proxy."""
+"""A server for others: behind another address, as behind a proxy, and there again after it was killed."""
 
 from __future__ import annotations
 
@@ -22,4 +22,10 @@ def test_others_are_told_the_public_address_and_this_host_goes_straight(
     (folder / "hello.py").write_text("print('hello')")
     ended = grid.finish("--instance_type", "2_cpu_4gb", "hello.py", cwd=folder)  # its agent finds the server
     assert ended["state"] == "succeeded", ended
+    address = grid.server["url"]
+    grid.kill_server()
+    assert grid.json("server", "start")["url"] == address  # where others know it
+    assert grid.json("server", "status")["url"] == public
     grid.ok("server", "stop")
+    grid.ok("status")
+    assert grid.json("server", "status")["url"] == grid.server["url"] != address  # one for this computer alone

@@ -100,7 +100,7 @@ def test_only_the_servers_own_user_manages_users_and_the_server(lab: Lab) -> Non
     ("method", "path", "name", "status", "said"),
     [
         ("POST", "users", "bob", 409, "already a user bob"),
-        ("POST", "users", OWNER, 409, "already a user"),
+        ("POST", "users", OWNER, 409, "runs the server"),
         ("POST", "users", "Bob Bee", 422, "cannot name a user"),
         ("POST", "users", "a:b", 422, "cannot name a user"),
         ("DELETE", "users/nobody", "", 404, "there are"),

@@ -12,6 +12,12 @@ from opengrid.client.http import Http, Query, Response
 from opengrid.client.login import Login
 from opengrid.core.errors import GridError, ServerUnreachable
 
+#: How long a server that answered before may be away: it is being started anew.
+PATIENCE_S = 30.0
+
+#: What may be asked again.
+_READING = frozenset({"GET", "HEAD"})
+
 
 class Elsewhere:
     """A server elsewhere, as something to send requests to. Blocks; not for several threads at once."""
@@ -21,7 +27,7 @@ class Elsewhere:
     ) -> None:
         self._url, self._tell, self._trace = login.url, tell, trace
         self._http = Http(login.url, token=login.token, certificate=login.certificate)
-        self._has_told = False
+        self._has_told = self._has_answered = False
 
     def request(
         self,
@@ -35,10 +41,15 @@ class Elsewhere:
         accept: Collection[int] = (),
     ) -> Response:
         """Send a request and return the whole answer."""
-        with self._traced(method, path):
-            answer = self._http.request(
-                method, path, query=query, body=body, json=json, timeout_s=timeout_s, accept=accept
-            )
+
+        def send() -> Response:
+            with self._traced(method, path):
+                return self._http.request(
+                    method, path, query=query, body=body, json=json, timeout_s=timeout_s, accept=accept
+                )
+
+        answer = self._patiently(send) if method in _READING and self._has_answered else send()
+        self._has_answered = True
         version = answer.headers.get("grid-version", __version__)
         if version != __version__ and not self._has_told:
             self._has_told = True
@@ -57,6 +68,19 @@ class Elsewhere:
         """Close the connection."""
         self._http.close()
 
+    def _patiently(self, send: Callable[[], Response]) -> Response:
+        """Ask a server that was there a moment ago again, while it is being started anew."""
+        deadline, pause_s = time.monotonic() + PATIENCE_S, 0.1
+        while True:
+            try:
+                return send()
+            except ServerUnreachable as error:
+                is_slow = isinstance(error.__cause__, TimeoutError)
+                if is_slow or time.monotonic() + pause_s > deadline:
+                    raise
+            time.sleep(pause_s)
+            pause_s = min(2 * pause_s, 2.0)
+
     @contextmanager
     def _traced(self, method: str, path: str) -> Generator[None]:
         began, outcome = time.monotonic(), "ok"
@@ -65,7 +89,7 @@ class Elsewhere:
         except ServerUnreachable as error:
             outcome = f"no answer: {error.message}"
             hint = "is it up? `grid logout` goes back to this computer's own server"
-            raise ServerUnreachable(error.message, hint=hint) from error
+            raise ServerUnreachable(error.message, hint=hint) from error.__cause__
         except GridError as error:
             outcome = f"{error.status} {error.code}"
             raise

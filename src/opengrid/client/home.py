@@ -62,6 +62,7 @@ class About:
     home: str
     host: str
     boot_id: str
+    arguments: tuple[str, ...] = ()  #: that start it again where others know it
     certificate: str | None = None  #: file of the certificate that it shows, on its own host
 
     @property
@@ -106,9 +107,14 @@ def read_about(home: Home) -> About | None:
     said = cast("dict[str, object]", document)
     try:
         texts = {name: str(said[name]) for name in ("url", "version", "started_at", "home", "host", "boot_id")}
-        certificate = said.get("certificate")
-        return About(pid=int(str(said["pid"])), certificate=str(certificate) if certificate else None, **texts)
-    except (KeyError, ValueError):
+        certificate, arguments = said.get("certificate"), cast("list[object]", said.get("arguments") or [])
+        return About(
+            pid=int(str(said["pid"])),
+            arguments=tuple(str(argument) for argument in arguments),
+            certificate=str(certificate) if certificate else None,
+            **texts,
+        )
+    except (KeyError, TypeError, ValueError):
         return None
 
 

@@ -34,13 +34,16 @@ def start_server(home: Home, *, arguments: Sequence[str] = (), refused: About | 
     """Start a server unless one is there by now; return when it is ready to answer.
 
     Of several callers at once one starts it and all return it. `refused` is what server.json said of a server that
-    does not answer. Raises what the server says when it cannot start.
+    does not answer. One that others knew by its address, and that was killed, is started there again. Raises what the
+    server says when it cannot start.
     """
     make_usable(home)
     with _only_one(home):
         about = read_about(home)
         if about is not None and about != refused and about.is_alive:
             return about
+        if about is not None and not about.is_elsewhere:
+            arguments = arguments or about.arguments
         with _open_log(home.log_file) as log:
             end = log.seek(0, os.SEEK_END)
             process = subprocess.Popen(

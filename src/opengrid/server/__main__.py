@@ -28,6 +28,7 @@ def main() -> int:
     parser.add_argument("--tls-cert")
     parser.add_argument("--tls-key")
     parser.add_argument("--insecure", action="store_true")
+    parser.add_argument("--public-url")
     arguments = parser.parse_args()
     configure_log()
     try:

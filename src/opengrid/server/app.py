@@ -334,6 +334,7 @@ class Server:
         about = {
             **self.status(),
             "url": self._own_url,
+            "arguments": self.settings.arguments(urlsplit(self._own_url).port or 0),
             "host": socket.gethostname(),
             "boot_id": boot_id(),
             "protocol": PROTOCOL,

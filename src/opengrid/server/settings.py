@@ -47,6 +47,18 @@ class Settings:
         """Http or https."""
         return "https" if self.tls_cert else "http"
 
+    def arguments(self, port: int) -> list[str]:
+        """Return what starts this server again at the same address; nothing for an embedded one."""
+        if self.is_embedded:
+            return []
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        given = ["--listen", f"{host}:{port}"]
+        if self.tls_cert is not None and self.tls_key is not None:
+            given += ["--tls-cert", str(self.tls_cert.absolute()), "--tls-key", str(self.tls_key.absolute())]
+        elif self.host not in _LOOPBACK:
+            given.append("--insecure")
+        return [*given, *(["--public-url", self.public_url] if self.public_url else [])]
+
     @property
     def server_file(self) -> Path:
         """Where a running server says how to reach it."""
@@ -66,6 +78,7 @@ def read_settings(
     tls_cert: str | None = None,
     tls_key: str | None = None,
     insecure: bool = False,
+    public_url: str | None = None,
 ) -> Settings:
     """Combine arguments and environment; InvalidValue for what cannot be, Unusable for what must not be."""
     root = Path(home or environment.get("GRID_HOME") or "~/.opengrid").expanduser().absolute()
@@ -87,7 +100,7 @@ def read_settings(
         tls_cert=Path(tls_cert) if tls_cert else None,
         tls_key=Path(tls_key) if tls_key else None,
         database=environment.get("GRID_DATABASE"),
-        public_url=_public_url(environment.get("GRID_PUBLIC_URL")),
+        public_url=_public_url(public_url or environment.get("GRID_PUBLIC_URL")),
         idle_s=_seconds(environment, "GRID_IDLE_S", IDLE_S),
         nvml_library=environment.get("GRID_NVML_LIBRARY"),
         git_protocols=_protocols(environment),

@@ -25,7 +25,9 @@ class Accounts:
         token = new_token()
         with self._database.transaction() as tx:
             known = tx.accounts.find(name)
-            if known is not None and (known.is_active or name == self._owner):
+            if name == self._owner:
+                raise Conflict(f"{name} runs the server", hint="and needs no other token than the one in GRID_HOME")
+            if known is not None and known.is_active:
                 raise Conflict(
                     f"there is already a user {name}",
                     hint=f"a lost token cannot be shown again: `grid user revoke {name}`, then create it anew",
