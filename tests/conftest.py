@@ -16,3 +16,7 @@ def missing(what: str, reason: str) -> NoReturn:
     if what in (word.strip() for word in required):
         pytest.fail(f"{what} is required here, but {reason}", pytrace=False)
     pytest.skip(f"{what}: {reason}")
+
+
+# At the end: it needs `missing`. Here, so that all suites share one cluster.
+from tests.support.ray_cluster import ray  # noqa: E402, F401

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from opengrid.core.protocol import Ticket
-from opengrid.engines.engine import AgentProcess, GangRequest, NoCapacity, Submission
+from opengrid.engines.engine import AgentProcess, EngineAway, GangRequest, NoCapacity, Submission
+from opengrid.planning.fleet import Fleet
 from opengrid.planning.inventory import Interpreter, Inventory
 
 
@@ -29,7 +30,7 @@ class FakeEngine:
 
     name = "fake"
 
-    def __init__(self, inventory: Inventory, interpreter: Interpreter) -> None:
+    def __init__(self, inventory: Inventory | Fleet, interpreter: Interpreter) -> None:
         self.offered, self.python = inventory, interpreter
         self.submitted: dict[str, Submission] = {}
         self.submits: list[str] = []  #: every call, repeats too
@@ -39,9 +40,11 @@ class FakeEngine:
         self.taken: set[str] = set()  #: GPUs that somebody else took since they were offered
         self.is_rebooted = False
         self.mounts = True
+        self.is_away = False  #: answer nothing, as a cluster whose head is out of reach
+        self.over: set[str] = set()  #: attempts that can get no more agents
         self.dies_after_submit = False  #: raise, as if the server were killed between engine and store
 
-    def inventory(self) -> Inventory:
+    def inventory(self) -> Inventory | Fleet:
         """Return what the test set."""
         return self.offered
 
@@ -64,6 +67,7 @@ class FakeEngine:
                         attempt_id=request.attempt_id, machine=machine, token=request.token, url="", state_dir=""
                     ),
                     devices=tuple(uuid for node in request.devices[machine] for uuid in node),
+                    bundle=request.bundles[machine],
                 )
                 for machine in range(request.gang.machines)
             ),
@@ -71,6 +75,8 @@ class FakeEngine:
 
     def submit(self, submission: Submission) -> None:
         """Remember a submission; NoCapacity when the test took one of its GPUs."""
+        if self.is_away:
+            raise EngineAway("the cluster does not answer")
         self.submits.append(submission.attempt_id)
         self.newest = submission
         for agent in submission.agents:
@@ -93,6 +99,10 @@ class FakeEngine:
     def is_new_boot(self, attempt_id: str) -> bool:
         """Return what the test set."""
         return self.is_rebooted
+
+    def is_over(self, attempt_id: str) -> bool:
+        """Return what the test set."""
+        return attempt_id in self.over
 
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return what the test would say."""

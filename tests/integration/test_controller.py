@@ -35,6 +35,7 @@ from opengrid.core.protocol import (
 )
 from opengrid.core.records import Attempt, AttemptState, Experiment, ExperimentState, Memory, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
+from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
 from opengrid.services.agents import SILENT_US, AgentIdentity, Agents
 from opengrid.store.database import Database
@@ -65,10 +66,11 @@ class World:
             is_followed=lambda _: False,
             now_us=self.clock,
         )
-        self.admission = Admission(self.database, self.engine, secret="s", now_us=self.clock)
+        engines = Engines(self.engine)
+        self.admission = Admission(self.database, engines, secret="s", now_us=self.clock)
         self.gangs = Gangs(
             self.database,
-            self.engine,
+            engines,
             secret="s",
             find_restore=self._find_restore,
             moved=self.agents.attempt_moved,
@@ -561,3 +563,35 @@ def test_ranks_never_start_anew_because_the_server_died_while_it_looked_for_a_ch
     world.step()
     assert world.phase(agent) is Phase.RESTORE
     assert world.agents.restore(agent, 2) == world.restore
+
+
+def test_what_a_silent_cluster_was_to_start_waits_until_it_answers(world: World) -> None:
+    world.engine.is_away = True
+    experiment = world.run()
+    assert (experiment.state, experiment.reason) == (ExperimentState.PENDING, "the cluster does not answer")
+    assert world.engine.submits == []
+    world.engine.is_away = False
+    world.step()
+    assert len(world.engine.submits) == 1
+
+
+def test_what_a_silent_cluster_was_to_start_can_be_stopped(world: World) -> None:
+    world.engine.is_away = True
+    experiment = world.run()
+    with world.database.transaction() as tx:
+        tx.runs.request_stop(experiment.id, "stopped by ada", world.clock())
+    world.step()
+    assert world.experiment(experiment).state is ExperimentState.STOPPED
+
+
+def test_an_attempt_that_can_get_no_more_machines_is_followed_by_another(world: World) -> None:
+    experiment = world.run()
+    attempt = f"{experiment.id}-1"
+    world.begin(world.start(experiment), 1)
+    world.engine.over.add(attempt)
+    world.engine.lost[attempt] = {0, 1}
+    world.step()
+    again = world.experiment(experiment)
+    assert (again.state, again.attempts) == (ExperimentState.PENDING, 2)
+    with world.database.read() as tx:
+        assert "the cluster let go of all its machines" in tx.attempts.find(attempt).reason

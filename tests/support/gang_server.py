@@ -24,6 +24,8 @@ from opengrid.core.protocol import (
     Desired,
     Fact,
     Facts,
+    GangOrders,
+    GangReport,
     Hello,
     Phase,
     Restore,
@@ -31,6 +33,7 @@ from opengrid.core.protocol import (
     Stop,
     Wanted,
 )
+from opengrid.engines.ray.engine import RayEngine
 
 #: Generous: the machine may be loaded.
 DEADLINE_S = 60.0
@@ -65,6 +68,7 @@ class GangServer:
         self.is_superseded = False
         self.lose: dict[str, int] = {}  #: word in a path → number of answers that get lost on the way
         self.changed = threading.Condition()
+        self.drivers: Drivers | None = None
         self._http: _Http | None = None
 
     def add(self, assignment: Assignment) -> None:
@@ -199,6 +203,29 @@ class GangServer:
         return len(log), True
 
 
+class Drivers:
+    """What the server knows of drivers inside a cluster, for an engine under test."""
+
+    def __init__(self, engine: RayEngine, program: Path, machines: int) -> None:
+        self.engine, self.program, self._machines = engine, program, machines
+        self.known: dict[str, str] = {}
+        self.over: set[str] = set()
+
+    def check(self, attempt: str, secret: str) -> None:
+        """Let the driver of an attempt pass, as the cluster knows it."""
+        if attempt in self.over:
+            raise Superseded("over")
+        if self.known.get(attempt) != secret:
+            if not self.engine.is_driver(attempt, hashlib.sha256(secret.encode()).hexdigest()):
+                raise Unauthorized("not known yet")
+            self.known[attempt] = secret
+
+    def orders(self, attempt: str, token: str) -> GangOrders:
+        """Return what a driver shall do."""
+        starts = self.engine.starts(attempt, self._machines)
+        return GangOrders(etag=str(starts), starts=starts, released=False, token=token)
+
+
 class _Http(ThreadingHTTPServer):
     daemon_threads = True
     gang: GangServer
@@ -259,6 +286,8 @@ class _Handler(BaseHTTPRequestHandler):
         query = {name: values[0] for name, values in parse_qs(url.query).items()}
         _, _, _, what, *rest = url.path.split("/")
         bearer = self.headers.get("Authorization", "").removeprefix("Bearer ")
+        if what == "gangs" or what == "program":
+            return 200, self._driven(gang, what, rest, query.get("known", ""), bearer, body)
         if what == "hello":
             return 200, _json(gang.hello(from_json(Hello, json.loads(body)), bearer))
         machine = gang.sessions.get(bearer)
@@ -294,6 +323,24 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "blobs" and rest[0] in gang.blobs:
             return 200, gang.blobs[rest[0]]
         raise NotFound(f"no {what} {rest}")
+
+    def _driven(self, gang: GangServer, what: str, rest: list[str], known: str, bearer: str, body: bytes) -> bytes:
+        """Answer a driver inside a cluster."""
+        if gang.drivers is None:
+            raise NotFound("no drivers here")
+        if what == "program":
+            return gang.drivers.program.read_bytes()
+        attempt = rest[0]
+        gang.changed.release()  # it asks the cluster
+        try:
+            gang.drivers.check(attempt, bearer)
+        finally:
+            gang.changed.acquire()
+        if self.command == "POST":
+            gang.drivers.engine.take_report(attempt, from_json(GangReport, json.loads(body)))
+            return b"{}"
+        gang.changed.wait_for(lambda: gang.drivers.orders(attempt, gang.token).etag != known, timeout=5)
+        return _json(gang.drivers.orders(attempt, gang.token))
 
     def log_message(self, format: str, *args: object) -> None:
         pass

@@ -191,6 +191,7 @@ def test_the_originals_config_file_means_the_same(api: FakeApi, grid: Typist, fo
     wanted = {
         "framework": "lightning", "instance_type": "4_v100_16gb", "gpus": 8, "cpus": 2, "auto_resume": False,
         "environment": {"MY_VAR": "value"}, "strategy": "grid_search", "num_trials": 1, "seed": 0,
+        "cluster": "my-cluster",
     }  # fmt: skip
     assert {name: spec[name] for name in wanted} == wanted
     arguments = ["--own", "1", "--foo", "1", "-bar", "something", "--lr", "[0.1, 0.2]"]
@@ -198,7 +199,6 @@ def test_the_originals_config_file_means_the_same(api: FakeApi, grid: Typist, fo
     assert make_sweep(from_json(RunSpec, spec)).count == 2
     said = [line.partition(" has no effect")[0] for line in done.err.splitlines()]
     assert said == [
-        "note: config.yml, line 4: compute.provider.cluster",
         "note: config.yml, line 14: compute.train.storage_gb",
         "note: config.yml, line 18: compute.train.scratch.size_gb",
         "note: config.yml, line 19: compute.train.scratch.mount_path",

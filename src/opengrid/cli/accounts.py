@@ -128,6 +128,22 @@ def list_users() -> None:
     )
 
 
+@user.command("set-cluster-context")
+@click.argument("cluster")
+@global_options
+def set_cluster_context(cluster: str) -> None:
+    """Choose the cluster that your runs go to when they name none; `local` is the server's own computer."""
+    with connected() as api:
+        api.set_default_cluster(cluster)
+    if settings().is_json:
+        print_json({"cluster": cluster})
+    else:
+        click.echo(f"your runs go to {cluster} from now on")
+
+
+user.add_command(set_cluster_context, "set-default-cluster")
+
+
 @user.command("revoke")
 @click.argument("name")
 @global_options

@@ -45,6 +45,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "login": ("accounts", "login", "Use the server at URL from now on."),
     "logout": ("accounts", "logout", "Use this computer's own server again."),
     "user": ("accounts", "user", "Show who you are; make, list and revoke users."),
+    "clusters": ("clusters", "clusters", "List, add, check or remove clusters: machines beyond this computer."),
     "server": ("admin", "server", "Start, stop or show the server behind all commands."),
     "sync-env": ("environment", "sync_env", "Write the packages of the active environment to the requirements file."),
     "doctor": ("doctor", "doctor", "Look whether this computer can train: torch, GPUs, memory, limits, disk, network."),

@@ -87,6 +87,7 @@ class Options:
     arguments: tuple[str, ...]
     name: str | None
     description: str
+    cluster: str | None
     instance_type: str
     gpus: int | None
     cpus: int | None
@@ -139,6 +140,7 @@ class Options:
 )
 @click.option("--name", help="Name of the run [default: one is made up].")
 @click.option("--description", default="", help="A note for yourself.")
+@click.option("--cluster", metavar="NAME", help="Whose machines [default: your default cluster's, else this computer].")
 @click.option(
     "--instance_type",
     default="local",
@@ -251,6 +253,7 @@ def wanted_options(options: Options) -> RunOptions:
     return {
         "name": options.name,
         "description": options.description,
+        "cluster": options.cluster,
         "instance_type": options.instance_type,
         "gpus": options.gpus,
         "cpus": options.cpus,

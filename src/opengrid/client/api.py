@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
 
 from opengrid.client.documents import (
     ArtifactRow,
     ArtifactsDocument,
+    CheckedMachine,
+    ClusterDocument,
+    ClusterRow,
     CreatedDocument,
     DatastoreDocument,
     DatastoreFilesDocument,
@@ -285,6 +288,31 @@ class Api:
     def instance_types(self) -> list[InstanceTypeRow]:
         """Return the types of machines."""
         return cast("list[InstanceTypeRow]", self._get("/api/v1/instance-types")["instance_types"])
+
+    def clusters(self) -> list[ClusterRow]:
+        """Return all clusters, the server's computer first."""
+        return cast("list[ClusterRow]", self._get("/api/v1/clusters")["clusters"])
+
+    def cluster(self, name: str) -> ClusterDocument:
+        """Return one cluster with its machines."""
+        return cast("ClusterDocument", self._get(f"/api/v1/clusters/{name}"))
+
+    def add_cluster(self, new: Mapping[str, object]) -> ClusterRow:
+        """Take a cluster in."""
+        return cast("ClusterRow", self._post("/api/v1/clusters", dict(new)))
+
+    def check_cluster(self, name: str) -> list[CheckedMachine]:
+        """Ask every machine of a cluster about itself; blocks for seconds."""
+        answer = self._post(f"/api/v1/clusters/{name}/check", {}, timeout_s=120)
+        return cast("list[CheckedMachine]", answer["machines"])
+
+    def remove_cluster(self, name: str) -> None:
+        """Forget a cluster that nothing uses."""
+        self._transport.request("DELETE", f"/api/v1/clusters/{name}")
+
+    def set_default_cluster(self, name: str) -> None:
+        """Choose where one's runs go from now on."""
+        self._transport.request("PUT", "/api/v1/default-cluster", json={"cluster": name})
 
     def datastores(self) -> list[DatastoreRow]:
         """Return all versions of all datastores, newest first."""

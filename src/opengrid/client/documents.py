@@ -72,6 +72,7 @@ class PlanDocument(TypedDict):
     """What will run where; core.gang.Plan as JSON."""
 
     machines: int
+    cluster: str
     instance_type: str
     nodes: int
     gpus: int
@@ -227,6 +228,7 @@ class _Experiment(TypedDict):
     created_at: str
     started_at: str | None
     ended_at: str | None
+    cluster: str
     instance_type: str
     simulated: bool
     hourly_cost: float
@@ -506,3 +508,60 @@ class TensorBoardDocument(TypedDict):
 
     view: str
     path: str
+
+
+class ClusterRow(TypedDict):
+    """A cluster in a list."""
+
+    cluster: str
+    engine: str
+    address: str | None
+    default: bool
+    machine_count: int
+    cpus: int
+    gpus: int
+    problem: str | None
+
+
+class ClusterMachine(TypedDict):
+    """One machine of a cluster."""
+
+    address: str
+    kind: str | None
+    cpus: int
+    cpus_used: int | None
+    gpus: int
+    gpus_used: int
+    accelerator: str | None
+    memory_mib: int
+    experiments: list[str]
+
+
+class PossibleMachines(TypedDict):
+    """Machines that a cluster can start."""
+
+    type: str
+    most: int
+
+
+class ClusterDocument(ClusterRow):
+    """A cluster with its machines."""
+
+    machines: list[ClusterMachine]
+    possible: list[PossibleMachines]
+
+
+class _Addressed(TypedDict):
+    address: str
+
+
+class CheckedMachine(_Addressed, total=False):
+    """What a machine says about itself; `problem` when it does not, or does not reach the server."""
+
+    hostname: str
+    python: str
+    executable: str
+    torch: str | None
+    lightning: str | None
+    round_trip_ms: float
+    problem: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from opengrid.core.gang import bundles_of
 from opengrid.core.records import (
     Attempt,
     AttemptMachine,
@@ -15,9 +16,11 @@ from opengrid.core.records import (
     Run,
 )
 from opengrid.core.tokens import attempt_token, token_hash
-from opengrid.engines.engine import Engine
+from opengrid.engines.engine import Engines
 from opengrid.planning.capacity import cpu_ranks
-from opengrid.planning.inventory import visible_accelerators
+from opengrid.planning.fleet import Fleet, Placed
+from opengrid.planning.fleet_queue import admit_to_fleet
+from opengrid.planning.inventory import Inventory, visible_accelerators
 from opengrid.planning.queue import Holding, Start, Waiting, admit
 from opengrid.store.database import Database, Transaction
 
@@ -27,8 +30,8 @@ _TOKEN_LIFE_US = 10 * 60 * 1_000_000
 class Admission:
     """Stages of the controller that move experiments which have no attempt under way."""
 
-    def __init__(self, database: Database, engine: Engine, *, secret: str, now_us: Callable[[], int]) -> None:
-        self._database, self._engine, self._secret, self._now_us = database, engine, secret, now_us
+    def __init__(self, database: Database, engines: Engines, *, secret: str, now_us: Callable[[], int]) -> None:
+        self._database, self._engines, self._secret, self._now_us = database, engines, secret, now_us
 
     def end_stopped(self) -> bool:
         """End queued experiments that shall stop, and those whose environment is being made."""
@@ -45,27 +48,23 @@ class Admission:
     def admit(self) -> bool:
         """Give machines to what fits, and a reason to what waits."""
         with self._database.read() as tx:
-            queued = tx.runs.experiments_in([ExperimentState.QUEUED])
-        if not queued:
-            return False
-        inventory = self._engine.inventory()  # asks the system: not inside a transaction
+            run_ids = {e.run_id for e in tx.runs.experiments_in([ExperimentState.QUEUED])}
+            clusters = {tx.runs.find_by_id(id).plan.cluster for id in run_ids}
+        admitted = [self._admit_to(cluster) for cluster in sorted(clusters)]
+        return any(admitted)
+
+    def _admit_to(self, cluster: str) -> bool:
+        inventory = self._engines.of(cluster).inventory()  # asks the system: not inside a transaction
         with self._database.transaction() as tx:
             found = tx.runs.experiments_in([ExperimentState.QUEUED])
             runs = {id: tx.runs.find_by_id(id) for id in {e.run_id for e in found}}
-            queued = {e.name: (e, runs[e.run_id]) for e in found}
-            waiting = [
-                Waiting(
-                    experiment=experiment.name,
-                    created_us=experiment.created_us,
-                    plan=run.plan,
-                    visible=frozenset(a.uuid for a in visible_accelerators(inventory, run.spec.shell)),
-                    run=run.id,
-                    parallel=run.spec.parallel,
-                )
-                for experiment, run in queued.values()
-            ]
+            queued = {e.name: (e, runs[e.run_id]) for e in found if runs[e.run_id].plan.cluster == cluster}
+            waiting = [_waiting(experiment, run, inventory) for experiment, run in queued.values()]
+            holding = self._holding(tx, cluster)
+            is_fleet = isinstance(inventory, Fleet)
+            decisions = admit_to_fleet(waiting, holding, inventory) if is_fleet else admit(waiting, holding, inventory)
             admitted = False
-            for decision in admit(waiting, self._holding(tx), inventory):
+            for decision in decisions:
                 experiment, run = queued[decision.experiment]
                 if isinstance(decision, Start):
                     self._create_attempt(tx, experiment, run, decision)
@@ -74,19 +73,24 @@ class Admission:
                     tx.runs.set_reason(experiment.id, decision.reason)
         return admitted
 
-    def _holding(self, tx: Transaction) -> list[Holding]:
+    def _holding(self, tx: Transaction, cluster: str) -> list[Holding]:
         held: list[Holding] = []
-        for attempt in tx.attempts.active():
+        for attempt in tx.attempts.active(cluster=cluster):
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            plan = tx.runs.find_by_id(experiment.run_id).plan
             machines = tx.attempts.machines(attempt.id)
             held.append(
                 Holding(
                     experiment=experiment.name,
                     created_us=experiment.created_us,
                     devices=frozenset(uuid for m in machines for node in m.devices for uuid in node),
-                    ranks=cpu_ranks(tx.runs.find_by_id(experiment.run_id).plan),
+                    ranks=cpu_ranks(plan),
                     is_starting=experiment.state is ExperimentState.PENDING,
                     run=experiment.run_id,
+                    placed=Placed(
+                        bundles=bundles_of(plan.gang, simulated=plan.simulated, accelerator=plan.accelerator),
+                        addresses=tuple(m.address for m in machines),
+                    ),
                 )
             )
         return held
@@ -112,9 +116,24 @@ class Admission:
             token_hash=token_hash(attempt_token(self._secret, attempt_id)),
             token_expires_us=now + _TOKEN_LIFE_US,
             created_us=now,
+            cluster=run.plan.cluster,
         )
         machines = [
             AttemptMachine(attempt_id=attempt_id, index=index, state=MachineState.WAITING, devices=start.devices[index])
             for index in range(gang.machines)
         ]
         tx.attempts.create(attempt, machines)
+
+
+def _waiting(experiment: Experiment, run: Run, inventory: Inventory | Fleet) -> Waiting:
+    visible = None
+    if isinstance(inventory, Inventory):
+        visible = frozenset(a.uuid for a in visible_accelerators(inventory, run.spec.shell))
+    return Waiting(
+        experiment=experiment.name,
+        created_us=experiment.created_us,
+        plan=run.plan,
+        visible=visible,
+        run=run.id,
+        parallel=run.spec.parallel,
+    )

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import queue
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import structlog
 
 from opengrid.controller.ending import end_experiment, find_cause
 from opengrid.core.errors import GridError
-from opengrid.core.gang import Gang
+from opengrid.core.gang import Plan, bundles_of
 from opengrid.core.protocol import Restore
 from opengrid.core.records import (
+    LOCAL_CLUSTER,
     Attempt,
     AttemptMachine,
     AttemptState,
@@ -24,7 +25,7 @@ from opengrid.core.records import (
     Run,
 )
 from opengrid.core.tokens import attempt_token
-from opengrid.engines.engine import Engine, GangRequest, NoCapacity
+from opengrid.engines.engine import EngineAway, Engines, GangRequest, NoCapacity
 from opengrid.planning.generation import Move, decide
 from opengrid.planning.recovery import Later, Past
 from opengrid.store.database import Database, Transaction
@@ -47,7 +48,7 @@ class Gangs:
     def __init__(
         self,
         database: Database,
-        engine: Engine,
+        engines: Engines,
         *,
         secret: str,
         find_restore: Callable[[Attempt], Restore],
@@ -55,7 +56,7 @@ class Gangs:
         ended: Callable[[str], None],
         now_us: Callable[[], int],
     ) -> None:
-        self._database, self._engine, self._secret = database, engine, secret
+        self._database, self._engines, self._secret = database, engines, secret
         self._find_restore, self._moved, self._ended, self._now_us = find_restore, moved, ended, now_us
         self._hints: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._to_kill: queue.SimpleQueue[str] = queue.SimpleQueue()
@@ -68,18 +69,23 @@ class Gangs:
         """Hand created attempts to the engine. A crash in between is harmless: submitting is idempotent."""
         with self._database.read() as tx:
             created = tx.attempts.active(created=True)
-        for attempt in created:
-            self._submit(attempt)
-        return bool(created)
+        handed_over = [self._submit(attempt) for attempt in created]
+        return any(handed_over)
 
-    def _submit(self, attempt: Attempt) -> None:
+    def _submit(self, attempt: Attempt) -> bool:
+        """Hand an attempt over; False when its engine does not answer: it is tried again, unless it shall stop."""
         with self._database.read() as tx:
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
-            gang = tx.runs.find_by_id(experiment.run_id).plan.gang
+            plan = tx.runs.find_by_id(experiment.run_id).plan
             machines = tx.attempts.machines(attempt.id)
         to, reason, outcome = AttemptState.SUBMITTED, f"{len(machines)} agents started", None
         try:
-            self._engine.submit(self._engine.render(self._request(attempt, gang, machines)))
+            engine = self._engines.of(attempt.cluster)
+            engine.submit(engine.render(self._request(attempt, plan, machines)))
+        except EngineAway as error:
+            if experiment.stop_requested is None:
+                return self._say_away(experiment, error.message)
+            to, reason = AttemptState.STOPPED, experiment.stop_requested
         except NoCapacity as error:
             to, reason, outcome = AttemptState.LOST, str(error), "requeued"
         except GridError as error:
@@ -92,12 +98,20 @@ class Gangs:
                 tx.runs.move(current, ExperimentState.QUEUED, reason=reason, now_us=self._now_us())
             elif moved is not None and to.is_terminal:
                 end_experiment(tx, moved, self._now_us())
+        return True
 
-    def _request(self, attempt: Attempt, gang: Gang, machines: Sequence[AttemptMachine]) -> GangRequest:
+    def _say_away(self, experiment: Experiment, why: str) -> bool:
+        if experiment.reason != why:
+            with self._database.transaction() as tx:
+                tx.runs.set_reason(experiment.id, why)
+        return False
+
+    def _request(self, attempt: Attempt, plan: Plan, machines: Sequence[AttemptMachine]) -> GangRequest:
         return GangRequest(
             attempt_id=attempt.id,
-            gang=gang,
+            gang=plan.gang,
             devices=tuple(m.devices for m in machines),
+            bundles=bundles_of(plan.gang, simulated=plan.simulated, accelerator=plan.accelerator),
             token=attempt_token(self._secret, attempt.id),
         )
 
@@ -122,18 +136,28 @@ class Gangs:
         moved = False
         for attempt_id in {self._to_kill.get_nowait() for _ in range(self._to_kill.qsize())}:
             with self._database.read() as tx:
-                machines = tx.attempts.machines(attempt_id)
-            self._engine.cancel(attempt_id, len(machines))
+                attempt, machines = tx.attempts.find(attempt_id), tx.attempts.machines(attempt_id)
+            self._engines.of(attempt.cluster).cancel(attempt_id, len(machines))
         while True:
             with self._database.read() as tx:
                 chosen = self._chosen(tx)
                 machines = {a.id: tx.attempts.machines(a.id) for a in chosen}
             not_yet = {a.id: self._replace(a, machines[a.id]) for a in chosen}
-            gone = self._engine.gone([(a.id, len(machines[a.id])) for a in chosen])
+            gone = self._gone(chosen, machines)
             for attempt in chosen:
                 moved |= self._drive_safely(attempt, machines[attempt.id], gone[attempt.id] - not_yet[attempt.id])
             if not self._to_look_at:
                 return moved
+
+    def _gone(
+        self, chosen: Sequence[Attempt], machines: Mapping[str, Sequence[AttemptMachine]]
+    ) -> dict[str, frozenset[int]]:
+        """Ask each engine about all of its attempts at once."""
+        gone: dict[str, frozenset[int]] = {}
+        for cluster in {attempt.cluster for attempt in chosen}:
+            theirs = [(a.id, len(machines[a.id])) for a in chosen if a.cluster == cluster]
+            gone.update(self._engines.of(cluster).gone(theirs))
+        return gone
 
     def _chosen(self, tx: Transaction) -> list[Attempt]:
         hints = {self._hints.get_nowait() for _ in range(self._hints.qsize())}
@@ -165,11 +189,12 @@ class Gangs:
             return frozenset()
         with self._database.read() as tx:
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
-            gang = tx.runs.find_by_id(experiment.run_id).plan.gang
-        submission = self._engine.render(self._request(attempt, gang, machines))
+            plan = tx.runs.find_by_id(experiment.run_id).plan
+        engine = self._engines.of(attempt.cluster)
+        submission = engine.render(self._request(attempt, plan, machines))
         agents = tuple(agent for agent in submission.agents if agent.machine in missing)
         try:
-            self._engine.submit(dataclasses.replace(submission, agents=agents))
+            engine.submit(dataclasses.replace(submission, agents=agents))
         except GridError as error:  # tried again in later passes, until the generation's time for it is over
             log.warning("cannot replace machines", attempt=attempt.id, machines=sorted(missing), error=error.message)
             return missing
@@ -182,8 +207,11 @@ class Gangs:
             run = tx.runs.find_by_id(experiment.run_id)
             exits = tx.attempts.exits(attempt.id, attempt.generation)
             past = _past(tx, run, attempt)
+        engine = self._engines.of(attempt.cluster)
         if lost and attempt.phase is GenerationPhase.ENDED:
-            past = dataclasses.replace(past, is_new_boot=self._engine.is_new_boot(attempt.id))
+            past = dataclasses.replace(
+                past, is_new_boot=engine.is_new_boot(attempt.id), is_over=engine.is_over(attempt.id)
+            )
         started = _all_started(attempt, machines, past)
         now = self._now_us()
         move = decide(attempt, machines, exits, lost=lost, stop_reason=experiment.stop_requested, past=past, now_us=now)
@@ -192,7 +220,7 @@ class Gangs:
         if move is None and not started:
             return False
         if move is not None and lost and attempt.state is not AttemptState.RUNNING and move.to is AttemptState.ENDING:
-            words = self._engine.last_words(attempt.id, min(lost))  # what kept it from saying hello
+            words = engine.last_words(attempt.id, min(lost))  # what kept it from saying hello
             move = dataclasses.replace(move, reason=f"{move.reason}: {words}") if words else move
         restores = move is not None and move.changes.get("phase") is GenerationPhase.RESTORING
         restore = self._find_restore(attempt) if restores else None  # reads files: not inside a transaction
@@ -210,7 +238,7 @@ class Gangs:
         self.hint(moved.id)
         self._moved(moved)
         if moved.state.is_terminal:
-            self._engine.forget(moved.id)
+            self._engines.of(moved.cluster).forget(moved.id)
             self._ended(moved.id)
             self._later.pop(moved.id, None)
             self._replaced = {key for key in self._replaced if key[0] != moved.id}
@@ -289,7 +317,7 @@ def _past(tx: Transaction, run: Run, attempt: Attempt) -> Past:
         max_restarts=run.spec.max_restarts,
         auto_resume=run.spec.auto_resume,
         generations=tuple(tx.attempts.generations(attempt.id)),
-        lost_attempts=sum(a.outcome == "lost" and a.generation == 0 for a in earlier),
+        lost_attempts=sum(a.outcome == "lost" and (a.generation == 0 or a.cluster != LOCAL_CLUSTER) for a in earlier),
     )
 
 

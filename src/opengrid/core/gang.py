@@ -87,6 +87,27 @@ class Gang:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Bundle:
+    """What one machine of a gang takes of a machine of a cluster."""
+
+    cpus: int
+    gpus: int = 0
+    accelerator: str = ""  #: model that its GPUs must be of; "" = any
+
+
+def bundles_of(gang: Gang, *, simulated: bool = False, accelerator: str = "") -> tuple[Bundle, ...]:
+    """Return what each machine of a gang takes, in order; simulated GPUs take CPUs only."""
+    return tuple(
+        Bundle(
+            cpus=sum(node.cpus for node in gang.nodes_of(machine)),
+            gpus=0 if simulated else gang.gpus_of(machine),
+            accelerator="" if simulated else accelerator,
+        )
+        for machine in range(gang.machines)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """What will run where, and what it costs: the same value for a dry run, the API, the dialog and the real run."""
 
@@ -104,6 +125,8 @@ class Plan:
     place: Place | None = None  #: where the link led, for a run from one
     mounts: tuple[Mount, ...] = ()  #: datastore versions that every experiment sees
     devices: str = ""  #: the real accelerators that stand in, "" when simulated or on CPU machines
+    cluster: str = "local"  #: whose machines they are
+    accelerator: str = ""  #: model that the cluster's GPUs must be of; "" = any
 
     @property
     def machines(self) -> int:
@@ -114,6 +137,7 @@ class Plan:
         """Return the `plan` object of the stable JSON output, with the layout in full."""
         node = self.gang.nodes[0]
         return {
+            "cluster": self.cluster,
             "machines": self.gang.machines,
             "instance_type": self.instance_type,
             "nodes": len(self.gang.nodes),

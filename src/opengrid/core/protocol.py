@@ -39,6 +39,7 @@ class Ticket:
     token: str  #: single use, short-lived
     url: str | None = None  #: the server's address
     server_file: str | None = None  #: or the file that tells it, read again whenever the server does not answer
+    certificate: str | None = None  #: file of the certificate to expect at `url`
     state_dir: str  #: where the agent keeps lock, sockets, log spool
 
 
@@ -55,6 +56,7 @@ class Hello:
     pid: int
     boot_id: str
     now_ns: int
+    devices: tuple[str, ...] = ()  #: GPUs that the engine gave it, where the server does not choose them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -342,6 +344,26 @@ class Stacks:
 
     number: int  #: of the request, from the desired state
     ranks: tuple[RankStacks, ...]  #: all ranks of the machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GangOrders:
+    """What the driver of a gang inside a cluster shall do: GET /agent/v1/gangs/{attempt}?known=ETAG."""
+
+    etag: str  #: changes whenever anything else does
+    starts: tuple[int, ...]  #: how often the agent of each machine shall have been started by now
+    released: bool  #: start nothing more; end when the agents have
+    token: str  #: for the agents
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GangReport:
+    """How a gang stands, whole every time: POST /agent/v1/gangs/{attempt}."""
+
+    started: tuple[int, ...]  #: how often the agent of each machine was started
+    gone: tuple[str | None, ...]  #: of each machine whose last agent is certainly gone: its last words
+    placed: bool  #: whether all machines were reserved
+    reason: str = ""  #: why not yet
 
 
 def reserved_bytes(disk: int) -> int:

@@ -13,6 +13,9 @@ from opengrid.core.gang import Plan
 from opengrid.core.protocol import Restore
 from opengrid.core.spec import RunSpec
 
+#: The cluster that is always there: the computer of the server itself.
+LOCAL_CLUSTER = "local"
+
 
 class ExperimentState(str, Enum):
     """What users see of an experiment."""
@@ -184,6 +187,7 @@ class Attempt:
     token_expires_us: int
     created_us: int
     ended_us: int | None = None
+    cluster: str = LOCAL_CLUSTER  #: on whose machines
 
 
 class MachineState(str, Enum):
@@ -262,6 +266,20 @@ class Event:
     before: str | None  #: state left, for a change of state
     after: str | None  #: state entered
     reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cluster:
+    """Machines that an engine starts gangs on; the server's own computer, LOCAL_CLUSTER, is none of these records."""
+
+    name: str
+    engine: str  #: ray
+    address: str  #: of the engine's API: http://head:8265
+    possible: dict[str, int]  #: machine types that it can start, with the most of each
+    work_dir: str  #: folder on every machine below which experiments work
+    python: str | None  #: interpreter of the ranks; None: the one that the engine runs with
+    user: str  #: who added it
+    created_us: int
 
 
 class DatastoreState(str, Enum):

@@ -151,6 +151,7 @@ class RunSpec:
     name: str | None = None  #: None = made up
     description: str = ""
     command: str = ""  #: the command line as typed, for showing
+    cluster: str | None = None  #: None = the user's own default, else the server's computer
     instance_type: str = "local"
     gpus: int | None = None  #: per experiment; None or 0 = all GPUs of one machine
     cpus: int | None = None  #: per node; None or 0 = 2 per GPU

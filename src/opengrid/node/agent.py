@@ -7,7 +7,9 @@ news into the inbox.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import select
 import shutil
 import signal
@@ -38,7 +40,7 @@ from opengrid.node.artifacts import Collector
 from opengrid.node.clock import ServerClock
 from opengrid.node.event_files import event_stream, find_metrics
 from opengrid.node.identity import Places
-from opengrid.node.inbox import Crashed, Drained, Inbox, News, PutBackDone, RefusedForGood, Terminated
+from opengrid.node.inbox import Crashed, Drained, Inbox, LetGo, News, PutBackDone, RefusedForGood, Terminated
 from opengrid.node.link import Channel, Link, ServerAddress
 from opengrid.node.logs import LogShipper, find_streams
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
@@ -55,7 +57,7 @@ from opengrid.node.workspace import node_folders
 #: How an agent that has lost its server ends ranks that make no progress.
 _ORPHANS_STOP = Stop(terminate=True, grace_s=15.0)
 
-EXIT_RELEASED, EXIT_SUPERSEDED, EXIT_ORPHANED, EXIT_CRASHED = 0, 4, 3, 70
+EXIT_RELEASED, EXIT_SUPERSEDED, EXIT_ORPHANED, EXIT_LET_GO, EXIT_CRASHED = 0, 4, 3, 5, 70
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,8 @@ class Settings:
     log: Callable[[str], None]
     limits: OrphanLimits = field(default_factory=OrphanLimits)
     settle_s: float = SETTLE_S  #: how long a file must not change to be collected
+    leash: int | None = None  #: descriptor that is closed when whoever holds this machine for us is gone
+    removes_work: bool = False  #: whether the work folder goes when all of it is safe: nobody else looks into it
 
 
 class Agent:
@@ -127,7 +131,7 @@ class Agent:
         self._is_orphaned = False
         self._started = 0  #: newest generation whose ranks this agent has started
         self._undrained = {"logs", "artifacts"}
-        self._is_released_told = False
+        self._is_released_told = self._has_unsaved = False
         self._judge_at = 0.0
         self._exit_code: int | None = None
 
@@ -139,6 +143,8 @@ class Agent:
         self._logs.add([*find_streams(self._files.spool), *find_metrics(self._files.spool)])
         self._logs.start()
         self._artifacts.start()
+        if self._settings.leash is not None:
+            threading.Thread(target=self._hold_leash, args=(self._settings.leash,), name="leash", daemon=True).start()
         try:
             while self._exit_code is None:
                 for news in self._inbox.take():
@@ -170,6 +176,9 @@ class Agent:
             self._link.tell(Preempted())
         elif isinstance(news, Drained):
             self._drained(news)
+        elif isinstance(news, LetGo):
+            self._log("whoever held this machine for us is gone")
+            self._exit_code = EXIT_LET_GO
         elif isinstance(news, RefusedForGood):
             self._log(f"superseded: {news.message}")
             self._exit_code = EXIT_SUPERSEDED
@@ -183,6 +192,7 @@ class Agent:
             self._logs.drain()  # among the last files there may be some that are shipped like logs
         if news.unsaved is not None:
             self._log(f"not saved: {news.unsaved}")
+            self._has_unsaved = True
             self._link.tell(news.unsaved)
         self._undrained.discard(news.what)
         if not self._undrained:
@@ -368,6 +378,15 @@ class Agent:
         self._ranks.close()
         if self._exit_code in (EXIT_RELEASED, EXIT_SUPERSEDED):
             shutil.rmtree(self._files.spool, ignore_errors=True)
+        if self._exit_code == EXIT_RELEASED and self._settings.removes_work and not self._has_unsaved:
+            work = Path(self._assignment.work_dir)
+            shutil.rmtree(work, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                work.parent.rmdir()  # the experiment's, unless another attempt left something
+
+    def _hold_leash(self, descriptor: int) -> None:
+        os.read(descriptor, 1)  # nobody writes: it returns when the other end is closed
+        self._inbox.put(LetGo())
 
     def _on_sigterm(self, number: int, frame: FrameType | None) -> None:
         self._inbox.put(Terminated())

@@ -41,13 +41,18 @@ class Terminated:
 
 
 @dataclass(frozen=True, slots=True)
+class LetGo:
+    """Whoever held this machine for us is gone, and with it our right to it."""
+
+
+@dataclass(frozen=True, slots=True)
 class Crashed:
     """A thread of ours failed."""
 
     message: str
 
 
-News = Desired | Ready | Failed | PutBackDone | RefusedForGood | Drained | Terminated | Crashed
+News = Desired | Ready | Failed | PutBackDone | RefusedForGood | Drained | Terminated | LetGo | Crashed
 
 
 class Inbox:

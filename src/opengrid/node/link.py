@@ -33,7 +33,7 @@ class ServerAddress:
     """Where the server is: fixed, or as its file says at the moment."""
 
     def __init__(self, ticket: Ticket) -> None:
-        self._url = ticket.url
+        self._url, self._certificate = ticket.url, ticket.certificate
         self._file = Path(ticket.server_file) if ticket.server_file is not None else None
         self._cut_until = 0.0
 
@@ -59,7 +59,7 @@ class ServerAddress:
         if self._file is None:
             if self._url is None:
                 raise ServerUnreachable("the ticket names no server")
-            return self._url, None
+            return self._url, self._certificate
         try:
             about = json.loads(self._file.read_text())
             return str(about["url"]), about.get("certificate")

@@ -5,6 +5,7 @@ Says hello before it imports what comes after: the server has something to do me
 
 from __future__ import annotations
 
+import dataclasses
 import importlib
 import os
 import signal
@@ -16,6 +17,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import opengrid
+from opengrid.client.program import shell_variables
 from opengrid.core.errors import GridError, ServerUnreachable
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Ticket
 from opengrid.node import spawn
@@ -31,7 +33,11 @@ EXIT_REFUSED = 1
 
 
 def agent_main(arguments: list[str]) -> int:
-    """`agent TICKET [--away_s S] [--stuck_s S] [--settle_s S] [--templates FOLDER] [--template_idle_s S]`.
+    """`agent TICKET [--away_s S] [--stuck_s S] [--settle_s S] [--templates FOLDER] [--template_idle_s S] …`.
+
+    On a cluster's machine also `--leash stdin` (end when it is closed), `--shell own` (ranks get this process's PATH,
+    HOME …, the user's being another computer's), `--work remove` (when all of it is safe), `--devices 0,1`, and
+    `--address IP` (where the other machines of the cluster reach this one).
 
     Ends with 0 when released, and when another copy of this agent is at work.
     """
@@ -57,7 +63,7 @@ def agent_main(arguments: list[str]) -> int:
 def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
     address, clock = ServerAddress(ticket), ServerClock()
     session = os.urandom(32).hex()
-    own_address = address_towards(_host(address))
+    own_address = options.get("--address") or address_towards(_host(address))
     hello = Hello(
         protocol=PROTOCOL,
         attempt_id=ticket.attempt_id,
@@ -68,6 +74,7 @@ def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
         pid=os.getpid(),
         boot_id=spawn.boot_id(),
         now_ns=time.time_ns(),
+        devices=tuple(filter(None, options.get("--devices", "").split(","))),
     )
     # Half of the agent's start is importing the rest of it.
     rest = threading.Thread(target=importlib.import_module, args=("opengrid.node.agent",))
@@ -75,6 +82,10 @@ def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
     assignment = say_hello(address, ticket, hello, clock, timeout_s=_HELLO_TIMEOUT_S)
     rest.join()
     path.unlink(missing_ok=True)
+    if options.get("--shell") == "own":
+        own = shell_variables(os.environ)
+        own.pop("CUDA_VISIBLE_DEVICES", None)  # the ranks' own is their node's share
+        assignment = dataclasses.replace(assignment, environment={**own, **assignment.environment})
     log(f"machine {ticket.machine} of {assignment.experiment}, attempt {assignment.attempt}")
     return _run(assignment, ticket, address, session, clock, own_address, options)
 
@@ -103,6 +114,8 @@ def _run(
             away_s=float(options.get("--away_s", "86400")), stuck_s=float(options.get("--stuck_s", "600"))
         ),
         settle_s=float(options.get("--settle_s", SETTLE_S)),
+        leash=sys.stdin.fileno() if options.get("--leash") == "stdin" else None,
+        removes_work=options.get("--work") == "remove",
     )
     return Agent(assignment, places_of(ticket), address, session, clock, settings).run()
 

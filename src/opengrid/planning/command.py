@@ -13,6 +13,7 @@ from opengrid.core.spec import ProgramKind, RunSpec
 #: Fields of a request and the options of `grid run` that set them.
 OPTIONS = {
     "description": "description",
+    "cluster": "cluster",
     "instance_type": "instance_type",
     "gpus": "gpus",
     "cpus": "cpus",

@@ -25,6 +25,7 @@ def _above(key: str) -> list[str]:
 
 #: Where an option of `grid run` stands in the file.
 _OPTIONS = {
+    "compute.provider.cluster": "cluster",
     "compute.train.framework": "framework",
     "compute.train.instance": "instance_type",
     "compute.train.gpus": "gpus",
@@ -48,7 +49,6 @@ _UNUSED = {
     "compute.provider.credentials": "OpenGrid runs on machines of yours, without a cloud's credentials",
     "compute.provider.region": "machines of yours are where they are",
     "compute.provider.vendor": "machines of yours are nobody's",
-    "compute.provider.cluster": UNUSED["cluster"],
     "compute.train.use_spot": UNUSED["use_spot"],
     "compute.train.storage_gb": UNUSED["memory"],
     "compute.train.scratch.size_gb": UNUSED["scratch_size"],

@@ -7,6 +7,7 @@ import json
 from dataclasses import asdict, dataclass
 from enum import Enum
 
+from opengrid.core.records import LOCAL_CLUSTER, Run
 from opengrid.core.spec import RunSpec
 
 
@@ -52,6 +53,11 @@ class Recipe:
         """Return the name of what comes of it with an interpreter in this state: the same for the same content."""
         content = json.dumps([asdict(self), interpreter], sort_keys=True)
         return hashlib.sha256(content.encode()).hexdigest()[:32]
+
+
+def recipe_of_run(run: Run) -> Recipe | None:
+    """Return what must be made for a run on this computer; None for the machines of clusters, where nothing is made."""
+    return recipe_of(run.spec, run.plan.python) if run.plan.cluster == LOCAL_CLUSTER else None
 
 
 def recipe_of(spec: RunSpec, python: str | None) -> Recipe | None:

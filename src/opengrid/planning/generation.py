@@ -144,6 +144,8 @@ def _follow(
         reason = "this computer was restarted while it ran"
         return _end("lost", reason) if past.auto_resume else _end("failed", f"{reason}, and without --auto_resume")
     step = after_failure(past, attempt.outcome or "failed", now_us)
+    if isinstance(step, Again) and past.is_over:
+        return _end("lost", f"{step.reason}; the cluster let go of all its machines, so it is queued again")
     if isinstance(step, Again):
         return Move(
             changes={

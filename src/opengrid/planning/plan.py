@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import dataclasses
 
-from opengrid.core.errors import InvalidValue, Unplannable
+from opengrid.core.errors import Unplannable
 from opengrid.core.gang import Gang, Plan
-from opengrid.core.spec import ProgramKind, RunSpec
+from opengrid.core.spec import RunSpec
 from opengrid.planning import layout, reasons
 from opengrid.planning.capacity import MOST_RANKS, gigabytes, most_ranks
 from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType
-from opengrid.planning.dependencies import check_python
+from opengrid.planning.checks import check_framework, check_interpreter, is_python, ranks_per_node, refuse_gpus
 from opengrid.planning.environment import recipe_of
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory, in_words, local_type, visible_accelerators
 from opengrid.planning.shape import Shape
@@ -30,8 +30,8 @@ def make_plan(spec: RunSpec, *, catalogue: Catalogue, inventory: Inventory, inte
     with the nearest thing that can be planned.
     """
     shape = _shape(spec, catalogue, inventory)
-    _check_framework(spec, shape, catalogue)
-    _check_interpreter(spec, interpreter)
+    check_framework(spec, shape, catalogue)
+    check_interpreter(spec, interpreter)
     gang = _gang(spec, shape, inventory)
     return Plan(
         gang=gang,
@@ -40,7 +40,7 @@ def make_plan(spec: RunSpec, *, catalogue: Catalogue, inventory: Inventory, inte
         experiments=1,
         simulated=shape.simulated,
         price_per_hour=gang.machines * shape.kind.on_demand,
-        python=interpreter.path if interpreter is not None and _is_python(spec) else None,
+        python=interpreter.path if interpreter is not None and is_python(spec) else None,
         source=spec.source.line,
         packages=_packages(spec),
         place=spec.source.place,
@@ -59,7 +59,7 @@ def _shape(spec: RunSpec, catalogue: Catalogue, inventory: Inventory) -> Shape:
         kind = catalogue.find(spec.instance_type)
     if kind.gpus == 0:
         if asked:
-            _refuse_gpus(asked, kind, catalogue)
+            refuse_gpus(asked, kind, catalogue)
         shape = Shape(kind=kind)
         _check_ranks(spec, shape, inventory)
         return shape
@@ -72,13 +72,6 @@ def _shape(spec: RunSpec, catalogue: Catalogue, inventory: Inventory) -> Shape:
     shape = Shape(kind=kind, gpus=gpus, simulated=True)
     _check_ranks(spec, shape, inventory)
     return shape
-
-
-def _refuse_gpus(asked: int, kind: InstanceType, catalogue: Catalogue) -> None:
-    near = dict.fromkeys(other.name for other in catalogue.with_gpus(like=kind, at_least=asked))
-    near = near or dict.fromkeys(other.name for other in catalogue.with_gpus(like=kind))
-    offer = f"types with GPUs: {', '.join(list(near)[:3])}, or leave --gpus out" if near else "leave --gpus out"
-    raise Unplannable(f"--gpus {asked} on {kind.name}: this type has no GPU", hint=offer, field="gpus")
 
 
 def _real(spec: RunSpec, gpus: int, kind: InstanceType, inventory: Inventory) -> tuple[Accelerator, ...]:
@@ -97,7 +90,7 @@ def _real(spec: RunSpec, gpus: int, kind: InstanceType, inventory: Inventory) ->
 
 def _check_ranks(spec: RunSpec, shape: Shape, inventory: Inventory) -> None:
     """Refuse what this computer could never admit: it would wait for ever."""
-    nodes, ranks = shape.nodes, _ranks_per_node(spec, shape)
+    nodes, ranks = shape.nodes, ranks_per_node(spec, shape)
     total, most = max(nodes * ranks, shape.gpus), most_ranks(inventory.memory_mib)
     if total <= most:
         return
@@ -120,35 +113,6 @@ def _fewer(spec: RunSpec, shape: Shape, most: int) -> str:
     return f"at most --gpus {most} here, and fewer --processes_per_node"
 
 
-def _check_framework(spec: RunSpec, shape: Shape, catalogue: Catalogue) -> None:
-    if spec.framework.is_torch or shape.nodes <= 1:
-        return
-    bigger = [k.name for k in catalogue.with_gpus(like=shape.kind, at_least=shape.gpus) if k.name != shape.kind.name]
-    other = f", or {bigger[0]}, which holds {shape.gpus}" if bigger else ""
-    raise Unplannable(
-        f"--framework {spec.framework.value} runs on one node, and --gpus {shape.gpus} on {shape.kind.name} "
-        f"are {shape.nodes} nodes",
-        hint=f"at most --gpus {shape.kind.gpus} on this type{other}",
-        field="framework",
-    )
-
-
-def _check_interpreter(spec: RunSpec, interpreter: Interpreter | None) -> None:
-    if not _is_python(spec):
-        return
-    if interpreter is None:
-        raise InvalidValue("a Python program needs an interpreter", hint="name one with --python", field="python")
-    if spec.dependencies is not None:
-        check_python(spec.dependencies, interpreter.version, interpreter.path)
-    if spec.framework.is_torch and interpreter.torch is None:
-        raise Unplannable(
-            f"{interpreter.path} (Python {interpreter.version}) has no torch, which --framework "
-            f"{spec.framework.value} needs",
-            hint=f"{interpreter.path} -m pip install torch      or choose another with --python",
-            field="python",
-        )
-
-
 def _packages(spec: RunSpec) -> str:
     recipe = recipe_of(spec, spec.python)
     if recipe is None:
@@ -158,18 +122,11 @@ def _packages(spec: RunSpec) -> str:
 
 
 def _gang(spec: RunSpec, shape: Shape, inventory: Inventory) -> Gang:
-    ranks = _ranks_per_node(spec, shape)
+    ranks = ranks_per_node(spec, shape)
     cpus = _cpus_per_node(spec, shape, inventory)
     if not shape.gpus:
         return layout.plain_node(cpus=cpus, ranks=ranks)
     return layout.lay_out(shape.gpus, shape.kind.gpus, cpus=cpus, ranks=ranks)
-
-
-def _ranks_per_node(spec: RunSpec, shape: Shape) -> int:
-    if spec.processes_per_node is not None:
-        return spec.processes_per_node
-    # Everything else starts its own processes.
-    return max(1, shape.gpus_per_node) if spec.framework.is_torch and _is_python(spec) else 1
 
 
 def _cpus_per_node(spec: RunSpec, shape: Shape, inventory: Inventory) -> int:
@@ -191,7 +148,3 @@ def _most_cpus(shape: Shape, inventory: Inventory) -> tuple[int, str]:
     if shape.real and of_host < of_type:  # all machines are this computer, whose CPUs are real
         return of_host, f"the {inventory.cpus} CPUs of {inventory.hostname}"
     return of_type, f"the {shape.kind.cpus} CPUs of {shape.kind.name}"
-
-
-def _is_python(spec: RunSpec) -> bool:
-    return spec.program.kind is not ProgramKind.EXECUTABLE

@@ -13,11 +13,12 @@ GPUs and CPU ranks are two queues in one: an experiment needs one kind only, and
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from opengrid.core.gang import Gang, Plan
 from opengrid.planning.capacity import MOST_RANKS, RANK_BYTES, cpu_ranks, gigabytes, rank_room
+from opengrid.planning.fleet import Placed
 from opengrid.planning.inventory import Accelerator, Inventory
 
 #: UUIDs of each node, of each machine.
@@ -46,6 +47,7 @@ class Holding:
     ranks: int = 0  #: CPU ranks that it needs room for: capacity.cpu_ranks of its plan
     is_starting: bool = False  #: its ranks do not run yet, so that their memory still counts as available
     run: str = ""  #: id of its run
+    placed: Placed | None = None  #: on a cluster: what it takes of which machines
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,6 +69,13 @@ class Wait:
 def admit(waiting: Sequence[Waiting], holding: Sequence[Holding], inventory: Inventory) -> list[Start | Wait]:
     """Return for each waiting experiment, oldest first, whether it starts now or why not."""
     gpus, ranks = _Gpus.of(inventory, holding), _Ranks.of(inventory, holding)
+    return in_turn(waiting, holding, lambda one: gpus.decide(one) if one.plan.devices else ranks.decide(one))
+
+
+def in_turn(
+    waiting: Sequence[Waiting], holding: Sequence[Holding], decide: Callable[[Waiting], Start | Wait]
+) -> list[Start | Wait]:
+    """Return the decisions, oldest first; `decide` is asked about each whose own run does not hold it back."""
     in_order = sorted(waiting, key=lambda one: one.created_us)  # stable: equals stay in the caller's order
     under_way = Counter(one.run for one in holding)
     decisions: list[Start | Wait] = []
@@ -76,7 +85,7 @@ def admit(waiting: Sequence[Waiting], holding: Sequence[Holding], inventory: Inv
             reason = f"waits: the run's --parallel {one.parallel} are running"
             decisions.append(Wait(experiment=one.experiment, reason=reason))
             continue
-        decision = gpus.decide(one) if one.plan.devices else ranks.decide(one)
+        decision = decide(one)
         under_way[one.run] += isinstance(decision, Start)
         decisions.append(decision)
     return decisions
@@ -104,7 +113,7 @@ class _Gpus:
             return Wait(experiment=one.experiment, reason=self._why_few(one, len(free)))
         chosen = free[:needed]
         if self.head is not None and self._delays_head(one, chosen):
-            return Wait(experiment=one.experiment, reason=_behind(self.head))
+            return Wait(experiment=one.experiment, reason=behind(self.head))
         uuids = [a.uuid for a in self.accelerators if a in chosen]
         taken = Holding(experiment=one.experiment, created_us=one.created_us, devices=frozenset(uuids))
         self.holders.update(dict.fromkeys(uuids, taken))
@@ -140,7 +149,7 @@ class _Gpus:
         ]
         missing = needed - free
         more = f"{missing} more GPU{'s' if missing > 1 else ''} of {needed}" if free else f"{_count(needed, 'GPU')}"
-        return f"waits for {more} ({_in_use_by(users)})"
+        return f"waits for {more} ({in_use_by(users)})"
 
 
 @dataclass(slots=True)
@@ -170,7 +179,7 @@ class _Ranks:
             self.head = self.head or one
             return Wait(experiment=one.experiment, reason=self._why_little(one, needed))
         if self.head is not None and self._delays_head(needed):
-            return Wait(experiment=one.experiment, reason=_behind(self.head))
+            return Wait(experiment=one.experiment, reason=behind(self.head))
         self.places, self.memory = self.places - needed, self.memory - needed
         self.holding.append(Holding(experiment=one.experiment, created_us=one.created_us, ranks=needed))
         return Start(experiment=one.experiment, devices=_shares(one.plan.gang, ()))
@@ -187,9 +196,9 @@ class _Ranks:
         if needed > self.places:
             users = [held.experiment for held in self.holding]
             free = max(0, self.places)
-            return f"waits for room: {what}, {free} of {MOST_RANKS} places are free ({_in_use_by(users)})"
+            return f"waits for room: {what}, {free} of {MOST_RANKS} places are free ({in_use_by(users)})"
         verb = "need" if needed > 1 else "needs"
-        users = f" ({_in_use_by([held.experiment for held in self.holding])})" if self.holding else ""
+        users = f" ({in_use_by([held.experiment for held in self.holding])})" if self.holding else ""
         return f"waits for memory: {what} {verb} {gigabytes(needed)}, {gigabytes(self.memory)} are free{users}"
 
 
@@ -205,11 +214,13 @@ def _shares(gang: Gang, uuids: Sequence[str]) -> Devices:
     )
 
 
-def _behind(head: Waiting) -> str:
+def behind(head: Waiting) -> str:
+    """Return why one waits that would delay an older one."""
     return f"waits behind {head.experiment}, which is older and would start later if this one started now"
 
 
-def _in_use_by(users: Sequence[str]) -> str:
+def in_use_by(users: Sequence[str]) -> str:
+    """Return who has what one waits for: three names, and how many more."""
     names = list(dict.fromkeys(users))
     rest = f" and {len(names) - 3} more" if len(names) > 3 else ""
     return f"in use by {', '.join(names[:3])}{rest}"

@@ -25,6 +25,11 @@ def reason(spec: RunSpec, shape: Shape, gang: Gang, inventory: Inventory) -> str
     return ". ".join(part for part in parts if part)
 
 
+def layout_reason(shape: Shape) -> str:
+    """Return what is remarkable about a layout, on whatever machines."""
+    return ". ".join(part for part in (_layout(shape), _once_per_node(shape)) if part)
+
+
 def _stand_in(spec: RunSpec, shape: Shape, inventory: Inventory) -> str:
     if shape.real:
         if shape.kind.name == LOCAL:

@@ -32,6 +32,7 @@ class Past:
     generations: tuple[Generation, ...] = ()  #: of this attempt, the current one last
     lost_attempts: int = 0  #: earlier attempts of the experiment that ended because machines went
     is_new_boot: bool = False  #: whether the computer was restarted since the attempt began
+    is_over: bool = False  #: whether this attempt can get no more machines
 
     @property
     def limit(self) -> int:

@@ -2,7 +2,6 @@
 
 #: Option of `grid run` → why it has no effect.
 UNUSED = {
-    "cluster": "this server has no clusters but its own computer",
     "use_spot": "machines of yours are not taken away by a market",
     "memory": "an experiment has the disk of its machine",
     "scratch_size": "an experiment has the disk of its machine",

@@ -37,6 +37,7 @@ class RunOptions(TypedDict, total=False):
 
     name: str | None  #: of the run; one is made up without
     description: str  #: a note for yourself
+    cluster: str | None  #: whose machines; your default cluster's without, else the server's computer
     instance_type: str  #: of the machines; this computer without
     gpus: int | None  #: of one experiment; all of one machine without
     cpus: int | None  #: of one node; 2 per GPU without
@@ -114,6 +115,7 @@ def make_spec(program: Program, source: Source, options: RunOptions, *, shell: S
         name=options.get("name"),
         description=options.get("description", ""),
         command=command,
+        cluster=options.get("cluster"),
         instance_type=options.get("instance_type", "local"),
         gpus=options.get("gpus"),
         cpus=options.get("cpus"),
@@ -147,6 +149,7 @@ def options_of(spec: RunSpec) -> RunOptions:
     """Return the options that a request was made with."""
     return {
         "description": spec.description,
+        "cluster": spec.cluster,
         "instance_type": spec.instance_type,
         "gpus": spec.gpus,
         "cpus": spec.cpus,

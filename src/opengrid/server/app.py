@@ -29,8 +29,11 @@ from opengrid.controller.loop import Controller
 from opengrid.core.protocol import PROTOCOL
 from opengrid.core.records import Attempt
 from opengrid.core.tokens import new_token, token_hash
+from opengrid.engines.engine import Engines
 from opengrid.engines.local.engine import LocalEngine
 from opengrid.engines.local.processes import boot_id
+from opengrid.engines.ray.engine import RayEngine, greet
+from opengrid.engines.ray.render import Program
 from opengrid.planning.catalogue import load_catalogue
 from opengrid.server import problems
 from opengrid.server.accounts_api import accounts_api
@@ -40,10 +43,13 @@ from opengrid.server.agent_artifacts_api import agent_artifacts_api
 from opengrid.server.artifacts_api import artifacts_api
 from opengrid.server.auth import Browsers, Users
 from opengrid.server.build_logs_api import build_logs_api
+from opengrid.server.clusters_api import clusters_api
 from opengrid.server.data_api import data_api
+from opengrid.server.driver_api import driver_api
 from opengrid.server.logs_api import logs_api
 from opengrid.server.new_run_api import new_run_api
 from opengrid.server.pages import BUILT, pages
+from opengrid.server.reach import Reach
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
 from opengrid.server.scalars_api import scalars_api
@@ -59,8 +65,10 @@ from opengrid.services.accounts import Accounts
 from opengrid.services.agents import Agents
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.checkpoints import Checkpoints
+from opengrid.services.clusters import Clusters
 from opengrid.services.datastores import Datastores
 from opengrid.services.documents import ErrorDocument
+from opengrid.services.drivers import Drivers
 from opengrid.services.environments import Environments
 from opengrid.services.event_files import EventFiles
 from opengrid.services.experiments import Experiments
@@ -114,7 +122,7 @@ class Server:
         zipapp = Zipapp(settings.cache)
         blobs = FolderBlobs(state / "blobs")
         log_files = LogFiles(state / "logs")
-        self._engine = LocalEngine(
+        local = LocalEngine(
             state,
             server_file=settings.server_file,
             zipapp=zipapp.path,
@@ -122,8 +130,33 @@ class Server:
             clock=time.monotonic,
             nvml_library=settings.nvml_library,
         )
+        self._engines = engines = Engines(local)
         secret = _secret(state / "secret")
         catalogue = load_catalogue()
+        reach = Reach(settings, url)
+        self._clusters = clusters = Clusters(
+            database,
+            engines,
+            catalogue,
+            make=lambda cluster, token: RayEngine(
+                cluster,
+                token,
+                catalogue=catalogue,
+                home=lambda: reach.home_for(cluster.address),
+                program=lambda: Program(
+                    url=f"{reach.home_for(cluster.address).url}/agent/v1/program/{zipapp.digest()}",
+                    digest=zipapp.digest(),
+                ),
+                on_change=self._agent_ended,
+                orders_changed=self._orders_changed,
+            ),
+            greet=greet,
+            unreachable=reach.line_for,
+            tokens=state / "clusters",
+            changed=self._wake,
+            now_us=now_us,
+        )
+        drivers = Drivers(database, engines, secret=secret, changed=self._facts_came, now_us=now_us)
         sources = Sources(database, blobs)
         links = Links(
             blobs,
@@ -132,7 +165,7 @@ class Server:
             token_of=lambda _user, _host: None,
             shell=shell_variables(os.environ),
         )
-        datastores = Datastores(database, state / "datastores", has_mounts=self._engine.can_mount, now_us=now_us)
+        datastores = Datastores(database, state / "datastores", has_mounts=local.can_mount, now_us=now_us)
         self._imports = Imports(datastores, may_ask_own_network=settings.is_embedded)
         logs = Logs(database, log_files)
         artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
@@ -163,7 +196,7 @@ class Server:
         )
         runs = Runs(
             database,
-            self._engine,
+            engines,
             catalogue,
             sources=sources,
             links=links,
@@ -176,17 +209,17 @@ class Server:
             kill=self._kill_attempt,
             now_us=now_us,
         )
-        experiments = Experiments(database, self._engine, sources, work=state / "work", unreachable=agents.unreachable)
+        experiments = Experiments(database, engines, sources, work=state / "work", unreachable=agents.unreachable)
         self._gangs = gangs = Gangs(
             database,
-            self._engine,
+            engines,
             secret=secret,
             find_restore=checkpoints.restore,
             moved=self._attempt_moved,
             ended=self._attempt_ended,
             now_us=now_us,
         )
-        admission = Admission(database, self._engine, secret=secret, now_us=now_us)
+        admission = Admission(database, engines, secret=secret, now_us=now_us)
         limits = Limits(database, now_us=now_us)
         building = Building(database, look=environments.look, forget_failure=environments.forget_failure, now_us=now_us)
         self._controller = Controller(
@@ -219,6 +252,8 @@ class Server:
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, reader, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
+        self.app.include_router(driver_api(drivers, zipapp, self.wakeups))
+        self.app.include_router(clusters_api(clusters, users))
         self.app.include_router(artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url))
         self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
         self.app.include_router(accounts_api(accounts, users, owner))
@@ -238,7 +273,7 @@ class Server:
                 users,
                 status=self.status,
                 stop=stop,
-                types=lambda: instance_type_rows(catalogue, self._engine.inventory()),
+                types=lambda: instance_type_rows(catalogue, local.inventory()),
             )
         )
         self.app.include_router(pages(settings.ui or BUILT))
@@ -298,6 +333,9 @@ class Server:
         self.wakeups.notify(f"scalars:{experiment_id}")
         self.wakeups.notify("scalars")
 
+    def _orders_changed(self, attempt_id: str) -> None:
+        self.wakeups.notify(f"attempt:{attempt_id}")
+
     def _agent_ended(self) -> None:
         self._gangs.hint()
         self._wake()
@@ -308,6 +346,7 @@ class Server:
     @contextlib.asynccontextmanager
     async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None]:
         self.wakeups.bind(asyncio.get_running_loop())
+        self._clusters.open()
         self._controller.start()
         self._scalar_reader.start()
         self._imports.fail_left()
@@ -321,7 +360,7 @@ class Server:
         boards.cancel()
         self._boards.close()
         self._environments.close()
-        self._engine.close()
+        self._engines.close()
 
     def begin_shutdown(self) -> None:
         """Let go whoever waits, and stop telling where we are."""

@@ -43,6 +43,16 @@ class Settings:
         return self.port is None and self.host in _LOOPBACK
 
     @property
+    def is_loopback(self) -> bool:
+        """Whether only this computer reaches this server."""
+        return self.host in _LOOPBACK
+
+    @property
+    def is_everywhere(self) -> bool:
+        """Whether it listens on all addresses of this computer."""
+        return self.host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
+
+    @property
     def scheme(self) -> str:
         """Http or https."""
         return "https" if self.tls_cert else "http"

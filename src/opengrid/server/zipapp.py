@@ -1,4 +1,4 @@
-"""The agent as one file: core, client and node, zipped, with byte code for this interpreter so that it starts at once.
+"""Agents, and drivers inside Ray clusters, as one file: zipped, with byte code for this interpreter, to start at once.
 
 Named by its content and never overwritten: a zip that is replaced under a running program breaks its next import.
 """
@@ -16,7 +16,10 @@ from pathlib import Path
 
 import opengrid
 
-_PACKAGES = ("core", "client", "node")
+#: What runs on machines: agents, and the drivers of gangs inside Ray clusters, with the packages that lead to them.
+_PACKAGES = ("core", "client", "node", "engines/ray/inside")
+_FILES = ("__init__.py", "engines/__init__.py", "engines/ray/__init__.py")
+
 _MAIN = "import sys\nfrom opengrid.node.__main__ import main\nsys.exit(main(sys.argv[1:]))\n"
 
 
@@ -27,6 +30,7 @@ class Zipapp:
         self._folder = folder
         self._lock = threading.Lock()
         self._path: Path | None = None
+        self._digest: str | None = None
 
     def path(self) -> Path:
         """Return the zipapp, built by now."""
@@ -35,10 +39,26 @@ class Zipapp:
                 self._path = _build(self._folder)
             return self._path
 
+    def digest(self) -> str:
+        """Return the SHA-256 of the zipapp."""
+        path = self.path()
+        with self._lock:
+            if self._digest is None:
+                self._digest = hashlib.sha256(path.read_bytes()).hexdigest()
+            return self._digest
+
+    def find(self, digest: str) -> Path | None:
+        """Return the zipapp with this SHA-256, a former server's too: its agents may have to be started anew."""
+        if digest == self.digest():
+            return self.path()
+        older = self._folder.glob("agent-*.pyz")
+        return next((path for path in older if hashlib.sha256(path.read_bytes()).hexdigest() == digest), None)
+
 
 def _build(folder: Path) -> Path:
     root = Path(opengrid.__file__).parent
-    sources = [root / "__init__.py", *(p for package in _PACKAGES for p in sorted((root / package).rglob("*.py")))]
+    sources = [root / name for name in _FILES]
+    sources += [path for package in _PACKAGES for path in sorted((root / package).rglob("*.py"))]
     content = hashlib.sha256(sys.version.encode())
     for source in sources:
         content.update(source.relative_to(root).as_posix().encode() + b"\0" + source.read_bytes())

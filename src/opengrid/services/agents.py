@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
 import threading
 import time
 from collections import deque
@@ -33,7 +35,17 @@ from opengrid.core.protocol import (
     Started,
     Unsaved,
 )
-from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Event, Experiment, MachineState, RankExit, Run
+from opengrid.core.records import (
+    Attempt,
+    AttemptMachine,
+    AttemptState,
+    Cluster,
+    Event,
+    Experiment,
+    MachineState,
+    RankExit,
+    Run,
+)
 from opengrid.core.tokens import matches, token_hash
 from opengrid.planning.generation import desired_state
 from opengrid.planning.recovery import DEFAULT_RESTARTS
@@ -101,6 +113,9 @@ class Agents:
                 raise Unauthorized("unknown attempt token")
             if attempt.state.is_terminal:
                 raise Superseded(f"attempt {attempt.id} is over")
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            run = tx.runs.find_by_id(experiment.run_id)
+            cluster = tx.clusters.look(attempt.cluster)
             if machine.session_hash is None:
                 self._skews.get(attempt.id, {}).pop(machine.index, None)  # perhaps another host
                 if self._now_us() > attempt.token_expires_us:
@@ -112,11 +127,11 @@ class Agents:
                     session_hash=session_hash,
                     hostname=hello.hostname,
                     address=hello.address,
+                    **_given_devices(run, machine, hello),
                 )
+                machine = tx.attempts.machine(attempt.id, machine.index)
             elif machine.session_hash != session_hash:
                 raise Unauthorized("this attempt token has been used")
-            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
-            run = tx.runs.find_by_id(experiment.run_id)
             earlier = tx.attempts.of_experiment(experiment.id)[: attempt.number - 1]
         identity = AgentIdentity(attempt_id=attempt.id, machine=machine.index)
         for older in [known for known, whose in self._sessions.items() if whose == identity]:
@@ -126,7 +141,8 @@ class Agents:
         was_lost = bool(earlier) and earlier[-1].state is AttemptState.LOST
         salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
         self._check_mounts(run.plan.mounts)
-        return self._assignment(run, experiment, attempt, machine, salvage)
+        assignment = self._assignment(run, experiment, attempt, machine, salvage)
+        return assignment if cluster is None else _elsewhere(assignment, cluster, run)
 
     def identify(self, session: str) -> AgentIdentity:
         """Return whom a session secret belongs to; Superseded when its attempt does not exist any more."""
@@ -306,7 +322,7 @@ class Agents:
             attempt=attempt.number,
             machine=machine.index,
             user=run.user,
-            cluster="local",
+            cluster=plan.cluster,
             instance_type=plan.instance_type,
             simulated=plan.simulated,
             framework=spec.framework,
@@ -329,6 +345,30 @@ class Agents:
             overlay=self._overlay(run),
             staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,
         )
+
+
+def _elsewhere(assignment: Assignment, cluster: Cluster, run: Run) -> Assignment:
+    """Return the assignment for another computer, on which nothing of this one is."""
+    return dataclasses.replace(
+        assignment,
+        environment=dict(run.spec.environment),  # the rest is the machine's own
+        bundle_path=None,
+        work_dir=str(Path(cluster.work_dir, assignment.experiment, str(assignment.attempt))),
+        salvage=None,
+        staging=None,
+    )
+
+
+def _given_devices(run: Run, machine: AttemptMachine, hello: Hello) -> dict[str, object]:
+    """Return the GPUs that the engine gave to a machine, dealt to its nodes; nothing where the server chose them."""
+    nodes = run.plan.gang.nodes_of(machine.index)
+    if run.plan.simulated or any(machine.devices) or not nodes[0].gpus:
+        return {}
+    wanted = sum(node.gpus for node in nodes)
+    if len(hello.devices) < wanted:
+        raise InvalidValue(f"machine {machine.index} was given {len(hello.devices)} GPUs of {wanted}")
+    dealt = iter(hello.devices)
+    return {"devices": tuple(tuple(itertools.islice(dealt, node.gpus)) for node in nodes)}
 
 
 def work_folder(work: Path, experiment: Experiment, attempt: int) -> Path:

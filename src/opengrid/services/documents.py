@@ -112,6 +112,7 @@ class MountDocument:
 class PlanDocument:
     """What will run where; core.gang.Plan."""
 
+    cluster: str
     machines: int
     instance_type: str
     nodes: int
@@ -215,6 +216,7 @@ class ExperimentRow:
     created_at: str
     started_at: str | None
     ended_at: str | None
+    cluster: str
     instance_type: str
     simulated: bool
     devices: str

@@ -15,8 +15,8 @@ import structlog
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import GridError, Unusable
-from opengrid.core.records import Run
-from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of
+from opengrid.core.records import LOCAL_CLUSTER, Run
+from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of_run
 from opengrid.services.building import Build, BuildFailed, Commands
 from opengrid.services.packages import changed_at, installed, site_packages
 
@@ -57,7 +57,7 @@ class Environments:
 
     def look(self, run: Run) -> Environment:
         """Return how a run's environment stands; begin to make it when nobody does. Cheap when it is there."""
-        recipe = recipe_of(run.spec, run.plan.python)
+        recipe = recipe_of_run(run)
         if recipe is None:
             return _NOTHING
         with self._lock:
@@ -88,13 +88,13 @@ class Environments:
     def packages(self, run: Run) -> list[str]:
         """Return all packages that ranks find, as `name==version`: the environment's own, and the interpreter's."""
         folders = [Path(overlay)] if (overlay := self.overlay(run)) is not None else []
-        if run.plan.python is not None:
+        if run.plan.python is not None and run.plan.cluster == LOCAL_CLUSTER:
             folders += site_packages(run.plan.python)
         return installed(folders)
 
     def log(self, run: Run, offset: int = 0) -> bytes:
         """Return what the build of a run's environment wrote, from an offset on; nothing when there was none."""
-        recipe = recipe_of(run.spec, run.plan.python)
+        recipe = recipe_of_run(run)
         if recipe is None:
             return b""
         with self._lock:

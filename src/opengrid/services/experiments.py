@@ -8,6 +8,7 @@ from pathlib import Path
 
 from opengrid.core.gang import Gang
 from opengrid.core.records import (
+    LOCAL_CLUSTER,
     Attempt,
     AttemptMachine,
     AttemptState,
@@ -20,7 +21,8 @@ from opengrid.core.records import (
     RankExit,
     Run,
 )
-from opengrid.engines.engine import Engine
+from opengrid.engines.engine import Engines
+from opengrid.planning.inventory import Inventory
 from opengrid.planning.link import web_page
 from opengrid.services.agents import work_folder
 from opengrid.services.documents import (
@@ -54,13 +56,13 @@ class Experiments:
     def __init__(
         self,
         database: Database,
-        engine: Engine,
+        engines: Engines,
         sources: Sources,
         *,
         work: Path,
         unreachable: Callable[[str], Mapping[int, int]],
     ) -> None:
-        self._database, self._engine, self._sources, self._work = database, engine, sources, work
+        self._database, self._engines, self._sources, self._work = database, engines, sources, work
         self._unreachable = unreachable
 
     def show(self, name: str) -> ExperimentDocument:
@@ -104,9 +106,11 @@ class Experiments:
         placement: Placement | None,
     ) -> ExperimentDocument:
         silent = placement.silent if placement else _NOBODY
-        folder = work_folder(self._work, experiment, experiment.attempts) if experiment.attempts else None
+        is_here = experiment.attempts and run.plan.cluster == LOCAL_CLUSTER
+        folder = work_folder(self._work, experiment, experiment.attempts) if is_here else None
         place = run.spec.source.place
-        names = {a.uuid: a.name for a in self._engine.inventory().accelerators} if run.plan.devices else {}
+        inventory = self._engines.of(LOCAL_CLUSTER).inventory() if is_here and run.plan.devices else None
+        names = {a.uuid: a.name for a in inventory.accelerators} if isinstance(inventory, Inventory) else {}
         return ExperimentDocument(
             **experiment_fields(run, experiment),
             user=run.user,

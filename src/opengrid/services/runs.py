@@ -11,15 +11,17 @@ from pathlib import Path
 
 import coolname
 
-from opengrid.core.errors import Conflict, InvalidValue
+from opengrid.core.errors import Conflict, InvalidValue, Unplannable
 from opengrid.core.gang import Plan
 from opengrid.core.names import experiment_name, split_experiment_name
-from opengrid.core.records import Attempt, Experiment, ExperimentState, Run
+from opengrid.core.records import LOCAL_CLUSTER, Attempt, Experiment, ExperimentState, Run
 from opengrid.core.spec import ProgramKind, RunSpec
-from opengrid.engines.engine import Engine
+from opengrid.engines.engine import Engine, Engines
 from opengrid.planning.arguments import parameters
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.command import without_values
+from opengrid.planning.fleet import Fleet
+from opengrid.planning.fleet_plan import plan_on_fleet
 from opengrid.planning.plan import make_plan
 from opengrid.planning.preload import preload_modules
 from opengrid.planning.sweep import make_sweep, with_seed
@@ -44,7 +46,7 @@ class Runs:
     def __init__(
         self,
         database: Database,
-        engine: Engine,
+        engines: Engines,
         catalogue: Catalogue,
         *,
         sources: Sources,
@@ -58,7 +60,7 @@ class Runs:
         kill: Callable[[str], None],
         now_us: Callable[[], int],
     ) -> None:
-        self._database, self._engine, self._catalogue = database, engine, catalogue
+        self._database, self._engines, self._catalogue = database, engines, catalogue
         self._sources, self._links, self._datastores, self._logs, self._work = sources, links, datastores, logs, work
         self._artifacts, self._events, self._now_us = artifacts, events, now_us
         self._changed, self._kill = changed, kill
@@ -70,7 +72,7 @@ class Runs:
             with self._database.read() as tx:
                 _check_free(tx, spec.name)
         points = self._points(spec)
-        return self._plan(spec, points)
+        return self._plan(spec, points, user)
 
     def create(self, spec: RunSpec, user: str) -> tuple[Run, list[Experiment]]:
         """Store a run and its experiments, queued; all of them or nothing."""
@@ -82,7 +84,7 @@ class Runs:
         points = self._points(spec)
         text = self._sources.program_text(spec.program, spec.source)
         preload = preload_modules(text) if spec.framework.is_torch else ()
-        plan = dataclasses.replace(self._plan(spec, points), preload=preload)
+        plan = dataclasses.replace(self._plan(spec, points, user), preload=preload)
         now = self._now_us()
         with self._database.transaction() as tx:
             name = spec.name or free_name(tx)
@@ -101,15 +103,31 @@ class Runs:
         words = self._datastores.resolve([word for point in typed for word in point])
         return [(point, words[i * width : (i + 1) * width]) for i, point in enumerate(typed)]
 
-    def _plan(self, spec: RunSpec, points: Sequence[tuple[tuple[str, ...], tuple[str, ...]]]) -> Plan:
-        interpreter = None
+    def _engine(self, spec: RunSpec, user: str) -> Engine:
+        """Return the engine of the cluster that a request goes to: the one it names, else the user's own default."""
+        if spec.cluster is not None:
+            return self._engines.of(spec.cluster)
+        with self._database.read() as tx:
+            return self._engines.of(tx.clusters.default(user) or LOCAL_CLUSTER)
+
+    def _plan(self, spec: RunSpec, points: Sequence[tuple[tuple[str, ...], tuple[str, ...]]], user: str) -> Plan:
+        engine, interpreter = self._engine(spec, user), None
         if spec.program.kind is not ProgramKind.EXECUTABLE:
             if spec.python is None:
                 raise InvalidValue("a Python program needs an interpreter", field="python")
-            interpreter = self._engine.interpreter(spec.python, spec.shell)
-        inventory = self._engine.inventory()
-        plan = make_plan(spec, catalogue=self._catalogue, inventory=inventory, interpreter=interpreter)
+            interpreter = engine.interpreter(spec.python, spec.shell)
+        inventory = engine.inventory()
+        if isinstance(inventory, Fleet):
+            plan = plan_on_fleet(spec, catalogue=self._catalogue, fleet=inventory, interpreter=interpreter)
+        else:
+            plan = make_plan(spec, catalogue=self._catalogue, inventory=inventory, interpreter=interpreter)
         mounts = self._datastores.mounts([word for typed, _ in points for word in typed], spec)
+        if mounts and isinstance(inventory, Fleet):
+            raise Unplannable(
+                f"the machines of {inventory.cluster} do not see the datastores of this server",
+                hint="put the data where they see it, and pass its path to the script",
+                field="cluster",
+            )
         return dataclasses.replace(plan, experiments=len(points), mounts=mounts)
 
     def list(self, chosen: RunFilter, *, sort: str, limit: int, offset: int) -> tuple[list[Run], int, int]:

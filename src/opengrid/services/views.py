@@ -114,6 +114,7 @@ def experiment_fields(run: Run, experiment: Experiment) -> dict[str, Any]:
         "created_at": at_text(experiment.created_us),
         "started_at": time_text(experiment.started_us),
         "ended_at": time_text(experiment.ended_us),
+        "cluster": run.plan.cluster,
         "instance_type": run.plan.instance_type,
         "simulated": run.plan.simulated,
         "devices": run.plan.devices,

@@ -42,12 +42,17 @@ class Attempts:
         row = self._connection.execute(select(attempts).where(attempts.c.id == id)).mappings().first()
         return None if row is None else Attempt(**fields(row))
 
-    def active(self, *, created: bool | None = None) -> list[Attempt]:
-        """Return the attempts that have not ended, oldest first; only those not yet submitted, or all but those."""
+    def active(self, *, created: bool | None = None, cluster: str | None = None) -> list[Attempt]:
+        """Return the attempts that have not ended, oldest first; only those not yet submitted, or all but those.
+
+        Of all clusters, or of one.
+        """
         found = select(attempts).where(attempts.c.state.in_(_OPEN)).order_by(attempts.c.created_us, attempts.c.id)
         if created is not None:
             is_created = attempts.c.state == AttemptState.CREATED
             found = found.where(is_created if created else ~is_created)
+        if cluster is not None:
+            found = found.where(attempts.c.cluster == cluster)
         return [Attempt(**fields(row)) for row in self._connection.execute(found).mappings()]
 
     def to_stop(self) -> list[Attempt]:

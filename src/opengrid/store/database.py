@@ -14,6 +14,7 @@ from opengrid.core.errors import InvalidValue
 from opengrid.store.accounts import Accounts
 from opengrid.store.artifacts import Artifacts
 from opengrid.store.attempts import Attempts
+from opengrid.store.clusters import Clusters
 from opengrid.store.data import Data
 from opengrid.store.experiment_table import ExperimentTable
 from opengrid.store.postgres import PostgresDatabase
@@ -33,6 +34,7 @@ class Transaction:
     def __init__(self, connection: Connection) -> None:
         self.runs = Runs(connection)
         self.attempts = Attempts(connection)
+        self.clusters = Clusters(connection)
         self.data = Data(connection)
         self.artifacts = Artifacts(connection)
         self.scalars = Scalars(connection)

@@ -110,6 +110,7 @@ attempts = Table(
     Column("token_expires_us", BigInteger, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("ended_us", BigInteger),
+    Column("cluster", Text, nullable=False, server_default="local"),
     UniqueConstraint("experiment_id", "number"),
 )
 
@@ -283,6 +284,26 @@ run_datastores = Table(
     Column("name", Text, primary_key=True),  # of a version that may be deleted when its runs have ended
     Column("version", Integer, primary_key=True, autoincrement=False),
     Index(None, "name", "version"),
+)
+
+clusters = Table(
+    "clusters",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("engine", Text, nullable=False),
+    Column("address", Text, nullable=False),
+    Column("possible", Document(dict[str, int]), nullable=False),
+    Column("work_dir", Text, nullable=False),
+    Column("python", Text),
+    Column("user", Text, nullable=False),
+    Column("created_us", BigInteger, nullable=False),
+)
+
+default_clusters = Table(
+    "default_clusters",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("cluster", Text, ForeignKey("clusters.name", ondelete="CASCADE"), nullable=False),
 )
 
 users = Table(

@@ -87,6 +87,7 @@ class LocalEngine:
                         state_dir=str(self._folder),
                     ),
                     devices=tuple(uuid for node in request.devices[machine] for uuid in node),
+                    bundle=request.bundles[machine],
                 )
                 for machine in range(request.gang.machines)
             ),
@@ -162,6 +163,10 @@ class LocalEngine:
         """Return whether this computer was restarted since the attempt's agents were."""
         locks = (read_process_id(path) for path in self._folder.glob(f"{attempt_id}-*.lock"))
         return any(process.boot_id != boot_id() for process in locks if process is not None)
+
+    def is_over(self, attempt_id: str) -> bool:
+        """Return whether an attempt can get no more agents: on this computer it always can."""
+        return False
 
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return the last line of an agent's own log."""

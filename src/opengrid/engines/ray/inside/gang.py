@@ -1,0 +1,142 @@
+"""One placement group, one actor per machine: the only file that imports Ray."""
+
+# Ray's own annotations leave much unknown.
+# pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportFunctionMemberAccess=false
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import ray
+from ray import cloudpickle
+from ray.exceptions import ActorUnavailableError, RayError
+from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
+
+from opengrid.engines.ray.inside import machine
+from opengrid.engines.ray.inside.waiting import NodeView, why_waiting
+
+cloudpickle.register_pickle_by_value(machine)
+
+#: Calls to an actor whose node was out of reach for a moment wait beside the first one.
+_CALLS = 8
+
+_UNAVAILABLE_PAUSE_S = 0.5
+
+
+def join_cluster() -> None:
+    """Become a driver of the cluster that this process was started in."""
+    ray.init(address="auto", log_to_driver=False, configure_logging=False)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An actor that is certainly gone."""
+
+    machine: int
+    words: str
+
+
+class Gang:
+    """The machines of one attempt, each on a node of its own."""
+
+    def __init__(self, bundles: Sequence[dict[str, float]]) -> None:
+        self._bundles = list(bundles)
+        self._group: Any = placement_group(self._bundles, strategy="STRICT_SPREAD")
+        self._runs: dict[Any, int] = {}
+        self._actors: dict[int, Any] = {}
+
+    def is_placed(self) -> bool:
+        """Whether a node is reserved for every machine, those that replace lost ones included."""
+        return placement_group_table(self._group).get("state") == "CREATED"
+
+    def why_waiting(self) -> str:
+        """Return in words what the gang waits for."""
+        return why_waiting(self._bundles, nodes())
+
+    def start(self, index: int, ticket: dict[str, object], program_url: str, digest: str, pem: str | None) -> None:
+        """Start the agent of a machine; its end is told by `ended`."""
+        bundle = self._bundles[index]
+        custom = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU")}
+        strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)
+        actor = (
+            ray.remote(machine.Machine)
+            .options(
+                num_cpus=bundle.get("CPU", 0),
+                num_gpus=bundle.get("GPU", 0),
+                resources=custom or None,
+                max_restarts=0,
+                max_concurrency=_CALLS,
+                scheduling_strategy=strategy,
+            )
+            .remote()
+        )
+        self._actors[index] = actor
+        self._runs[actor.run.remote(ticket, program_url, digest, pem)] = index
+
+    def ended(self, timeout_s: float) -> list[Ended]:
+        """Return the agents that have ended since the last call, waiting a little for one; each is told once.
+
+        A node that does not answer is no lost node: while Ray says "unavailable" it is asked again, until it is sure.
+        """
+        if not self._runs:
+            time.sleep(timeout_s)
+            return []
+        done, _ = ray.wait(list(self._runs), timeout=timeout_s)
+        found: list[Ended] = []
+        for reference in done:
+            index = self._runs.pop(reference)
+            try:
+                code, last = ray.get(reference)
+            except ActorUnavailableError:
+                time.sleep(_UNAVAILABLE_PAUSE_S)
+                self._runs[self._actors[index].wait.remote()] = index
+            except RayError as error:
+                found.append(Ended(index, _first_line(error)))
+            else:
+                found.append(
+                    Ended(index, f"its agent ended with code {code}: {last}" if code else "its agent has ended")
+                )
+        return found
+
+    def close(self) -> None:
+        """Give everything back."""
+        for actor in self._actors.values():
+            ray.kill(actor)
+        remove_placement_group(self._group)
+
+
+def nodes() -> list[NodeView]:
+    """Return the living nodes, with all they have."""
+    return [
+        NodeView(address=node["NodeManagerAddress"], resources=dict(node["Resources"]))
+        for node in ray.nodes()
+        if node["Alive"]
+    ]
+
+
+def ask_nodes(server: str, timeout_s: float) -> list[dict[str, object]]:
+    """Return what every node says about itself and the way to the server; of one that does not answer, that."""
+    asked: list[tuple[str, Any]] = []
+    for node in ray.nodes():
+        if node["Alive"] and node["Resources"].get("CPU"):
+            strategy = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
+            actor = ray.remote(machine.Machine).options(num_cpus=0, scheduling_strategy=strategy).remote()
+            asked.append((node["NodeManagerAddress"], actor.about.remote(server)))
+    ray.wait([reference for _, reference in asked], num_returns=len(asked), timeout=timeout_s)
+    answers: list[dict[str, object]] = []
+    for address, reference in asked:
+        try:
+            answers.append({"address": address, **ray.get(reference, timeout=0)})
+        except RayError as error:
+            answers.append({"address": address, "problem": _first_line(error)})
+    return answers
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[0] if lines else type(error).__name__

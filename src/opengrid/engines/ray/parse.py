@@ -1,0 +1,50 @@
+"""A Ray cluster's nodes as machines: what it has, and what its autoscaler may start. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from opengrid.engines.ray.jobs_api import RayNode
+from opengrid.planning.catalogue import Catalogue
+from opengrid.planning.fleet import FleetMachine
+
+_ACCELERATOR = "accelerator_type:"
+
+
+def machines_of(nodes: Iterable[RayNode]) -> tuple[FleetMachine, ...]:
+    """Return the nodes that can run anything."""
+    machines = [
+        FleetMachine(
+            id=node.id,
+            address=node.address,
+            kind=node.kind,
+            cpus=int(node.resources.get("CPU", 0)),
+            gpus=int(node.resources.get("GPU", 0)),
+            memory_mib=int(node.resources.get("memory", 0)) >> 20,
+            accelerator=next((n[len(_ACCELERATOR) :] for n in node.resources if n.startswith(_ACCELERATOR)), ""),
+        )
+        for node in nodes
+    ]
+    return tuple(sorted((m for m in machines if m.cpus), key=lambda machine: machine.address))
+
+
+def possible_of(
+    most: Mapping[str, int], machines: Sequence[FleetMachine], catalogue: Catalogue
+) -> tuple[FleetMachine, ...]:
+    """Return the machines that a cluster could start: of each type as many as are left of its most."""
+    possible: list[FleetMachine] = []
+    for name, number in most.items():
+        kind = catalogue.find(name)
+        running = sum(machine.kind.lower() in {spelling.lower() for spelling in kind.spellings} for machine in machines)
+        possible += [
+            FleetMachine(
+                id="",
+                address="",
+                kind=kind.name,
+                cpus=kind.cpus,
+                gpus=kind.gpus,
+                memory_mib=int(kind.memory_gb * 1024),
+                accelerator=kind.accelerator,
+            )
+        ] * max(0, number - running)
+    return tuple(possible)

@@ -1,0 +1,167 @@
+"""From a request to the plan on a cluster of several machines, or why there is none. Pure; see planning.plan."""
+
+from __future__ import annotations
+
+from opengrid.core.errors import Unplannable
+from opengrid.core.gang import Bundle, Gang, Plan, bundles_of
+from opengrid.core.spec import RunSpec
+from opengrid.planning import layout, reasons
+from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType
+from opengrid.planning.checks import check_framework, check_interpreter, is_python, ranks_per_node, refuse_gpus
+from opengrid.planning.fleet import Fleet, Placed, fits, fleet_in_words
+from opengrid.planning.inventory import Interpreter
+from opengrid.planning.shape import Shape
+
+_CPUS_PER_GPU = 2
+
+
+def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpreter: Interpreter | None) -> Plan:
+    """Return what a request would start on a cluster's machines, those included that it would start for it.
+
+    Every machine of the gang is a machine of its own. GPUs of any model stand in for the type's where the cluster has
+    none of that model; ranks on CPUs only when the request says so.
+    """
+    shape = _shape(spec, catalogue, fleet)
+    check_framework(spec, shape, catalogue)
+    check_interpreter(spec, interpreter)
+    _check_actions(spec, fleet)
+    gang = _gang(spec, shape, fleet)
+    accelerator = shape.kind.accelerator if shape.kind.name != LOCAL else ""
+    if shape.simulated or not _fits(gang, shape, accelerator, fleet):
+        accelerator = ""
+    if not _fits(gang, shape, accelerator, fleet):
+        raise _too_large(shape, gang, catalogue, fleet)
+    return Plan(
+        gang=gang,
+        instance_type=shape.kind.name,
+        gpus=shape.gpus,
+        experiments=1,
+        simulated=shape.simulated,
+        price_per_hour=gang.machines * shape.kind.on_demand,
+        python=(interpreter.path or None) if interpreter is not None and is_python(spec) else None,
+        source=spec.source.line,
+        reason=". ".join(filter(None, _reasons(spec, shape, accelerator, fleet))),
+        devices=f"{shape.gpus} × {accelerator or 'GPU'}" if shape.gpus and not shape.simulated else "",
+        cluster=fleet.cluster,
+        accelerator=accelerator,
+    )
+
+
+def own_type(fleet: Fleet) -> InstanceType:
+    """Return the type `local` of a cluster: its machine with the most GPUs, at no price."""
+    machines = fleet.all
+    if not machines:
+        raise Unplannable(
+            f"the cluster {fleet.cluster} has no machines",
+            hint="`grid clusters show` says more; name an --instance_type that it can start",
+        )
+    largest = max(machines, key=lambda machine: (machine.gpus, machine.cpus))
+    return InstanceType(
+        name=LOCAL,
+        cloud="",
+        provider=LOCAL,
+        cpus=max(largest.cpus, 1),
+        memory_gb=max(round(largest.memory_mib / 1024, 1), 0.1),
+        gpus=largest.gpus,
+        accelerator=largest.accelerator or ("GPU" if largest.gpus else ""),
+        gpu_memory_gb=1 if largest.gpus else 0,
+    )
+
+
+def _shape(spec: RunSpec, catalogue: Catalogue, fleet: Fleet) -> Shape:
+    asked = spec.gpus or 0
+    is_own = spec.instance_type.strip().lower() == LOCAL
+    kind = own_type(fleet) if is_own else catalogue.find(spec.instance_type)
+    if kind.gpus == 0 and asked:
+        refuse_gpus(asked, kind, catalogue)
+    gpus = (asked or kind.gpus) if kind.gpus else 0
+    return Shape(kind=kind, gpus=gpus, simulated=bool(gpus) and spec.simulate)
+
+
+def _gang(spec: RunSpec, shape: Shape, fleet: Fleet) -> Gang:
+    """Lay the request out, with 2 CPUs per GPU or as many as the machines have."""
+    ranks = ranks_per_node(spec, shape)
+
+    def with_cpus(cpus: int) -> Gang:
+        if not shape.gpus:
+            return layout.plain_node(cpus=cpus, ranks=ranks)
+        return layout.lay_out(shape.gpus, shape.kind.gpus, cpus=cpus, ranks=ranks)
+
+    wanted = spec.cpus or (_CPUS_PER_GPU * shape.gpus_per_node if shape.gpus else shape.kind.cpus)
+    fitting = (cpus for cpus in range(wanted, 0, -1) if _fits(with_cpus(cpus), shape, "", fleet))
+    most = next(fitting, None)
+    if most is not None and spec.cpus and most < spec.cpus:
+        raise Unplannable(
+            f"--cpus {spec.cpus} per node does not fit the machines of {fleet.cluster}",
+            hint=f"at most --cpus {most} here",
+            field="cpus",
+        )
+    return with_cpus(wanted if most is None else most)
+
+
+def _fits(gang: Gang, shape: Shape, accelerator: str, fleet: Fleet) -> bool:
+    bundles = bundles_of(gang, simulated=shape.simulated, accelerator=accelerator)
+    return fits(fleet.all, [Placed(bundles=bundles, addresses=(None,) * len(bundles))])
+
+
+def _too_large(shape: Shape, gang: Gang, catalogue: Catalogue, fleet: Fleet) -> Unplannable:
+    bundle = bundles_of(gang, simulated=shape.simulated)[0]
+    machines = f"{gang.machines} machines" if gang.machines > 1 else "a machine"
+    has = fleet_in_words(fleet.all)
+    return Unplannable(
+        f"{shape.kind.name if shape.kind.name != LOCAL else 'this'} needs {machines} with {_in_words(bundle)}; "
+        f"{fleet.cluster} has {has}",
+        hint=_nearest(shape, catalogue, fleet),
+        field="gpus",
+    )
+
+
+def _nearest(shape: Shape, catalogue: Catalogue, fleet: Fleet) -> str:
+    """Return what would fit instead: fewer GPUs of the type, the same number in another layout, a rehearsal."""
+    if not shape.gpus:
+        return f"`grid clusters show {fleet.cluster}` lists its machines"
+    found: list[str] = []
+    for gpus in range(shape.gpus - 1, 0, -1):
+        if _can_hold(gpus, shape.kind.gpus, fleet):
+            found.append(f"--gpus {gpus} fits")
+            break
+    most = max((machine.gpus for machine in fleet.all), default=0)
+    if most and shape.kind.name != LOCAL and _can_hold(shape.gpus, most, fleet):
+        found.append(f"without --instance_type the cluster's own machines hold {shape.gpus}")
+    if not shape.simulated:
+        found.append("--simulate rehearses it on CPU ranks")
+    return "; ".join(found) or f"`grid clusters show {fleet.cluster}` lists its machines"
+
+
+def _can_hold(gpus: int, per_machine: int, fleet: Fleet) -> bool:
+    gang = layout.lay_out(gpus, per_machine, cpus=1, ranks=1)
+    bundles = bundles_of(gang)
+    return fits(fleet.all, [Placed(bundles=bundles, addresses=(None,) * len(bundles))])
+
+
+def _in_words(bundle: Bundle) -> str:
+    gpus = f"{bundle.gpus} GPU{'s' if bundle.gpus > 1 else ''} and " if bundle.gpus else ""
+    return f"{gpus}{bundle.cpus} CPU{'s' if bundle.cpus > 1 else ''} each"
+
+
+def _check_actions(spec: RunSpec, fleet: Fleet) -> None:
+    if spec.actions.before_dependencies or spec.actions.on_build_end:
+        raise Unplannable(
+            f"nothing is built on the machines of {fleet.cluster}, and the run has build actions",
+            hint="on_experiment_start runs on every machine",
+            field="actions",
+        )
+
+
+def _reasons(spec: RunSpec, shape: Shape, accelerator: str, fleet: Fleet) -> tuple[str, ...]:
+    needed = spec.dependencies
+    missing = f"the machines of {fleet.cluster} must have what {needed.file} names" if needed and needed.count else ""
+    return _stand_in(shape, accelerator, fleet), reasons.layout_reason(shape), missing
+
+
+def _stand_in(shape: Shape, accelerator: str, fleet: Fleet) -> str:
+    if shape.simulated:
+        return f"simulated (as asked with --simulate): the {shape.gpus} GPUs are stood in for by CPU ranks under gloo"
+    if not shape.gpus or shape.kind.name == LOCAL or accelerator:
+        return ""
+    return f"GPUs of {fleet.cluster} as {reasons.in_nodes(shape.gpus, shape.kind.gpus)}"

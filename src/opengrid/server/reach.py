@@ -1,0 +1,55 @@
+"""How machines elsewhere reach this server."""
+
+from __future__ import annotations
+
+import socket
+from urllib.parse import urlsplit
+
+from opengrid.engines.ray.render import Home
+from opengrid.server.settings import Settings
+
+
+class Reach:
+    """This server as clusters see it."""
+
+    def __init__(self, settings: Settings, url: str) -> None:
+        self._settings, self._url = settings, url
+
+    def home_for(self, cluster: str) -> Home:
+        """Return how the machines near a cluster's address call this server."""
+        settings = self._settings
+        if settings.public_url is not None:
+            return Home(url=settings.public_url.rstrip("/"), certificate=None)  # what stands before us has its own
+        pem = settings.tls_cert.read_text() if settings.tls_cert is not None else None
+        if not settings.is_everywhere:
+            return Home(url=self._url, certificate=pem)
+        address = _address_towards(urlsplit(cluster).hostname or "")
+        host = f"[{address}]" if ":" in address else address
+        return Home(url=f"{settings.scheme}://{host}:{urlsplit(self._url).port}", certificate=pem)
+
+    def line_for(self, cluster: str) -> str | None:
+        """Return what to type before a cluster can be added; None when its machines can reach this server already.
+
+        A Ray that runs on this very computer can, as long as it has no other machines.
+        """
+        settings = self._settings
+        if settings.public_url is not None or not settings.is_loopback:
+            return None
+        if _address_towards(urlsplit(cluster).hostname or "").startswith("127."):
+            return None
+        return (
+            "`grid server stop`, then `grid server start --listen 0.0.0.0:8285 --tls-cert FILE --tls-key FILE` "
+            "(or --insecure on a network that you trust)"
+        )
+
+
+def _address_towards(host: str) -> str:
+    """Return this computer's own address on the way to `host`. Sends nothing."""
+    try:
+        found = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
+        family, kind, _, _, place = min(found, key=lambda entry: entry[0] != socket.AF_INET)
+        with socket.socket(family, kind) as probe:
+            probe.connect(place)
+            return str(probe.getsockname()[0])
+    except OSError:
+        return "127.0.0.1"

@@ -1,0 +1,260 @@
+"""Clusters: added, listed, shown, removed; and which one a user's runs go to."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import ClassVar, Protocol, runtime_checkable
+from urllib.parse import urlsplit
+
+import structlog
+
+from opengrid.core.errors import Conflict, GridError, InvalidValue, Unusable
+from opengrid.core.gang import bundles_of
+from opengrid.core.names import check_name
+from opengrid.core.records import LOCAL_CLUSTER, Cluster
+from opengrid.engines.engine import Engine, EngineAway, Engines
+from opengrid.planning.catalogue import Catalogue
+from opengrid.planning.fleet import Fleet
+from opengrid.planning.inventory import Inventory
+from opengrid.services.callers import Caller
+from opengrid.store.database import Database, Transaction
+
+log = structlog.get_logger(__name__)
+
+#: Below which experiments work on every machine, when nobody said otherwise: a local disk, on most.
+WORK_DIR = "/tmp/opengrid-work"  # noqa: S108 - the machines make it theirs, or refuse
+
+_ENGINES = ("ray",)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewCluster:
+    """What `grid clusters add` asks for."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    name: str
+    engine: str
+    address: str
+    token: str | None = None  #: of the engine's API
+    possible: dict[str, int] = field(default_factory=dict[str, int])
+    work_dir: str = WORK_DIR
+    python: str | None = None
+
+
+@runtime_checkable
+class Checkable(Protocol):
+    """An engine whose machines can be asked about themselves."""
+
+    def check(self) -> list[dict[str, object]]:
+        """Return a row for each machine."""
+        ...
+
+
+class Clusters:
+    """Use cases around clusters. `changed` wakes the controller."""
+
+    def __init__(
+        self,
+        database: Database,
+        engines: Engines,
+        catalogue: Catalogue,
+        *,
+        make: Callable[[Cluster, str | None], Engine],
+        greet: Callable[[str, str | None], str],
+        unreachable: Callable[[str], str | None],
+        tokens: Path,
+        changed: Callable[[], None],
+        now_us: Callable[[], int],
+    ) -> None:
+        """`make` gives a cluster's engine; `greet` asks an address for the engine's version, or raises.
+
+        `unreachable` returns the line to type when machines near an address could not call this server.
+        """
+        self._database, self._engines, self._catalogue = database, engines, catalogue
+        self._make, self._greet, self._unreachable = make, greet, unreachable
+        self._tokens, self._changed, self._now_us = tokens, changed, now_us
+
+    def open(self) -> None:
+        """Take in the engines of all clusters that are known."""
+        with self._database.read() as tx:
+            known = tx.clusters.list()
+        for cluster in known:
+            self._engines.add(cluster.name, self._make(cluster, self._token(cluster.name)))
+
+    def add(self, new: NewCluster, caller: Caller) -> dict[str, object]:
+        """Take a cluster in, when it answers and its machines can reach this server; return its row."""
+        caller.check_admin("adding clusters")
+        cluster = self._checked(new, caller.name)
+        line = self._unreachable(new.address)
+        if line is not None:
+            raise Unusable(
+                "the machines of a cluster could not reach this server: it serves this computer only", hint=line
+            )
+        try:
+            self._greet(new.address, new.token)
+        except EngineAway as error:
+            raise Unusable(
+                error.message, hint="is it the address of the head's dashboard, http://HEAD:8265?"
+            ) from error
+        with self._database.transaction() as tx:
+            tx.clusters.add(cluster)
+        self._keep_token(new.name, new.token)
+        self._engines.add(new.name, self._make(cluster, new.token))
+        self._changed()
+        return self._row(cluster, None)
+
+    def all(self, user: str) -> list[dict[str, object]]:
+        """Return all clusters, this computer first."""
+        with self._database.read() as tx:
+            known, default = tx.clusters.list(), tx.clusters.default(user)
+        return [self._row(cluster, default) for cluster in (None, *known)]
+
+    def show(self, name: str, user: str) -> dict[str, object]:
+        """Return one cluster with its machines, and what runs on each."""
+        with self._database.read() as tx:
+            cluster = None if name == LOCAL_CLUSTER else tx.clusters.find(name)
+            default = tx.clusters.default(user)
+            used = _used(tx, name)
+        row = self._row(cluster, default)
+        inventory = self._engines.of(name).inventory()
+        if isinstance(inventory, Inventory):
+            return {**row, "machines": [_computer(inventory)], "possible": []}
+        machines = [
+            {
+                "address": machine.address,
+                "kind": machine.kind or None,
+                "cpus": machine.cpus,
+                "cpus_used": sum(cpus for cpus, _, _ in used.get(machine.address, [])),
+                "gpus": machine.gpus,
+                "gpus_used": sum(gpus for _, gpus, _ in used.get(machine.address, [])),
+                "accelerator": machine.accelerator or None,
+                "memory_mib": machine.memory_mib,
+                "experiments": [experiment for _, _, experiment in used.get(machine.address, [])],
+            }
+            for machine in inventory.machines
+        ]
+        possible = dict(cluster.possible) if cluster is not None else {}
+        return {**row, "machines": machines, "possible": [{"type": t, "most": n} for t, n in possible.items()]}
+
+    def check(self, name: str) -> list[dict[str, object]]:
+        """Ask every machine of a cluster about itself and its way to this server. Blocks for seconds."""
+        engine = self._engines.of(name)
+        if not isinstance(engine, Checkable):
+            raise InvalidValue(f"{name} is this computer", hint="`grid doctor` looks at it")
+        return engine.check()
+
+    def remove(self, name: str, caller: Caller) -> None:
+        """Forget a cluster; Conflict while runs use it. Nothing of the cluster itself is touched."""
+        caller.check_admin("removing clusters")
+        if name == LOCAL_CLUSTER:
+            raise Conflict("this computer cannot be removed", hint="`grid user set-cluster-context NAME` avoids it")
+        with self._database.transaction() as tx:
+            tx.clusters.remove(name)
+        self._engines.remove(name)
+        self._file(name).unlink(missing_ok=True)
+
+    def set_default(self, name: str, user: str) -> None:
+        """Choose where a user's runs go from now on."""
+        with self._database.transaction() as tx:
+            tx.clusters.set_default(user, None if name == LOCAL_CLUSTER else name)
+
+    def _checked(self, new: NewCluster, user: str) -> Cluster:
+        check_name(new.name, "cluster")
+        if new.name == LOCAL_CLUSTER:
+            raise Conflict(f"{LOCAL_CLUSTER} is this computer", hint="choose another name")
+        if new.engine not in _ENGINES:
+            raise InvalidValue(
+                f"there is no engine {new.engine!r}", hint=f"one of: {', '.join(_ENGINES)}", field="engine"
+            )
+        parts = urlsplit(new.address)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise InvalidValue(f"{new.address!r} is no address", hint="http://HEAD:8265", field="address")
+        for folder, what in ((new.work_dir, "work_dir"), (new.python or "/", "python")):
+            if not os.path.isabs(folder):
+                raise InvalidValue(f"{folder!r} must be an absolute path", field=what)
+        for name, most in new.possible.items():
+            self._catalogue.find(name)
+            if most < 1:
+                raise InvalidValue(f"{most} machines of {name}: at least 1", field="possible")
+        return Cluster(
+            name=new.name,
+            engine=new.engine,
+            address=new.address.rstrip("/"),
+            possible=dict(new.possible),
+            work_dir=os.path.normpath(new.work_dir),
+            python=new.python,
+            user=user,
+            created_us=self._now_us(),
+        )
+
+    def _row(self, cluster: Cluster | None, default: str | None) -> dict[str, object]:
+        name = cluster.name if cluster is not None else LOCAL_CLUSTER
+        row: dict[str, object] = {
+            "cluster": name,
+            "engine": cluster.engine if cluster is not None else "local",
+            "address": cluster.address if cluster is not None else None,
+            "default": name == (default or LOCAL_CLUSTER),
+        }
+        try:
+            inventory = self._engines.of(name).inventory()
+        except GridError as error:
+            return {**row, "machine_count": 0, "cpus": 0, "gpus": 0, "problem": error.message}
+        if isinstance(inventory, Fleet):
+            sizes = [(machine.cpus, machine.gpus) for machine in inventory.machines]
+            problem = inventory.problem
+        else:
+            sizes, problem = [(inventory.cpus, len(inventory.accelerators))], None
+        return {
+            **row,
+            "machine_count": len(sizes),
+            "cpus": sum(cpus for cpus, _ in sizes),
+            "gpus": sum(gpus for _, gpus in sizes),
+            "problem": problem,
+        }
+
+    def _token(self, name: str) -> str | None:
+        try:
+            return self._file(name).read_text()
+        except FileNotFoundError:
+            return None
+
+    def _keep_token(self, name: str, token: str | None) -> None:
+        self._file(name).unlink(missing_ok=True)
+        if token is not None:
+            self._tokens.mkdir(mode=0o700, exist_ok=True)
+            with open(os.open(self._file(name), os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+                file.write(token)
+
+    def _file(self, name: str) -> Path:
+        return self._tokens / f"{name}.token"
+
+
+def _used(tx: Transaction, cluster: str) -> dict[str, list[tuple[int, int, str]]]:
+    """Return (CPUs, GPUs, experiment) that attempts take of each machine, by its address."""
+    used: dict[str, list[tuple[int, int, str]]] = {}
+    for attempt in tx.attempts.active(cluster=cluster):
+        experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+        plan = tx.runs.find_by_id(experiment.run_id).plan
+        bundles = bundles_of(plan.gang, simulated=plan.simulated)
+        for machine, bundle in zip(tx.attempts.machines(attempt.id), bundles, strict=True):
+            if machine.address is not None:
+                used.setdefault(machine.address, []).append((bundle.cpus, bundle.gpus, experiment.name))
+    return used
+
+
+def _computer(inventory: Inventory) -> dict[str, object]:
+    return {
+        "address": inventory.hostname,
+        "kind": None,
+        "cpus": inventory.cpus,
+        "cpus_used": None,
+        "gpus": len(inventory.accelerators),
+        "gpus_used": sum(accelerator.busy is not None for accelerator in inventory.accelerators),
+        "accelerator": inventory.accelerators[0].name if inventory.accelerators else None,
+        "memory_mib": inventory.memory_mib,
+        "experiments": [],
+    }

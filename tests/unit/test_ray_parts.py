@@ -1,0 +1,105 @@
+"""The pure parts of the Ray engine: a gang as a job, nodes as machines, and why one waits."""
+
+from __future__ import annotations
+
+import json
+import shlex
+
+from opengrid.core.gang import Bundle
+from opengrid.core.protocol import Ticket
+from opengrid.engines.engine import AgentProcess, Submission
+from opengrid.engines.ray.inside.waiting import NodeView, why_waiting
+from opengrid.engines.ray.jobs_api import RayNode
+from opengrid.engines.ray.parse import machines_of, possible_of
+from opengrid.engines.ray.render import Home, Program, job_of, resources_of
+from opengrid.planning.catalogue import load_catalogue
+
+HOME = Home(url="http://10.0.0.9:8285", certificate=None)
+PROGRAM = Program(url="http://10.0.0.9:8285/agent/v1/program/ab", digest="ab")
+
+
+def submission(*gpus: int, token: str = "the-token") -> Submission:
+    return Submission(
+        attempt_id="r1e0-1",
+        agents=tuple(
+            AgentProcess(
+                machine=i,
+                ticket=Ticket(attempt_id="r1e0-1", machine=i, token=token, url=HOME.url, state_dir="/w/agents"),
+                devices=(),
+                bundle=Bundle(cpus=8, gpus=number),
+            )
+            for i, number in enumerate(gpus)
+        ),
+    )
+
+
+def words(job: dict[str, object]) -> list[str]:
+    return shlex.split(str(job["entrypoint"]))
+
+
+def test_a_gang_is_one_job_named_by_its_attempt() -> None:
+    job = job_of(submission(4, 4), program=PROGRAM, home=HOME, work_dir="/w", python="/opt/py/bin/python")
+    assert job["submission_id"] == "r1e0-1"
+    command = words(job)
+    assert command[:3] == ["exec", "/opt/py/bin/python", "-c"]
+    assert command[4:9] == [PROGRAM.url, "ab", HOME.url, "r1e0-1", "/w"]
+    assert json.loads(command[9]) == [{"CPU": 8, "GPU": 4}, {"CPU": 8, "GPU": 4}]
+    compile(command[3], "boot", "exec")
+
+
+def test_nothing_that_ray_shows_is_secret() -> None:
+    home = Home(url="https://grid.example", certificate="-----BEGIN CERTIFICATE-----")
+    job = job_of(submission(4, token="s3cr3t"), program=PROGRAM, home=home, work_dir="/w", python=None)
+    assert "s3cr3t" not in json.dumps(job)
+    assert job["runtime_env"] == {"env_vars": {"OPENGRID_CERTIFICATE": "-----BEGIN CERTIFICATE-----"}}
+
+
+def test_the_job_takes_nothing_on_the_head_itself() -> None:
+    job = job_of(submission(4), program=PROGRAM, home=HOME, work_dir="/w", python=None)
+    assert not [key for key in job if key.startswith("entrypoint_")]
+
+
+def test_a_bundle_in_rays_words() -> None:
+    assert resources_of(Bundle(cpus=2)) == {"CPU": 2}
+    assert resources_of(Bundle(cpus=8, gpus=4, accelerator="V100")) == {
+        "CPU": 8,
+        "GPU": 4,
+        "accelerator_type:V100": 0.001,
+    }
+
+
+def node(address: str, kind: str = "", **resources: float) -> RayNode:
+    return RayNode(id=address, address=address, kind=kind, resources=resources, is_head=False)
+
+
+def test_nodes_are_machines_with_the_model_that_ray_detected() -> None:
+    v100 = node("10.0.0.2", "p3.8xlarge", CPU=32, GPU=4, memory=2 << 30, **{"accelerator_type:V100": 1})
+    head = node("10.0.0.1", CPU=0, memory=1 << 30)
+    (found,) = machines_of([v100, head])
+    assert (found.address, found.kind, found.cpus, found.gpus, found.accelerator, found.memory_mib) == (
+        *("10.0.0.2", "p3.8xlarge", 32, 4, "V100"),
+        2048,
+    )
+
+
+def test_a_cluster_can_start_what_is_left_of_its_most() -> None:
+    running = machines_of([node("10.0.0.2", "p3.8xlarge", CPU=32, GPU=4), node("10.0.0.3", "4_v100_16gb", CPU=32)])
+    possible = possible_of({"4_v100_16gb": 3, "2_cpu_4gb": 1}, running, load_catalogue())
+    assert [(m.kind, m.gpus, m.address) for m in possible] == [("4_v100_16gb", 4, ""), ("2_cpu_4gb", 0, "")]
+
+
+def test_why_a_gang_waits_is_said_in_words() -> None:
+    four = {"CPU": 8.0, "GPU": 4.0}
+    large, small = NodeView("a", {"CPU": 8, "GPU": 4}), NodeView("b", {"CPU": 8, "GPU": 2})
+    assert why_waiting([four, four], [large, large]) == (
+        "waits for 2 machines with 4 GPUs and 8 CPUs each: 2 are so large, and not all of that is free"
+    )
+    assert why_waiting([four, four], [large, small]) == (
+        "waits for 2 machines with 4 GPUs and 8 CPUs each: 1 is so large; the cluster must start more"
+    )
+    assert why_waiting([four], [small]) == (
+        "waits for a machine with 4 GPUs and 8 CPUs: its largest has 2 GPUs; the cluster must start some"
+    )
+    assert why_waiting([{"CPU": 1, "GPU": 1, "accelerator_type:V100": 0.001}], []) == (
+        "waits for a machine with 1 GPU (V100) and 1 CPU: it has none now; the cluster must start some"
+    )
