@@ -122,12 +122,13 @@ def _torn_pickles(path: Path) -> str | None:
 
 
 def _torn_zip(path: Path) -> str | None:
-    try:
-        with zipfile.ZipFile(path) as archive:
-            entries = archive.infolist()
-            end = archive.start_dir
-    except (zipfile.BadZipFile, ValueError, NotImplementedError) as error:
-        return f"its end is missing ({error})"
+    with path.open("rb") as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                entries = archive.infolist()
+                end = archive.start_dir
+        except _DAMAGE as error:
+            return f"its end is missing ({error})"
     beyond = next((e.filename for e in entries if e.header_offset + e.compress_size > end), None)
     return f"the content of {beyond} is missing" if beyond is not None else None
 

@@ -9,26 +9,22 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import hashlib
-import io
 import os
 import shutil
-import stat
 import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
 
-from opengrid.client.http import Http
 from opengrid.core import checkpoint_file
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import GridError, ServerUnreachable, Superseded
-from opengrid.core.protocol import ArtifactFile, Artifacts, Unsaved, UnsavedFile, Wanted, reserved_bytes
+from opengrid.core.protocol import ArtifactFile, Artifacts, Unsaved, UnsavedFile, Wanted
+from opengrid.node.contents import NotNow, check_whole, digest_as_scanned, opened, put, server_time_s, stage, version_of
 from opengrid.node.event_files import is_event_file
 from opengrid.node.link import Channel
-from opengrid.node.scan import linked_file, names, scan
+from opengrid.node.scan import names, scan
 from opengrid.node.settling import SETTLE_S, Settling, Version
 
 #: Looks take at most this part of one processor's time, unless that would make them rarer than this.
@@ -42,15 +38,6 @@ _LAST_TRIES, _LAST_PAUSE_S = 3, 0.5
 
 #: So many of the files that could not be saved are told by name.
 _NAMED = 20
-
-_BLOCK = 1 << 20
-
-#: The server reads what it is given once more before it answers: it gets a second for so many bytes.
-_SERVER_BYTES_A_SECOND = 20 << 20
-
-
-class _NotNow(Exception):
-    """A file cannot be saved as it is at the moment."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,7 +130,7 @@ class Collector:
     def digest_of(self, path: Path) -> str | None:
         """Return the SHA-256 of a file as it is now, if it was collected like that."""
         known = self._digests.get(path)
-        return known[1] if known is not None and known[0] == _version_of(path) else None
+        return known[1] if known is not None and known[0] == version_of(path) else None
 
     def before(self, root: Path) -> frozenset[str] | None:
         """Return what is not collected from a folder, as it was there before; None when nothing is collected there."""
@@ -244,8 +231,8 @@ class Collector:
     def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
         try:
             if checkpoint_file.is_candidate(path):
-                _check_whole(folder.root / path, thorough=self._is_salvaging)
-            digest = _digest(folder.root, path, version)
+                check_whole(folder.root / path, thorough=self._is_salvaging)
+            digest = digest_as_scanned(folder.root, path, version)
         except FileNotFoundError:
             if final:
                 folder.settling.fail(path, "it vanished", time.monotonic())
@@ -253,7 +240,7 @@ class Collector:
         except OSError as error:
             folder.settling.fail(path, error.strerror or str(error), time.monotonic())
             return None
-        except _NotNow as reason:
+        except NotNow as reason:
             folder.settling.fail(path, str(reason), time.monotonic())
             return None
         offer = ArtifactFile(
@@ -285,7 +272,7 @@ class Collector:
 
     def _offer(self, batch: list[_Candidate]) -> tuple[str, ...]:
         message = to_json(Artifacts(files=tuple(candidate.offer for candidate in batch)))
-        timeout_s = _server_time_s(sum(candidate.version.size for candidate in batch))
+        timeout_s = server_time_s(sum(candidate.version.size for candidate in batch))
         response = self._channel.call(
             lambda http: http.request("POST", "/agent/v1/artifacts", json=message, timeout_s=timeout_s)
         )
@@ -295,11 +282,11 @@ class Collector:
         """Send or stage a content that several files may have; return whether that went well."""
         candidate = alike[0]
         try:
-            with _opened(candidate.folder.root, candidate.path, candidate.version) as file:
+            with opened(candidate.folder.root, candidate.path, candidate.version) as file:
                 if self._staging is not None:
-                    _stage(file, candidate.offer, self._staging)
+                    stage(file, candidate.offer, self._staging)
                 else:
-                    self._channel.call(lambda http: _put(http, file, candidate.offer))
+                    self._channel.call(lambda http: put(http, file, candidate.offer))
             return True
         except (ServerUnreachable, Superseded):
             raise
@@ -307,7 +294,7 @@ class Collector:
             reason = error.message
         except OSError as error:
             reason = error.strerror or str(error)
-        except (_NotNow, ValueError) as error:
+        except (NotNow, ValueError) as error:
             reason = str(error)
         _fail(alike, reason)
         return False
@@ -325,93 +312,6 @@ class Collector:
 def _fail(candidates: list[_Candidate], reason: str) -> None:
     for candidate in candidates:
         candidate.folder.settling.fail(candidate.path, reason, time.monotonic())
-
-
-def _check_whole(path: Path, *, thorough: bool) -> None:
-    """Refuse a checkpoint that somebody was killed while writing: it must not replace the whole one before it.
-
-    A computer that went down may leave files of the right size without their content: `thorough` reads them.
-    """
-    problem = checkpoint_file.torn(path) or (checkpoint_file.damaged(path) if thorough else None)
-    if problem is not None:
-        raise _NotNow(f"it is torn: {problem}")
-
-
-def _version_of(path: Path) -> Version | None:
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return Version(status.st_size, status.st_mtime_ns, status.st_ino)
-
-
-def _opened(root: Path, path: str, version: Version) -> BinaryIO:
-    """Open a file that was scanned, with nothing else in its place."""
-    place = os.path.join(root, path)
-    if os.path.islink(place):
-        target = linked_file(os.path.realpath(root), place)
-        if target is None:
-            raise _NotNow("it is a link that leaves the work folder")
-        place = target
-    file = io.FileIO(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
-    if _version(file) != version:
-        file.close()
-        raise _NotNow("it kept changing")
-    return file
-
-
-def _version(file: BinaryIO) -> Version | None:
-    status = os.fstat(file.fileno())
-    return Version(status.st_size, status.st_mtime_ns, status.st_ino) if stat.S_ISREG(status.st_mode) else None
-
-
-def _digest(root: Path, path: str, version: Version) -> str:
-    digest = hashlib.sha256()
-    with _opened(root, path, version) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
-        if _version(file) != version:
-            raise _NotNow("it kept changing")
-    return digest.hexdigest()
-
-
-def _stage(file: BinaryIO, offer: ArtifactFile, staging: Path) -> None:
-    disk = shutil.disk_usage(staging)
-    if disk.free - offer.size < reserved_bytes(disk.total):
-        raise OSError(errno.ENOSPC, f"no space left for {offer.size} bytes: {disk.free >> 20} MiB are free")
-    staged = staging / offer.sha256
-    try:
-        staged.unlink(missing_ok=True)  # of an earlier try; it may be write-protected
-        with staged.open("xb") as copy:
-            _copy(file, copy)
-    except BaseException:
-        staged.unlink(missing_ok=True)
-        raise
-
-
-def _copy(file: BinaryIO, copy: BinaryIO) -> None:
-    """Copy the rest of a file, by the kernel where it can: some file systems then share the blocks."""
-    try:
-        while os.copy_file_range(file.fileno(), copy.fileno(), 1 << 30):
-            pass
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-        shutil.copyfileobj(file, copy, _BLOCK)
-
-
-def _put(http: Http, file: BinaryIO, offer: ArtifactFile) -> None:
-    file.seek(0)
-    http.request(
-        "PUT",
-        f"/agent/v1/artifacts/contents/{offer.sha256}",
-        body=file,
-        timeout_s=_server_time_s(offer.size),
-    )
-
-
-def _server_time_s(size: int) -> float:
-    return 60 + size / _SERVER_BYTES_A_SECOND
 
 
 def _told(path: str) -> str:

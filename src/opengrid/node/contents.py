@@ -1,0 +1,119 @@
+"""One file's content: whole, still as it was scanned, hashed, and brought to the server."""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import io
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import BinaryIO
+
+from opengrid.client.http import Http
+from opengrid.core import checkpoint_file
+from opengrid.core.protocol import ArtifactFile, reserved_bytes
+from opengrid.node.scan import linked_file
+from opengrid.node.settling import Version
+
+_BLOCK = 1 << 20
+
+#: The server reads what it is given once more before it answers: it gets a second for so many bytes.
+_SERVER_BYTES_A_SECOND = 20 << 20
+
+
+class NotNow(Exception):
+    """A file cannot be saved as it is at the moment."""
+
+
+def check_whole(path: Path, *, thorough: bool) -> None:
+    """Refuse a checkpoint that somebody was killed while writing: it must not replace the whole one before it.
+
+    A computer that went down may leave files of the right size without their content: `thorough` reads them.
+    """
+    problem = checkpoint_file.torn(path) or (checkpoint_file.damaged(path) if thorough else None)
+    if problem is not None:
+        raise NotNow(f"it is torn: {problem}")
+
+
+def version_of(path: Path) -> Version | None:
+    """Return what tells a file's content from another, None when it is not there."""
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return Version(status.st_size, status.st_mtime_ns, status.st_ino)
+
+
+def opened(root: Path, path: str, version: Version) -> BinaryIO:
+    """Open a file that was scanned, with nothing else in its place. Raises NotNow and OSError."""
+    place = os.path.join(root, path)
+    if os.path.islink(place):
+        target = linked_file(os.path.realpath(root), place)
+        if target is None:
+            raise NotNow("it is a link that leaves the work folder")
+        place = target
+    file = io.FileIO(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+    if _version(file) != version:
+        file.close()
+        raise NotNow("it kept changing")
+    return file
+
+
+def _version(file: BinaryIO) -> Version | None:
+    status = os.fstat(file.fileno())
+    return Version(status.st_size, status.st_mtime_ns, status.st_ino) if stat.S_ISREG(status.st_mode) else None
+
+
+def digest_as_scanned(root: Path, path: str, version: Version) -> str:
+    """Return the SHA-256 of a file that was scanned, with nothing else in its place. Raises NotNow and OSError."""
+    digest = hashlib.sha256()
+    with opened(root, path, version) as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+        if _version(file) != version:
+            raise NotNow("it kept changing")
+    return digest.hexdigest()
+
+
+def stage(file: BinaryIO, offer: ArtifactFile, staging: Path) -> None:
+    """Copy a file to where the server takes it from. Raises OSError."""
+    disk = shutil.disk_usage(staging)
+    if disk.free - offer.size < reserved_bytes(disk.total):
+        raise OSError(errno.ENOSPC, f"no space left for {offer.size} bytes: {disk.free >> 20} MiB are free")
+    staged = staging / offer.sha256
+    try:
+        staged.unlink(missing_ok=True)  # of an earlier try; it may be write-protected
+        with staged.open("xb") as copy:
+            _copy(file, copy)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+
+
+def _copy(file: BinaryIO, copy: BinaryIO) -> None:
+    """Copy the rest of a file, by the kernel where it can: some file systems then share the blocks."""
+    try:
+        while os.copy_file_range(file.fileno(), copy.fileno(), 1 << 30):
+            pass
+    except OSError as error:
+        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
+            raise
+        shutil.copyfileobj(file, copy, _BLOCK)
+
+
+def put(http: Http, file: BinaryIO, offer: ArtifactFile) -> None:
+    """Send a file to the server."""
+    file.seek(0)
+    http.request(
+        "PUT",
+        f"/agent/v1/artifacts/contents/{offer.sha256}",
+        body=file,
+        timeout_s=server_time_s(offer.size),
+    )
+
+
+def server_time_s(size: int) -> float:
+    """Return how long the server may take over so many bytes."""
+    return 60 + size / _SERVER_BYTES_A_SECOND
