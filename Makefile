@@ -83,7 +83,7 @@ ui-if-possible: setup
 	@$(MAKE) --no-print-directory ui || echo "Going on without the web UI: \`make ui\` tries again."
 
 ui-types: setup
-	$(BIN)/python -m opengrid.server.openapi > ui/openapi.json
+	$(BIN)/python -m opengrid.server.openapi > ui/openapi.json.new && mv ui/openapi.json.new ui/openapi.json
 
 # torch comes first and alone: nothing that follows may choose another one.
 $(TORCHED): $(MADE)

@@ -32,6 +32,15 @@ def test_a_page_of_chosen_runs_tells_how_many_there_are(caller: Caller) -> None:
     assert caller("GET", "runs", since="2020-01-01").document["total"] == 4
 
 
+def test_a_run_is_told_without_its_experiments(caller: Caller) -> None:
+    caller.run("calm-fox", "[1, 2]", environment={"SECRET": "x", "A": "y"})
+    summary = caller("GET", "runs/calm-fox/summary").document
+    assert (summary["run"], summary["experiments"], summary["queued"]) == ("calm-fox", 2, 2)
+    assert (summary["plan"]["experiments"], summary["environment"]) == (2, ["A", "SECRET"])
+    assert (summary["started_at"], summary["ended_at"], summary["cost"]) == (None, None, 0)
+    assert caller("GET", "runs/no-such-fox/summary").status == 404
+
+
 def test_filters_offer_what_there_is(caller: Caller) -> None:
     caller.run("calm-fox", labels={"team": "vision", "kind": "test"})
     document = caller("GET", "run-filters").document

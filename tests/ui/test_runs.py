@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import urllib.request
+from pathlib import Path
+
 from playwright.sync_api import expect
 
 from tests.support.grid import Grid
@@ -40,6 +43,24 @@ def test_chosen_runs_are_deleted_by_the_keyboard_alone(viewer: Viewer, grid: Gri
     page.keyboard.press("Enter")
     expect(page.get_by_text("No run matches.")).to_be_visible()
     assert "short-lived" not in grid.ok("history")
+
+
+def test_the_table_sorts_by_a_metric_and_its_csv_is_the_apis(viewer: Viewer, examples: None, tmp_path: Path) -> None:
+    page = viewer.go("/runs/shown-sweep-1?sort=metric%3Atrain%2Floss")
+    table = page.get_by_role("table", name="Experiments")
+    expect(table.get_by_role("row").nth(1)).to_contain_text("shown-sweep-1-exp1")  # the larger rate falls faster
+    page.get_by_role("button", name="train/loss", exact=True).click()
+    expect(table.get_by_role("row").nth(1)).to_contain_text("shown-sweep-1-exp0")
+    with page.expect_download() as download:
+        page.get_by_role("link", name="CSV").click()
+    download.value.save_as(tmp_path / "table.csv")
+    token = (viewer.grid.home / "token").read_text().strip()
+    request = urllib.request.Request(
+        f"{viewer.origin}/api/v1/runs/shown-sweep-1/table.csv?sort=metric:train/loss&order=desc",
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    with urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request) as answer:
+        assert (tmp_path / "table.csv").read_bytes() == answer.read()
 
 
 def test_a_new_run_appears_by_itself_and_its_counts_move(viewer: Viewer, grid: Grid) -> None:

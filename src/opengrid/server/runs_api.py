@@ -31,11 +31,12 @@ from opengrid.services.documents import (
     RunFiltersDocument,
     RunRequestDocument,
     RunsDocument,
+    RunSummary,
     StoppedDocument,
 )
 from opengrid.services.experiments import Experiments
 from opengrid.services.runs import Runs
-from opengrid.services.views import experiment_view, plan_view, run_view
+from opengrid.services.views import experiment_view, plan_view, run_summary_view, run_view
 from opengrid.store.runs import NEWEST, STATE_GROUPS, RunFilter
 
 StateGroup = Literal["queued", "running", "completed", "stopped", "failed"]
@@ -119,6 +120,10 @@ def runs_api(runs: Runs, experiments: Experiments, users: Users, wakeups: Wakeup
         return RunFiltersDocument(
             users=users, labels=[LabelValues(key=key, values=values) for key, values in by_key.items()]
         )
+
+    @api.get("/runs/{name}/summary")
+    def summary(name: str) -> RunSummary:
+        return run_summary_view(*runs.summary(name))
 
     @api.get("/runs/{name}")
     async def show_run(

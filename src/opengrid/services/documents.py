@@ -45,6 +45,21 @@ class RunRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunSummary(RunRow):
+    """One run without its experiments: what was asked for and what was planned."""
+
+    command: str  #: as typed
+    plan: PlanDocument
+    source: SourceDocument
+    framework: str
+    strategy: str
+    environment: list[str]  #: names of the variables that were set; their values may be secret
+    started_at: str | None  #: when its first experiment began to run
+    ended_at: str | None  #: when its last experiment ended
+    cost: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunsDocument:
     """A page of runs."""
 

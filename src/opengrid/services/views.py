@@ -30,6 +30,7 @@ from opengrid.services.documents import (
     PlanDocument,
     RootCauseDocument,
     RunRow,
+    RunSummary,
     SourceDocument,
     StartDocument,
 )
@@ -73,6 +74,23 @@ def run_view(run: Run) -> RunRow:
         simulated=run.plan.simulated,
         devices=run.plan.devices,
         hourly_cost=0.0,
+    )
+
+
+def run_summary_view(run: Run, started_us: int | None, ended_us: int | None) -> RunSummary:
+    """Return one run in full, its experiments left out."""
+    row = {field.name: getattr(run_view(run), field.name) for field in dataclasses.fields(RunRow)}
+    return RunSummary(
+        **row,
+        command=run.spec.command,
+        plan=plan_view(run.plan),
+        source=source_view(run.spec.source),
+        framework=run.spec.framework.value,
+        strategy=run.spec.strategy.value,
+        environment=sorted(run.spec.environment),
+        started_at=time_text(started_us),
+        ended_at=time_text(ended_us),
+        cost=0.0,
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy import (
     Executable,
     Table,
     UnaryExpression,
+    case,
     delete,
     exists,
     func,
@@ -154,6 +155,13 @@ class Runs:
         if not found:
             raise NotFound(f"there is no experiment with the id {id!r}")
         return found[0]
+
+    def span(self, run_id: str) -> tuple[int | None, int | None]:
+        """Return when the first experiment of a run began to run, and when the last ended; None: not yet."""
+        open_ones = func.count(case((experiments.c.state.in_(_OPEN), 1)))
+        asked = select(func.min(experiments.c.started_us), func.max(experiments.c.ended_us), open_ones)
+        started, ended, still_open = self._connection.execute(asked.where(experiments.c.run_id == run_id)).one()
+        return started, None if still_open else ended
 
     def pulse(self) -> dict[str, tuple[object, ...]]:
         """Return, of each run that is active, what changes when its row does. Reads no documents: it is asked often."""

@@ -15,22 +15,19 @@ export type ExperimentRow = Schemas["ExperimentRow"];
 export type TimelineEvent = Schemas["EventDocument"];
 export type Start = Schemas["StartDocument"];
 export type ScriptArgument = Schemas["ArgumentDocument"];
+export type ArtifactFolder = Schemas["ArtifactFolderDocument"];
+export type ArtifactPreview = Schemas["Preview"];
+export type ArtifactLink = Schemas["LinkDocument"];
 export type ArtifactRow = Schemas["ArtifactRow"];
 
-export interface RunSummary extends RunRow {
-  plan: Plan;
-  command: string;
-  source: RunSource;
-  strategy: string;
-  framework: string;
-  environment_names: string[];
-  started_at: string | null;
-  ended_at: string | null;
-  duration_s: number | null;
-  cost: number;
-  params: string[];
-}
-
+export type RunSummary = Schemas["RunSummary"];
+export type TableRow = Schemas["TableRow"];
+export type TablePage = Schemas["TableDocument"];
+export type TableColumns = Schemas["TableColumns"];
+export type RunTags = Schemas["RunTags"];
+export type ExperimentTags = Schemas["ExperimentScalars"];
+export type SeriesAnswer = Schemas["SeriesAnswer"];
+export type Series = Schemas["SeriesDocument"];
 export type MachinePlacement = Schemas["MachineDocument"];
 export type NodeView = Schemas["NodeDocument"];
 export type RankView = Schemas["RankDocument"];

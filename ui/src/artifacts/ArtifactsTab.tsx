@@ -5,20 +5,12 @@ import { Download, File, Folder } from "lucide-react";
 import { useSearchParams } from "wouter";
 import { get, path, url } from "@/api/client";
 import { useLive } from "@/api/live";
-import type { ArtifactRow } from "@/api/types";
+import type { ArtifactFolder } from "@/api/types";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { bytes, plural } from "@/format/numbers";
 import { Ago } from "@/common/time";
 import css from "./artifacts.module.css";
 import { Preview } from "./Preview";
-
-interface FolderPage {
-  node: number | null;
-  path: string;
-  folders: { name: string; files: number; size: number }[];
-  files: ArtifactRow[];
-  total: number;
-}
 
 const MOST = 500;
 
@@ -29,7 +21,7 @@ export default function ArtifactsTab({ experiment }: { experiment: string }) {
   const file = params.get("file");
   const page = useQuery({
     queryKey: ["artifacts", experiment, node, folder],
-    queryFn: () => get<FolderPage>(path("experiments", experiment, "artifact-folder"), { node, path: folder, limit: MOST }),
+    queryFn: () => get<ArtifactFolder>(path("experiments", experiment, "artifact-folder"), { node, path: folder, limit: MOST }),
   });
   const look = () => void page.refetch();
   useLive(`artifacts:${experiment}`, look, look);

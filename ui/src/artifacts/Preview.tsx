@@ -5,7 +5,7 @@ import { Download, Link2 } from "lucide-react";
 import { useState } from "react";
 import { get, path, post, url } from "@/api/client";
 import { problemOf } from "@/api/errors";
-import type { ArtifactRow } from "@/api/types";
+import type { ArtifactLink, ArtifactPreview, ArtifactRow } from "@/api/types";
 import { CommandBlock } from "@/common/copy";
 import { Failure, Loading, Warning } from "@/common/notices";
 import { Facts } from "@/common/Page";
@@ -13,14 +13,6 @@ import { Ago } from "@/common/time";
 import { bytes } from "@/format/numbers";
 import { clock } from "@/format/times";
 import css from "./artifacts.module.css";
-
-interface PreviewAnswer {
-  kind: "text" | "yaml" | "json" | "table" | "image" | "none";
-  text: string | null;
-  truncated: boolean;
-  media_type: string | null;
-  reason: string;
-}
 
 export function Preview({ experiment, artifact }: { experiment: string; artifact: ArtifactRow }) {
   const place = path("experiments", experiment, "artifacts", artifact.id);
@@ -47,12 +39,12 @@ export function Preview({ experiment, artifact }: { experiment: string; artifact
 }
 
 function Content({ artifact, place }: { artifact: ArtifactRow; place: string }) {
-  const preview = useQuery({ queryKey: ["preview", place, artifact.version], queryFn: () => get<PreviewAnswer>(`${place}/preview`), staleTime: Infinity });
+  const preview = useQuery({ queryKey: ["preview", place, artifact.version], queryFn: () => get<ArtifactPreview>(`${place}/preview`), staleTime: Infinity });
   if (preview.error) return <Failure error={preview.error} />;
   if (preview.data === undefined) return <Loading what="a preview" />;
   const { kind, text, truncated, reason } = preview.data;
   if (kind === "image") return <img className={css.image} src={url(`${place}/image`)} alt={artifact.path} />;
-  if (text === null) return <p className="soft">{reason || "There is no preview of this kind of file."}</p>;
+  if (text == null) return <p className="soft">{reason || "There is no preview of this kind of file."}</p>;
   return (
     <>
       <pre className={css.text} tabIndex={0} aria-label="Content">
@@ -65,10 +57,10 @@ function Content({ artifact, place }: { artifact: ArtifactRow; place: string }) 
 
 /** A link that downloads without signing in, for an hour. */
 function Share({ place }: { place: string }) {
-  const [made, setMade] = useState<{ url: string; expires_at: string } | null>(null);
+  const [made, setMade] = useState<ArtifactLink | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const make = () =>
-    post<{ url: string; expires_at: string }>(`${place}/links`, { valid_s: 3600 }).then(setMade, (error: unknown) => setProblem(problemOf(error).message));
+    post<ArtifactLink>(`${place}/links`, { valid_s: 3600 }).then(setMade, (error: unknown) => setProblem(problemOf(error).message));
   if (problem) return <Warning>{problem}</Warning>;
   if (made === null) {
     return (
@@ -80,7 +72,7 @@ function Share({ place }: { place: string }) {
   return (
     <div className={css.link}>
       <CommandBlock command={made.url} label="Copy link" />
-      <span className="soft">Works without signing in until {clock(made.expires_at).slice(0, 5)}.</span>
+      {made.expires_at && <span className="soft">Works without signing in until {clock(made.expires_at).slice(0, 5)}.</span>}
     </div>
   );
 }

@@ -14,7 +14,16 @@ const AXES = [
   { value: "time", label: "Time" },
 ];
 
-export function ChartBoard({ topic, tags, experiments }: { topic: string; tags: string[]; experiments: string[] }) {
+interface BoardProps {
+  /** A run or an experiment: whose news to listen to. */
+  topic: string;
+  tags: string[];
+  experiments: string[];
+  /** At most two rows are in view: something else follows. */
+  isBounded?: boolean;
+}
+
+export function ChartBoard({ topic, tags, experiments, isBounded }: BoardProps) {
   const [search, setSearch] = useState("");
   const [axis, setAxis] = useState<XAxis>("step");
   const [isLog, setLog] = useState(false);
@@ -48,7 +57,7 @@ export function ChartBoard({ topic, tags, experiments }: { topic: string; tags: 
         <span className={css.hint}>Drag to zoom, double-click to see all</span>
       </div>
       {shown.length === 0 && <p className="soft">No metric matches.</p>}
-      <div className={css.grid}>
+      <div className={css.grid} data-bounded={isBounded || undefined}>
         {shown.map((tag) => (
           <ChartCard key={tag} topic={topic} tag={tag} experiments={experiments} axis={axis} isLog={isLog} smoothing={weight} />
         ))}

@@ -4,6 +4,7 @@ import { useIntersection } from "@mantine/hooks";
 import { Maximize2, Minimize2, ZoomOut } from "lucide-react";
 import { useMemo, useState } from "react";
 import { problemOf } from "@/api/errors";
+import type { Series } from "@/api/types";
 import css from "./charts.module.css";
 import { LineChart, type Line } from "./LineChart";
 import { colorOf, indexOf } from "./palette";
@@ -75,7 +76,7 @@ export function ChartCard({ topic, tag, experiments, axis, isLog, smoothing }: C
   );
 }
 
-function toLines(series: Parameters<typeof xOf>[0][], axis: XAxis, smoothing: number): Line[] {
+function toLines(series: Series[], axis: XAxis, smoothing: number): Line[] {
   return series.flatMap((each) => {
     const line = { label: `exp${indexOf(each.experiment)}`, color: colorOf(indexOf(each.experiment)), x: xOf(each, axis), y: each.values };
     return smoothing > 0 ? [{ ...line, isFaint: true }, { ...line, y: smooth(each.values, smoothing) }] : [line];

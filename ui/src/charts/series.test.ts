@@ -1,22 +1,31 @@
 import { describe, expect, test } from "vitest";
-import { merge, xOf, type Series } from "./series";
+import type { Series } from "@/api/types";
+import { merge, xOf } from "./series";
 import { smooth } from "./smooth";
 
+const NOTHING = { series: [], cursors: {}, reset: [] };
+
 function series(experiment: string, steps: number[], is_append = false): Series {
-  return { experiment, tag: "loss", total: steps.length, start: 100, steps, times: steps.map((step) => 100 + step), values: steps.map((step) => step / 10), is_append };
+  return { experiment, tag: "loss", total: steps.length, start: 100, steps, times: steps.map((step) => 100 + step), values: steps.map((step) => step / 10), not_finite: [], is_append };
 }
 
 describe("series", () => {
   test("news are appended or put in place of what was known, as the server says", () => {
-    const known = { series: [series("a", [0, 1]), series("b", [0])], cursors: { a: "1", b: "1" } };
-    const merged = merge(known, { series: [series("a", [2], true), series("b", [5, 6])], cursors: { a: "2" } });
+    const known = { series: [series("a", [0, 1]), series("b", [0])], cursors: { a: "1", b: "1" }, reset: [] };
+    const merged = merge(known, { series: [series("a", [2], true), series("b", [5, 6])], cursors: { a: "2" }, reset: [] });
     expect(merged.series.map((each) => each.steps)).toEqual([[0, 1, 2], [5, 6]]);
     expect(merged.series[0]!.total).toBe(3);
     expect(merged.cursors).toEqual({ a: "2", b: "1" });
   });
 
   test("an experiment that is new appears", () => {
-    expect(merge({ series: [], cursors: {} }, { series: [series("a", [0], true)], cursors: {} }).series).toHaveLength(1);
+    expect(merge({ ...NOTHING }, { ...NOTHING, series: [series("a", [0], true)] }).series).toHaveLength(1);
+  });
+
+  test("what was named anew is forgotten", () => {
+    const known = { ...NOTHING, series: [series("a", [0]), series("b", [0])] };
+    const merged = merge(known, { ...NOTHING, series: [{ ...series("a", [0]), tag: "loss (node 1)" }], reset: ["a"] });
+    expect(merged.series.map((each) => `${each.experiment} ${each.tag}`)).toEqual(["b loss", "a loss (node 1)"]);
   });
 
   test("x is the step, the time, or the time since the experiment's start", () => {

@@ -1,33 +1,18 @@
 /** Series as they come from the server: whole, or what is new. */
 
+import type { Series, SeriesAnswer } from "@/api/types";
+
 export type XAxis = "step" | "time" | "relative";
-
-export interface Series {
-  experiment: string;
-  tag: string;
-  /** Points in the viewport before the server thinned them out. */
-  total: number;
-  start: number;
-  steps: number[];
-  times: number[];
-  values: (number | null)[];
-  not_finite?: [number, string][];
-  is_append: boolean;
-}
-
-export interface SeriesAnswer {
-  series: Series[];
-  cursors: Record<string, string>;
-}
 
 /** Put an answer to what is known: appended or replaced, as it says. */
 export function merge(known: SeriesAnswer, answer: SeriesAnswer): SeriesAnswer {
-  const byName = new Map(known.series.map((series) => [key(series), series]));
+  const kept = known.series.filter((series) => !answer.reset.includes(series.experiment));
+  const byName = new Map(kept.map((series) => [key(series), series]));
   for (const news of answer.series) {
     const old = byName.get(key(news));
     byName.set(key(news), news.is_append && old !== undefined ? joined(old, news) : news);
   }
-  return { series: [...byName.values()], cursors: { ...known.cursors, ...answer.cursors } };
+  return { series: [...byName.values()], cursors: { ...known.cursors, ...answer.cursors }, reset: [] };
 }
 
 export function xOf(series: Series, axis: XAxis): number[] {
@@ -52,6 +37,6 @@ function joined(old: Series, news: Series): Series {
     steps: old.steps.concat(news.steps),
     times: old.times.concat(news.times),
     values: old.values.concat(news.values),
-    not_finite: [...(old.not_finite ?? []), ...(news.not_finite ?? []).map(([at, text]): [number, string] => [at + shift, text])],
+    not_finite: [...old.not_finite, ...news.not_finite.map(([at, text]): [number, string] => [at + shift, text])],
   };
 }

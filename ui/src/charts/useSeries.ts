@@ -3,7 +3,8 @@ import { keepPreviousData, useQuery, useQueryClient } from "@tanstack/react-quer
 import { useRef } from "react";
 import { post } from "@/api/client";
 import { useLive } from "@/api/live";
-import { longest, merge, type SeriesAnswer, type XAxis } from "./series";
+import type { SeriesAnswer } from "@/api/types";
+import { longest, merge, type XAxis } from "./series";
 
 export interface Viewport {
   min: number;

@@ -1,19 +1,13 @@
-/** Which scalars there are. */
+/** Which scalars a run or an experiment has. */
 import { useQuery, useQueryClient, type UseQueryResult } from "@tanstack/react-query";
 import { get, path } from "@/api/client";
 import { useLive } from "@/api/live";
+import type { ExperimentTags, RunTags } from "@/api/types";
 
-export interface Tag {
-  tag: string;
-  goal: "min" | "max";
-}
+export const useRunTags = (run: string) => useTags<RunTags>("runs", run);
+export const useExperimentTags = (experiment: string) => useTags<ExperimentTags>("experiments", experiment);
 
-interface Tags {
-  tags: Tag[];
-  problems?: { node: number; path: string; reason: string }[];
-}
-
-export function useTags(kind: "runs" | "experiments", name: string): UseQueryResult<Tags> {
+function useTags<Tags>(kind: "runs" | "experiments", name: string): UseQueryResult<Tags> {
   const client = useQueryClient();
   const key = ["tags", kind, name];
   const tags = useQuery({ queryKey: key, queryFn: () => get<Tags>(path(kind, name, "scalars")) });

@@ -4,14 +4,13 @@ import { useQuery } from "@tanstack/react-query";
 import { Trophy } from "lucide-react";
 import { Link } from "wouter";
 import { get, path } from "@/api/client";
-import type { Tag } from "@/charts/useTags";
+import type { RunTags, TablePage } from "@/api/types";
 import { metric, parameter } from "@/format/numbers";
 import css from "./run.module.css";
-import type { TableRow } from "./useTable";
 
 interface BestProps {
   run: string;
-  tags: Tag[];
+  tags: RunTags["tags"];
   chosen: string | null;
   choose: (tag: string | null) => void;
 }
@@ -22,7 +21,7 @@ export function BestExperiment({ run, tags, chosen, choose }: BestProps) {
   const best = useQuery({
     queryKey: ["table", run, "best", tag.tag, order],
     queryFn: async () => {
-      const page = await get<{ experiments: TableRow[] }>(path("runs", run, "table"), { sort: `metric:${tag.tag}`, order, limit: 1 });
+      const page = await get<TablePage>(path("runs", run, "table"), { sort: `metric:${tag.tag}`, order, limit: 1 });
       return { rows: page.experiments };
     },
   });

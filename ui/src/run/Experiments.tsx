@@ -1,10 +1,10 @@
 /** The metrics of a run's experiments, overlaid, and the table of them all. */
 import { useMemo } from "react";
 import { useSearchParams } from "wouter";
-import type { RunSummary } from "@/api/types";
+import type { RunSummary, TableColumns } from "@/api/types";
 import { ChartBoard } from "@/charts/ChartBoard";
 import { indexOf } from "@/charts/palette";
-import { useTags } from "@/charts/useTags";
+import { useRunTags } from "@/charts/useTags";
 import { DataTable } from "@/common/DataTable";
 import { Failure, Loading } from "@/common/notices";
 import { BestExperiment } from "./BestExperiment";
@@ -18,16 +18,16 @@ export default function Experiments({ run }: { run: RunSummary }) {
   const [params, setParams] = useSearchParams();
   const query = useMemo(() => parseTable(params), [params]);
   const change = (change: Partial<TableQuery>) => setParams((now) => withTable(now, change), { replace: true });
-  const tags = useTags("runs", run.run);
+  const tags = useRunTags(run.run);
   const table = useTable(run.run, query);
-  const known = table.first?.columns ?? { params: [], metrics: [] };
+  const known: TableColumns = table.first?.columns ?? { params: [], metrics: [] };
   const shown = shownColumns(query.columns, known);
   const columns = useMemo(() => tableColumns(shown), [JSON.stringify(shown)]);
   const drawn = query.drawn ?? Array.from({ length: Math.min(run.experiments, DRAWN_AT_FIRST) }, (_, index) => index);
   const names = useMemo(() => drawn.map((index) => `${run.run}-exp${index}`), [run.run, drawn.join()]);
   return (
     <div className={css.stack}>
-      {tags.data && <ChartBoard topic={run.run} tags={tags.data.tags.map((tag) => tag.tag)} experiments={names} />}
+      {tags.data && <ChartBoard topic={run.run} tags={tags.data.tags.map((tag) => tag.tag)} experiments={names} isBounded={run.experiments > 1} />}
       {tags.data && tags.data.tags.length > 0 && run.experiments > 1 && (
         <BestExperiment run={run.run} tags={tags.data.tags} chosen={query.best} choose={(best) => change({ best })} />
       )}

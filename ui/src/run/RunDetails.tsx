@@ -21,7 +21,7 @@ export function RunDetails({ run }: { run: RunSummary }) {
               ["Commit", source.commit ? <code className="mono">{source.commit}</code> : "none"],
               ["Framework", run.framework],
               ["Interpreter", <code className="mono">{plan.python ?? "none"}</code>],
-              ["Environment", run.environment_names.length ? <code className="mono">{run.environment_names.join(", ")}</code> : "nothing set"],
+              ["Environment", run.environment.length ? <code className="mono">{run.environment.join(", ")}</code> : "nothing set"],
             ]}
           />
         </Card>

@@ -2,10 +2,11 @@
 import { Button, Menu, ScrollArea, Select } from "@mantine/core";
 import { Check, Columns3, Download } from "lucide-react";
 import { path, url } from "@/api/client";
+import type { TableColumns } from "@/api/types";
 import { plural } from "@/format/numbers";
 import { SearchField } from "@/runs/Filters";
 import css from "./run.module.css";
-import { tableRequest, type KnownColumns, type TableQuery } from "./tableQuery";
+import { tableRequest, type TableQuery } from "./tableQuery";
 
 const STATES = ["queued", "building", "pending", "running", "succeeded", "failed", "stopped"];
 
@@ -13,7 +14,7 @@ interface TableBarProps {
   run: string;
   query: TableQuery;
   change: (change: Partial<TableQuery>) => void;
-  known: KnownColumns;
+  known: TableColumns;
   shown: string[];
   total: number;
 }
@@ -39,7 +40,7 @@ export function TableBar({ run, query, change, known, shown, total }: TableBarPr
         component="a"
         variant="default"
         leftSection={<Download size={14} />}
-        href={url(path("runs", run, "table"), { ...tableRequest(query), format: "csv" })}
+        href={url(path("runs", run, "table.csv"), tableRequest(query))}
         download
       >
         CSV
@@ -48,7 +49,7 @@ export function TableBar({ run, query, change, known, shown, total }: TableBarPr
   );
 }
 
-function ColumnChoice({ known, shown, choose }: { known: KnownColumns; shown: string[]; choose: (columns: string[]) => void }) {
+function ColumnChoice({ known, shown, choose }: { known: TableColumns; shown: string[]; choose: (columns: string[]) => void }) {
   const toggle = (column: string) => choose(shown.includes(column) ? shown.filter((each) => each !== column) : [...shown, column]);
   const box = (column: string, label: string) => (
     <Menu.Item key={column} closeMenuOnClick={false} leftSection={<Check size={14} visibility={shown.includes(column) ? "visible" : "hidden"} />} onClick={() => toggle(column)} role="menuitemcheckbox" aria-checked={shown.includes(column)}>

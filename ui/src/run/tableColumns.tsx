@@ -1,6 +1,7 @@
 /** The columns of the table of experiments. */
 import { Link } from "wouter";
 import { path } from "@/api/client";
+import type { TableRow } from "@/api/types";
 import { colorOf, indexOf } from "@/charts/palette";
 import type { Column } from "@/common/DataTable";
 import { StateBadge } from "@/common/states";
@@ -8,7 +9,6 @@ import { Lasting } from "@/common/time";
 import { dollars, metric, parameter } from "@/format/numbers";
 import css from "./run.module.css";
 import { metricOf } from "./tableQuery";
-import type { TableRow } from "./useTable";
 
 const FIXED: Column<TableRow>[] = [
   {

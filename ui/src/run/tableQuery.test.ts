@@ -22,7 +22,7 @@ describe("the table's question", () => {
   });
 
   test("columns are the hyperparameters and the first metrics until others are chosen", () => {
-    const known = { params: ["lr"], metrics: ["a", "b", "c", "d"].map((tag) => ({ tag, goal: "min" })) };
+    const known = { params: ["lr"], metrics: ["a", "b", "c", "d"].map((tag) => ({ tag, goal: "min" as const })) };
     expect(shownColumns(null, known)).toEqual(["param:lr", "metric:a", "metric:b", "metric:c"]);
     expect(shownColumns([], known)).toEqual([]);
   });

@@ -1,4 +1,5 @@
 /** The question that the table of experiments asks, kept in the address. */
+import type { TableColumns } from "@/api/types";
 import type { Sorting } from "@/common/DataTable";
 import { parseSorting, sortText } from "@/runs/query";
 
@@ -12,11 +13,6 @@ export interface TableQuery {
   drawn: number[] | null;
   /** The metric that says which experiment is best; null: the first one. */
   best: string | null;
-}
-
-export interface KnownColumns {
-  params: string[];
-  metrics: { tag: string; goal: string }[];
 }
 
 const BY_INDEX: Sorting = { key: "index", descending: false };
@@ -57,7 +53,7 @@ export function tableRequest({ search, state, sorting }: TableQuery): Record<str
 }
 
 /** The columns shown: those chosen, or the hyperparameters and the best of the first metrics. */
-export function shownColumns(chosen: string[] | null, known: KnownColumns): string[] {
+export function shownColumns(chosen: string[] | null, known: TableColumns): string[] {
   if (chosen !== null) return chosen;
   return [...known.params.slice(0, 8).map((name) => `param:${name}`), ...known.metrics.slice(0, 3).map(({ tag }) => `metric:${tag}`)];
 }

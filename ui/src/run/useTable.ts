@@ -3,27 +3,11 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useThrottledCallback } from "@mantine/hooks";
 import { get, path } from "@/api/client";
 import { useLive } from "@/api/live";
-import type { ExperimentRow, RunChange } from "@/api/types";
+import type { RunChange, TableColumns, TablePage, TableRow } from "@/api/types";
 import { usePagedRows, type RowPage } from "@/common/pages";
-import { tableRequest, type KnownColumns, type TableQuery } from "./tableQuery";
+import { tableRequest, type TableQuery } from "./tableQuery";
 
-export interface MetricValue {
-  last: number | null;
-  min: number | null;
-  max: number | null;
-  best: number | null;
-  text?: string | null;
-}
-
-export type TableRow = ExperimentRow & { metrics: Record<string, MetricValue> };
-
-interface TablePage {
-  experiments: TableRow[];
-  total: number;
-  columns: KnownColumns;
-}
-
-type Page = RowPage<TableRow> & { columns: KnownColumns };
+type Page = RowPage<TableRow> & { columns: TableColumns };
 
 export function useTable(run: string, query: TableQuery) {
   const client = useQueryClient();
