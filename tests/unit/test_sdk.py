@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -16,8 +17,9 @@ from tests.unit.test_cli_run import CREATED, PLAN, taking_blobs
 from opengrid import Grid, GridError
 from opengrid.cli.run import run as command
 from opengrid.core.errors import NotFound
+from opengrid.core.spec import Framework, Program, ProgramKind, RunSpec, Source, Strategy
 from opengrid.sdk.grid import words_of
-from opengrid.sdk.request import RunOptions
+from opengrid.sdk.request import RunOptions, Shell, make_spec, options_of
 
 
 def experiment(state: str, number: int = 0, **more: Any) -> dict[str, Any]:
@@ -99,6 +101,17 @@ def test_python_knows_the_options_of_the_command_line() -> None:
     assert known - typed == {"actions", "dependencies"}, "of config files and of the tree"
 
 
+def test_a_request_made_of_anothers_options_is_the_same(tmp_path: Path) -> None:
+    spec = RunSpec(
+        program=Program(kind=ProgramKind.SCRIPT, target="t.py"), source=Source(bundle="00", root="/"), gpus=8,
+        framework=Framework.TORCH, python=sys.executable, environment={"A": "1"}, labels={"k": "v"}, max_time_s=5.0,
+        strategy=Strategy.RANDOM_SEARCH, num_trials=3, datastore_name="mnist", datastore_version=2, auto_resume=True,
+    )  # fmt: skip
+    options, own = options_of(spec), {"program", "source", "name", "command", "shell"}
+    assert options.keys() == {field.name for field in dataclasses.fields(RunSpec)} - own
+    assert make_spec(spec.program, spec.source, options, shell=Shell(cwd=tmp_path, environment={}), command="") == spec
+
+
 def test_plan_starts_nothing(api: FakeApi, grid: Grid) -> None:
     plan = grid.plan("train.py", gpus=8)
     assert (plan.machines, plan.nodes, plan.world_size, plan.simulated) == (2, 2, 8, True)
@@ -177,12 +190,16 @@ def test_stop_resume_and_delete_name_the_run(api: FakeApi, grid: Grid) -> None:
     made.experiments[0].stop()
     made.resume(only_failed=True)
     made.delete()
-    assert [asked.document for asked in api.asked if asked.method == "POST"] == [
-        {"kind": "run", "names": ["calm-fox-7"]},
-        {"kind": "experiment", "names": ["calm-fox-7-exp0"]},
-        {"kind": "run", "names": ["calm-fox-7"], "failed": True},
-        {"kind": "run", "names": ["calm-fox-7"]},
+    asked = [
+        (a.path.rpartition("/")[2], a.document["kind"], a.document["names"]) for a in api.asked if a.method == "POST"
     ]
+    assert asked == [
+        ("stop", "run", ["calm-fox-7"]),
+        ("stop", "experiment", ["calm-fox-7-exp0"]),
+        ("resume", "run", ["calm-fox-7"]),
+        ("delete", "run", ["calm-fox-7"]),
+    ]
+    assert api.only("POST", "/api/v1/resume").document["failed"] is True
 
 
 def test_your_own_runs_are_listed_unless_everybodys_are_asked_for(api: FakeApi, grid: Grid) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
@@ -146,33 +148,10 @@ def make_spec(program: Program, source: Source, options: RunOptions, *, shell: S
 
 
 def options_of(spec: RunSpec) -> RunOptions:
-    """Return the options that a request was made with."""
-    return {
-        "description": spec.description,
-        "cluster": spec.cluster,
-        "instance_type": spec.instance_type,
-        "gpus": spec.gpus,
-        "cpus": spec.cpus,
-        "framework": spec.framework.value,
-        "processes_per_node": spec.processes_per_node,
-        "simulate": spec.simulate,
-        "python": spec.python,
-        "environment": spec.environment,
-        "grace_s": spec.grace_s,
-        "strategy": spec.strategy.value,
-        "num_trials": spec.num_trials,
-        "seed": spec.seed,
-        "max_experiments": spec.max_experiments,
-        "parallel": spec.parallel,
-        "fail_fast": spec.fail_fast,
-        "max_time_s": spec.max_time_s,
-        "max_restarts": spec.max_restarts,
-        "dependencies": spec.dependencies,
-        "dependency_file": spec.dependency_file,
-        "actions": spec.actions,
-        "auto_resume": spec.auto_resume,
-        "labels": spec.labels,
-    }
+    """Return the options that a request was made with; of its tree, script and name there are none."""
+    fields = {field.name: getattr(spec, field.name) for field in dataclasses.fields(spec) if field.name != "name"}
+    given = {name: value.value if isinstance(value, Enum) else value for name, value in fields.items()}
+    return cast("RunOptions", {name: given[name] for name in RunOptions.__annotations__ if name in given})
 
 
 def _found(script: str, arguments: tuple[str, ...], options: RunOptions, shell: Shell) -> tuple[Typed, Tree]:
