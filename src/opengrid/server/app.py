@@ -46,6 +46,7 @@ from opengrid.server.build_logs_api import build_logs_api
 from opengrid.server.clusters_api import clusters_api
 from opengrid.server.data_api import data_api
 from opengrid.server.driver_api import driver_api
+from opengrid.server.log_window_api import log_window_api
 from opengrid.server.logs_api import logs_api
 from opengrid.server.new_run_api import new_run_api
 from opengrid.server.pages import BUILT, pages
@@ -263,6 +264,7 @@ class Server:
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(build_logs_api(experiments, environments.log, users))
+        self.app.include_router(log_window_api(logs, users))
         self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
         self._boards = boards = TensorBoards(database, events, state / "tensorboard")
         self.app.include_router(tensorboard_api(boards, users))

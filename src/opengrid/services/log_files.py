@@ -10,7 +10,7 @@ import os
 import re
 import shutil
 import struct
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,6 +87,13 @@ class TimeIndex:
         """Return when the byte at `offset` was seen, in ns since the epoch; 0 when nobody knows."""
         position = bisect_right(self._offsets, offset)
         return self._times[max(0, position - 1)] if self._times else 0
+
+    def begin(self, ns: int, *, after: bool) -> int | None:
+        """Return the first offset that was seen at a time or later (`after`: later); None when nothing was."""
+        position = bisect_right(self._times, ns) if after else bisect_left(self._times, ns)
+        if position >= len(self._offsets):
+            return None
+        return self._offsets[position] if position else 0
 
 
 class LogFiles:

@@ -29,6 +29,8 @@ class LogSource:
     attempt_id: str | None  #: None while the experiment has had no attempt
     is_final: bool  #: nothing will be added
     streams: tuple[LogStream, ...]
+    attempt: int | None = None  #: number of the one that is read
+    attempts: tuple[int, ...] = ()  #: numbers of all
 
 
 class Logs:
@@ -44,6 +46,7 @@ class Logs:
             experiment = tx.runs.experiment(experiment_name)
             world_size = tx.runs.find_by_id(experiment.run_id).plan.gang.world_size
             attempts = tx.attempts.of_experiment(experiment.id)
+        numbers = tuple(attempt.number for attempt in attempts)
         if choice.rank is not None and not 0 <= choice.rank < world_size:
             raise NotFound(f"{experiment_name} has no rank {choice.rank}", hint=f"its ranks are 0 to {world_size - 1}")
         if choice.attempt is not None:
@@ -62,6 +65,8 @@ class Logs:
             attempt_id=attempt.id,
             is_final=is_final or experiment.state.is_terminal,
             streams=tuple(self._files.streams(attempt.id, choice.generation, choice.rank)),
+            attempt=attempt.number,
+            attempts=numbers,
         )
 
     @contextmanager
