@@ -21,8 +21,8 @@ _PARTS = {
     "sweeps": sweeps,
 }
 
-#: Parts that play many clients of a server of their own.
-_PROGRAMS = {"agents": "benchmarks.fake_agents", "viewers": "benchmarks.viewers"}
+#: Parts that bring a server of their own.
+_PROGRAMS = {"agents": "benchmarks.fake_agents", "viewers": "benchmarks.viewers", "metrics": "benchmarks.metrics"}
 
 
 def main() -> int:

@@ -27,6 +27,12 @@ _MOST_ALIKE = 512
 #: Most bytes of a step that numpy reads; negative ones have more.
 _STEP_BYTES = 6
 
+#: So many records are looked at one by one before their lengths are taken for a pattern.
+_LOOKED_AT = 64
+
+#: So many different Events are told apart by looking through all of them for each.
+_FEW = 64
+
 #: Most tags of one file: a script that makes up a tag for every step must not fill the store.
 MOST_TAGS = 2000
 
@@ -83,7 +89,7 @@ _LENGTH_BROKEN = "the length of a record does not fit its checksum"
 
 def _records(data: bytes) -> tuple[Ints, int]:
     """Return where whole records begin, and where the last one ends."""
-    length, size, at, starts = struct.Struct("<Q").unpack_from, len(data), 0, list[int]()
+    length, size, at, starts, found = struct.Struct("<Q").unpack_from, len(data), 0, list[int](), list[Ints]()
     add = starts.append
     while at + _HEADER <= size:
         end = at + length(data, at)[0] + _HEADER + _FOOTER
@@ -91,7 +97,36 @@ def _records(data: bytes) -> tuple[Ints, int]:
             break
         add(at)
         at = end
-    return np.array(starts, np.int64), at
+        if len(starts) == _LOOKED_AT:
+            found.append(np.array(starts, np.int64))
+            starts.clear()
+            again = _repeated(data, found[-1], at)
+            if len(again):
+                found.append(again)
+                at = int(again[-1]) + length(data, int(again[-1]))[0] + _HEADER + _FOOTER
+    return np.concatenate([*found, np.array(starts, np.int64)]), at
+
+
+def _repeated(data: bytes, starts: Ints, at: int) -> Ints:
+    """Return where the records from `at` on begin, as far as their lengths go on as they did in those before.
+
+    A training writes the same few scalars at each step, so that lengths repeat thousands of times.
+    """
+    ends = [*starts[1:].tolist(), at]
+    sizes = [end - start for start, end in zip(starts.tolist(), ends, strict=True)]
+    half = len(sizes) // 2
+    period = next((p for p in range(1, half + 1) if sizes[-p:] == sizes[-2 * p : -p]), None)
+    if period is None:
+        return starts[:0]
+    pattern = sizes[-period:]
+    stride = sum(pattern)
+    count = (len(data) - at) // stride
+    offsets = [sum(pattern[:i]) for i in range(period)]
+    for offset, size in zip(offsets, pattern, strict=True):
+        lengths = np.ndarray((count,), np.uint64, data, offset=at + offset, strides=(stride,))
+        others = np.flatnonzero(lengths != size - _HEADER - _FOOTER)
+        count = int(others[0]) if len(others) else count
+    return (at + stride * np.arange(count)[:, None] + np.array(offsets)[None, :]).ravel()
 
 
 def _first_broken(data: bytes, starts: Ints) -> int | None:
@@ -99,10 +134,13 @@ def _first_broken(data: bytes, starts: Ints) -> int | None:
     if not len(starts):
         return None
     lengths, checksums = _at_any_offset(data, np.uint64)[starts], _at_any_offset(data, np.uint32)[starts + 8]
-    different, which = np.unique(lengths, return_inverse=True)
-    expected = np.array([_masked_checksum(length.tobytes()) for length in different], np.uint32)
-    broken = np.flatnonzero(checksums != expected[which])
-    return int(broken[0]) if len(broken) else None
+    broken = [
+        members[wrong[0]]
+        for length in np.unique(lengths)
+        if len(members := np.flatnonzero(lengths == length))
+        and len(wrong := np.flatnonzero(checksums[members] != _masked_checksum(length.tobytes())))
+    ]
+    return int(min(broken)) if broken else None
 
 
 class _Reader:
@@ -129,8 +167,7 @@ class _Reader:
             found.append(self._group(rows, starts[rows], ends[rows], steps[rows]))
         if not found:
             return np.zeros(0, POINT)
-        places = np.concatenate([place for place, _ in found])
-        return np.concatenate([points for _, points in found])[np.argsort(places, kind="stable")]
+        return _in_order(np.concatenate([place for place, _ in found]), np.concatenate([points for _, points in found]))
 
     def _plain(self, starts: Ints, ends: Ints) -> tuple[npt.NDArray[np.bool_], Ints, Ints]:
         """Return which Events are a time, perhaps a step, and a summary; their steps, and where summaries begin."""
@@ -209,11 +246,25 @@ class _Reader:
 
 def _alike(signatures: npt.NDArray[np.uint64]) -> list[Ints]:
     """Return the places of equal signatures, those first that begin first."""
-    if not len(signatures):
-        return []
-    _, firsts, which = np.unique(signatures, return_index=True, return_inverse=True)
-    by_group = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
-    return [by_group[group] for group in np.argsort(firsts)]
+    groups, left = list[Ints](), np.arange(len(signatures))
+    while len(left) and len(groups) < _FEW:
+        is_same = signatures[left] == signatures[left[0]]
+        groups.append(left[is_same])
+        left = left[~is_same]
+    if not len(left):
+        return groups
+    _, firsts, which = np.unique(signatures[left], return_index=True, return_inverse=True)
+    others = np.split(np.argsort(which, kind="stable"), np.cumsum(np.bincount(which))[:-1])
+    return groups + [left[others[group]] for group in np.argsort(firsts)]
+
+
+def _in_order(places: Ints, points: Points) -> Points:
+    """Return points in the order of the records that they are from; those of one record stay in theirs."""
+    if np.bincount(places).max(initial=0) > 1:
+        return points[np.argsort(places, kind="stable")]
+    slots = np.full(int(places.max(initial=-1)) + 1, -1)
+    slots[places] = np.arange(len(places))
+    return points[slots[slots >= 0]]
 
 
 def _ends_with_float(value: Value, event: bytes) -> bool:

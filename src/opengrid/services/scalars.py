@@ -175,12 +175,12 @@ class Scalars:
             return []
         points = self._files.points(experiment.id, count)
         now, new = Series(files, points), Series(files, points[known:])
-        changed = set(new.names) if known else set(now.names)
+        changed = set(new.names) if known else set(tags)
         start, found = float(points["time"].min()), list[SeriesDocument]()
         for tag in dict.fromkeys(tags):
-            if tag not in changed:
+            whole, is_append = now.whole(tag) if tag in changed else points[:0], False
+            if not len(whole):
                 continue
-            whole, is_append = now.whole(tag), False
             if known:
                 first, before = int(new.whole(tag)["step"].min()), Series(files, points[:known]).whole(tag)
                 is_append = bool(len(before)) and first > int(before["step"][-1])
