@@ -90,13 +90,19 @@ def test_run_asks_for_what_the_command_line_would(api: FakeApi, grid: Grid) -> N
 
 
 def test_python_knows_the_options_of_the_command_line() -> None:
-    other_names = {"environment": "env", "labels": "label", "grace_s": "grace", "max_time_s": "max_time"}
+    other_names = {
+        "environment": "env",
+        "labels": "label",
+        "secrets": "secret",
+        "grace_s": "grace",
+        "max_time_s": "max_time",
+    }
     known = {other_names.get(name, name) for name in RunOptions.__annotations__}
     typed = {
         parameter.name for parameter in command.params if isinstance(parameter, click.Option) and not parameter.hidden
     }
     assert typed - known == {
-        *("config", "like", "dry_run", "detach", "follow", "wait", "output", "debug", "dockerfile")
+        *("config", "like", "dry_run", "detach", "follow", "wait", "output", "debug", "dockerfile", "env_file")
     }
     assert known - typed == {"actions", "dependencies"}, "of config files and of the tree"
 

@@ -43,6 +43,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "datastore": ("data", "datastore", "List, create, look at and delete versioned data."),
     "instance-types": ("show", "instance_types", "Show the types of machines."),
     "login": ("accounts", "login", "Use the server at URL from now on."),
+    "secret": ("secrets", "secret", "Keep tokens and passwords for scripts."),
     "logout": ("accounts", "logout", "Use this computer's own server again."),
     "user": ("accounts", "user", "Show who you are; make, list and revoke users."),
     "clusters": ("clusters", "clusters", "List, add, check or remove clusters: machines beyond this computer."),

@@ -19,6 +19,7 @@ from opengrid.cli.output import is_terminal, note, print_json, settings, tell
 from opengrid.cli.plan_view import how_to_go_on, print_plan
 from opengrid.cli.unused import unused_options
 from opengrid.cli.waiting import follow_run, wait_until_ended, wait_until_running
+from opengrid.client.env_file import variables_of_files
 from opengrid.client.program import Typed, chosen_variables
 from opengrid.client.request import start_run
 from opengrid.core.errors import InvalidValue
@@ -96,6 +97,8 @@ class Options:
     simulate: bool
     python: str | None
     env: tuple[str, ...]
+    env_file: tuple[str, ...]
+    secret: tuple[str, ...]
     dependency_file: str | None
     localdir: bool
     committed: bool
@@ -154,6 +157,8 @@ class Options:
 @click.option("--simulate", is_flag=True, help="CPU ranks stand in for GPUs even where there are GPUs.")
 @click.option("--python", help="Interpreter of the ranks [default: the active environment's].")
 @click.option("--env", multiple=True, metavar="KEY[=VALUE]", help="A variable for the script; may be repeated.")
+@click.option("--env_file", multiple=True, metavar="FILE", help="Lines of KEY=VALUE, for the script; --env wins.")
+@click.option("--secret", multiple=True, metavar="NAME", help="A secret for the script (grid secret set NAME).")
 @click.option("--dependency_file", metavar="FILE", help="Names the packages; or none [default: requirements.txt …].")
 @click.option("-d", "--dockerfile", expose_value=False, callback=_refuse_dockerfile, help="Refused: no images here.")
 @click.option("-l", "--localdir", is_flag=True, help="Run the current folder as it is, not the git repository.")
@@ -264,8 +269,10 @@ def wanted_options(options: Options) -> RunOptions:
         "environment": {
             **(like.spec.environment if like is not None else {}),
             **(config.environment if config is not None else {}),
+            **variables_of_files(options.env_file),
             **chosen_variables(options.env, os.environ),
         },
+        "secrets": tuple(dict.fromkeys((*(like.spec.secrets if like is not None else ()), *options.secret))),
         "dependency_file": options.dependency_file,
         "dependencies": like.spec.dependencies if like is not None else None,
         "actions": config.actions if config is not None else like.spec.actions if like is not None else Actions(),

@@ -6,6 +6,7 @@ import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, Protocol, cast
+from urllib.parse import quote
 
 from opengrid.client.documents import (
     ArtifactRow,
@@ -28,6 +29,7 @@ from opengrid.client.documents import (
     RunRow,
     RunsDocument,
     ScalarsDocument,
+    SecretRow,
     SeriesDocument,
     ServerDocument,
     SessionDocument,
@@ -233,6 +235,18 @@ class Api:
         """Have a TensorBoard show runs and experiments; blocks until it answers."""
         document = self._post("/api/v1/tensorboard", {"names": list(names)}, timeout_s=_READING_TIMEOUT_S)
         return cast("TensorBoardDocument", document)
+
+    def set_secret(self, name: str, value: str) -> None:
+        """Store or replace a secret."""
+        self._transport.request("PUT", f"/api/v1/secrets/{quote(name, safe='')}", json={"value": value})
+
+    def secrets(self) -> list[SecretRow]:
+        """Return the names of one's own secrets."""
+        return cast("list[SecretRow]", self._get("/api/v1/secrets")["secrets"])
+
+    def delete_secret(self, name: str) -> None:
+        """Forget a secret."""
+        self._transport.request("DELETE", f"/api/v1/secrets/{quote(name, safe='')}")
 
     def build_log(self, name: str, offset: int = 0) -> bytes:
         """Return what the making of an experiment's environment wrote, from an offset on."""

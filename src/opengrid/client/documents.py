@@ -312,6 +312,13 @@ class ResumedDocument(TypedDict):
     left: list[str]
 
 
+class SecretRow(TypedDict):
+    """The name of a secret."""
+
+    name: str
+    changed_at: str
+
+
 class InstanceTypeRow(TypedDict):
     """One type of machine; prices in US dollars per hour, None where there is none."""
 

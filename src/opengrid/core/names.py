@@ -14,6 +14,8 @@ _NAME = re.compile(r"[a-z](?:[a-z0-9-]*[a-z0-9])?")
 _EXPERIMENT = re.compile(r"(?P<run>.+)-exp(?P<index>0|[1-9][0-9]*)")
 _RESERVED_END = re.compile(r"exp[0-9]+$")
 _USER = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+#: A variable that ranks see, or a git host that the server reads repositories from.
+_SECRET = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,127}|git@[A-Za-z0-9][A-Za-z0-9.-]{0,252}", re.ASCII)
 _LABEL_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _MAX_LENGTH, _MAX_LABEL = 100, 255
 
@@ -50,6 +52,16 @@ def check_user_name(name: str) -> str:
             field="name",
         )
     return name
+
+
+def check_secret_name(name: str) -> None:
+    """Raise InvalidValue when a secret cannot have this name."""
+    if not _SECRET.fullmatch(name):
+        raise InvalidValue(
+            f"{name!r} cannot name a secret",
+            hint="a variable's name, such as WANDB_API_KEY; or git@HOST for the token of a git host",
+            field="secret",
+        )
 
 
 def check_label(key: str, value: str) -> None:

@@ -91,6 +91,9 @@ class Assignment:
     mounts: tuple[Mount, ...] = ()  #: datastore versions that the ranks see
     staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
     overlay: str | None = None  #: folder with the packages that the interpreter lacks
+    masked: tuple[str, ...] = ()  #: values in `environment` that no log may show
+    on_start: tuple[str, ...] = ()  #: bash commands before the first ranks, once per node
+    on_end: tuple[str, ...] = ()  #: the same after the last ranks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

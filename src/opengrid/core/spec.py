@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.mounts import check_mount_path
-from opengrid.core.names import check_label, check_name, check_run_name
+from opengrid.core.names import check_label, check_name, check_run_name, check_secret_name
 from opengrid.core.sizes import size_text
 
 
@@ -177,6 +177,7 @@ class RunSpec:
     dependencies: Dependencies | None = None  #: packages that the tree needs; None: what the interpreter has will do
     dependency_file: str | None = None  #: which file of the tree names them, for a tree that the server fetches
     actions: Actions = Actions()
+    secrets: tuple[str, ...] = ()  #: names of the user's secrets, each a variable for the script
     auto_resume: bool = False  #: go on from the newest checkpoint after a restart of the computer, too
 
     def __post_init__(self) -> None:
@@ -200,6 +201,11 @@ class RunSpec:
         _check_datastore(self)
         for key, value in self.labels.items():
             check_label(key, value)
+        for name in self.secrets:
+            check_secret_name(name)
+            if "@" in name or name in self.environment:
+                why = "it is no variable" if "@" in name else "--env gives it another value"
+                raise InvalidValue(f"--secret {name}: {why}", field="secrets")
         for name in self.environment:
             if not name or "=" in name or "\0" in name:
                 raise InvalidValue(f"{name!r} cannot name an environment variable", field="environment")

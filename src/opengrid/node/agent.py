@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from opengrid.core.errors import GridError
+from opengrid.core.masking import Masks
 from opengrid.core.protocol import (
     Assignment,
     Broken,
@@ -36,11 +37,22 @@ from opengrid.core.protocol import (
     Restored,
     Stop,
 )
+from opengrid.node.actions import NodeActions
 from opengrid.node.artifacts import Collector
 from opengrid.node.clock import ServerClock
 from opengrid.node.event_files import event_stream, find_metrics
 from opengrid.node.identity import Places
-from opengrid.node.inbox import Crashed, Drained, Inbox, LetGo, News, PutBackDone, RefusedForGood, Terminated
+from opengrid.node.inbox import (
+    ActionsEnded,
+    Crashed,
+    Drained,
+    Inbox,
+    LetGo,
+    News,
+    PutBackDone,
+    RefusedForGood,
+    Terminated,
+)
 from opengrid.node.link import Channel, Link, ServerAddress
 from opengrid.node.logs import LogShipper, find_streams
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
@@ -113,6 +125,7 @@ class Agent:
             settle_s=settings.settle_s,
             on_event_file=self._ship_event_file,
         )
+        self._actions = NodeActions(assignment, files.spool, files.sessions, ship=self._logs.add)
         self._stacks = StackSender(Channel(address, session), on_idle=self._inbox.put, log=self._log)
         self._ranks = Ranks(
             assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
@@ -140,7 +153,9 @@ class Agent:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         threading.excepthook = lambda crash: self._inbox.put(Crashed(f"{crash.thread}: {crash.exc_value!r}"))
         self._link.start()
-        self._logs.add([*find_streams(self._files.spool), *find_metrics(self._files.spool)])
+        self._logs.add(
+            [*find_streams(self._files.spool, Masks(self._assignment.masked)), *find_metrics(self._files.spool)]
+        )
         self._logs.start()
         self._artifacts.start()
         if self._settings.leash is not None:
@@ -165,6 +180,8 @@ class Agent:
             self._desired = news
             self._rehearsals.take(news.rehearsals, self._own)
             self._logs.set_interval(news.flush_interval_s)
+            if news.phase in (Phase.STOP, Phase.RELEASED) and self._own.stage is Stage.PREPARING:
+                self._actions.cancel()
         elif isinstance(news, Ready):
             self._ready(news)
         elif isinstance(news, Failed):
@@ -179,6 +196,8 @@ class Agent:
         elif isinstance(news, LetGo):
             self._log("whoever held this machine for us is gone")
             self._exit_code = EXIT_LET_GO
+        elif isinstance(news, ActionsEnded):
+            self._artifacts.drain()
         elif isinstance(news, RefusedForGood):
             self._log(f"superseded: {news.message}")
             self._exit_code = EXIT_SUPERSEDED
@@ -249,7 +268,7 @@ class Agent:
             self._tell(Ended(generation=step.generation))
         else:
             self._own = dataclasses.replace(self._own, stage=Stage.RELEASING)
-            self._artifacts.drain()
+            self._end()
 
     def _prepare(self, generation: int) -> None:
         self._own = Own(generation=generation, stage=Stage.PREPARING)
@@ -265,6 +284,8 @@ class Agent:
                 channel=self._channel,
                 scratch=self._files.spool,
             )
+            if isinstance(ready, Ready):
+                ready = self._begun(ready)
             if isinstance(ready, Ready) and self._assignment.collects:
                 try:
                     if ready.before is not None and self._assignment.salvage is not None:
@@ -279,6 +300,33 @@ class Agent:
             self._inbox.put(ready)
 
         threading.Thread(target=work, name="prepare", daemon=True).start()
+
+    def _begun(self, ready: Ready) -> Ready | Failed:
+        """Carry out the user's actions before the first ranks."""
+        try:
+            failure = self._actions.begin(ready.generation)
+        except OSError as error:
+            failure = f"actions: {error.filename or 'bash'}: {error.strerror or error}"
+        if failure is None:
+            return ready
+        ready.launcher.close()
+        return Failed(ready.generation, failure)
+
+    def _end(self) -> None:
+        """Collect the last files, after the user's actions at the end."""
+        if not self._assignment.on_end:
+            self._artifacts.drain()
+            return
+        generation = self._own.generation
+
+        def work() -> None:
+            try:
+                self._actions.end(generation)
+            except OSError as error:
+                self._log(f"actions at the end: {error}")
+            self._inbox.put(ActionsEnded())
+
+        threading.Thread(target=work, name="actions", daemon=True).start()
 
     def _ready(self, ready: Ready) -> None:
         if self._own.stage is not Stage.PREPARING:
@@ -372,6 +420,7 @@ class Agent:
         poll.poll(max(0.0, until - time.monotonic()) * 1000)
 
     def _leave(self) -> None:
+        self._actions.cancel()
         self._link.stop()
         self._logs.stop()
         self._artifacts.stop()

@@ -36,6 +36,11 @@ class PutBackDone:
 
 
 @dataclass(frozen=True, slots=True)
+class ActionsEnded:
+    """What the user has come after the last ranks is done."""
+
+
+@dataclass(frozen=True, slots=True)
 class Terminated:
     """Somebody sent us SIGTERM: this machine goes away."""
 
@@ -52,7 +57,7 @@ class Crashed:
     message: str
 
 
-News = Desired | Ready | Failed | PutBackDone | RefusedForGood | Drained | Terminated | LetGo | Crashed
+News = Desired | Ready | Failed | PutBackDone | RefusedForGood | Drained | ActionsEnded | Terminated | LetGo | Crashed
 
 
 class Inbox:

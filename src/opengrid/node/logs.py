@@ -17,6 +17,7 @@ from typing import cast
 
 from opengrid.client.http import Http
 from opengrid.core.errors import GridError, Superseded, UserError
+from opengrid.core.masking import Masks
 from opengrid.core.protocol import LOG_INDEX_HEADER
 from opengrid.node.clock import ServerClock
 from opengrid.node.link import Channel
@@ -50,6 +51,7 @@ class Stream:
     sent: int = 0  #: bytes that the server has
     times: list[tuple[int, int]] = field(default_factory=list[tuple[int, int]])  #: (offset, ns): from here on seen then
     is_shut: bool = False  #: nothing more can be sent: the server has more than we, say
+    masks: Masks = field(default_factory=lambda: Masks(()))  #: secrets that the server does not get to see
     _due_at: float = math.inf
 
     @property
@@ -60,6 +62,9 @@ class Stream:
     def look(self, now_ns: int, *, is_last: bool = False) -> None:
         """Notice growth; all there is, when it `is_last`."""
         size = os.stat(self.path).st_size
+        if self.masks and size > self.size and not is_last:  # what may begin a secret waits for more
+            start = max(0, size - 2 * self.masks.reach - 1)
+            size = max(self.size, size - self.masks.held(self._bytes(start, size)))
         if size > self.size:
             self.grow(size, now_ns)
 
@@ -89,8 +94,13 @@ class Stream:
 
     def read(self, size: int) -> bytes:
         """Return so many of the bytes that the server does not have."""
+        start = max(0, self.sent - self.masks.reach)
+        seen = self.masks.hide(self._bytes(start, self.sent + size + self.masks.reach))
+        return seen[self.sent - start : self.sent - start + size]
+
+    def _bytes(self, start: int, end: int) -> bytes:
         with self.path.open("rb") as file:
-            return os.pread(file.fileno(), size, self.sent)
+            return os.pread(file.fileno(), end - start, start)
 
     def refuse(self, error: GridError) -> None:
         """Hear that the server does not take it as it is; by default that is as if it were away."""
@@ -134,9 +144,10 @@ class LogShipper:
         threading.Thread(target=self._run, name="logs", daemon=True).start()
 
     def add(self, streams: Iterable[Stream]) -> None:
-        """Ship these too; their files exist already."""
+        """Ship these too, if that is not done yet; their files exist already."""
         with self._lock:
-            self._streams += streams
+            known = {stream.path for stream in self._streams}
+            self._streams += [stream for stream in streams if stream.path not in known]
         self._wake.set()
 
     def set_interval(self, seconds: float) -> None:
@@ -218,16 +229,16 @@ class LogShipper:
             self._log(f"the server has {size} bytes of {stream.what}, more than were written")
 
 
-def make_streams(folder: Path, generation: int, ranks: Iterable[int]) -> list[Stream]:
+def make_streams(folder: Path, generation: int, ranks: Iterable[int], masks: Masks) -> list[Stream]:
     """Make the empty files that ranks of a generation append to."""
     folder.mkdir(parents=True, exist_ok=True)
-    streams = [_output(folder / f"{rank}.{name}", generation, rank, name) for rank in ranks for name in STREAMS]
+    streams = [_output(folder / f"{rank}.{name}", generation, rank, name, masks) for rank in ranks for name in STREAMS]
     for stream in streams:
         stream.path.touch(mode=0o600)
     return streams
 
 
-def find_streams(spool: Path) -> list[Stream]:
+def find_streams(spool: Path, masks: Masks) -> list[Stream]:
     """Return what lies in a spool: output of ranks of an agent that this one replaces. None of them is written to.
 
     How much of it the server has, its answers tell. The time of all that it lacks is that of the last byte.
@@ -236,14 +247,15 @@ def find_streams(spool: Path) -> list[Stream]:
     for path in spool.glob("*/*.std*"):
         rank, _, name = path.name.partition(".")
         if path.parent.name.isdecimal() and rank.isdecimal() and name in STREAMS:
-            stream = _output(path, int(path.parent.name), int(rank), name)
+            stream = _output(path, int(path.parent.name), int(rank), name, masks)
             stream.look(path.stat().st_mtime_ns)
             found.append(stream)
     return found
 
 
-def _output(path: Path, generation: int, rank: int, name: str) -> Stream:
-    return Stream(path=path, target=f"/agent/v1/logs/{generation}/{rank}/{name}", what=f"rank {rank}'s {name}")
+def _output(path: Path, generation: int, rank: int, name: str, masks: Masks) -> Stream:
+    target = f"/agent/v1/logs/{generation}/{rank}/{name}"
+    return Stream(path=path, target=target, what=f"rank {rank}'s {name}", masks=masks)
 
 
 def _put(http: Http, stream: Stream, data: bytes, index: str) -> int:

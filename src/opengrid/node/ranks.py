@@ -8,6 +8,7 @@ from collections.abc import Callable
 from enum import Enum
 from pathlib import Path
 
+from opengrid.core.masking import Masks
 from opengrid.core.protocol import Assignment, Broken, Ended, Exited, Fact, Restore, Started
 from opengrid.core.spec import ProgramKind
 from opengrid.node import spawn
@@ -45,6 +46,7 @@ class Ranks:
         self.launcher: Launcher | None = None
         self._assignment, self._address, self._log = assignment, address, log
         self._spool, self._sessions_file = spool, sessions
+        self._masks = Masks(assignment.masked)
         self._places = {place.rank: place for place in places(assignment)}
         self._stage = _Stage.NOTHING
         self._generation = 0
@@ -89,7 +91,7 @@ class Ranks:
         if self.launcher is None:
             raise PreloadFailed("the launcher is gone")
         files = self._files()
-        streams = make_streams(files.folder, self._generation, self._places)
+        streams = make_streams(files.folder, self._generation, self._places, self._masks)
         if uses_lightning(self._assignment) and 0 in self._places:
             streams.append(metrics_stream(files.folder, self._generation))
         starts = rank_starts(
@@ -198,9 +200,9 @@ class Ranks:
             rank=rank,
             exit_code=exit_code,
             at_ns=at_ns,
-            exception=outcome.exception,
+            exception=self._masks.hide_text(outcome.exception) if outcome.exception is not None else None,
             frame=outcome.frame,
-            log_tail=outcome.log_tail,
+            log_tail=self._masks.hide_text(outcome.log_tail),
             peak_mib=peak_mib,
             available_mib=available_mib(),
             oom_killed=self._is_oom_killed(exit_code),

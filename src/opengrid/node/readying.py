@@ -63,6 +63,7 @@ def make_ready(
         before = files_of_bundle(find_bundle(assignment, fetch, scratch)) if finds_more else None
         for place in places(assignment):
             _check_directory(start_directory(assignment, place.node), assignment.directory)
+        _check_overlay(assignment)
         how = "template warm"
         if launcher is None:
             launcher, how = _connect(template(assignment))
@@ -113,6 +114,14 @@ def _check_imports(assignment: Assignment, launcher: Launcher) -> None:
     if why is not None:
         raise Unusable(
             f"{assignment.python} cannot import torch: {why}", hint="install torch there, or choose another --python"
+        )
+
+
+def _check_overlay(assignment: Assignment) -> None:
+    if assignment.overlay is not None and not Path(assignment.overlay).is_dir():
+        raise Unusable(
+            f"the packages of the run lie in {assignment.overlay}, which this machine does not see",
+            hint="set the server's GRID_STATE to a folder that all machines share, or install them there",
         )
 
 

@@ -40,7 +40,7 @@ OPTIONS = {
 #: Fields that are several words each, or none of a command line: `name` is given once, `shell` is who types,
 #: `dependencies` are read from the tree, and `actions` stand in config files.
 OTHERS = frozenset(
-    {"program", "source", "environment", "labels", "name", "command", "shell", "dependencies", "actions"}
+    {"program", "source", "environment", "labels", "name", "command", "shell", "dependencies", "actions", "secrets"}
 )
 
 
@@ -62,6 +62,8 @@ def command_line(spec: RunSpec) -> tuple[str, ...]:
         words += [f"--{name}"] if value is True else [f"--{name}", str(value)]
     for name, value in spec.environment.items():
         words += ["--env", f"{name}={value}"]
+    for name in spec.secrets:
+        words += ["--secret", name]
     for name, value in spec.labels.items():
         words += ["--label", f"{name}={value}"]
     if is_folder(spec):

@@ -48,6 +48,7 @@ class RunOptions(TypedDict, total=False):
     simulate: bool  #: CPU ranks stand in for GPUs even where there are GPUs
     python: str | None  #: interpreter of the ranks; the active environment's without
     environment: Mapping[str, str]  #: variables for the script
+    secrets: Sequence[str]  #: names of secrets, each a variable for the script
     dependency_file: str | None  #: which file of the tree names its packages, or "none"; found by name without
     dependencies: Dependencies | None  #: packages that the tree needs; read from its files without
     actions: Actions  #: commands beside the script
@@ -136,6 +137,7 @@ def make_spec(program: Program, source: Source, options: RunOptions, *, shell: S
         fail_fast=options.get("fail_fast", False),
         max_time_s=options.get("max_time_s"),
         max_restarts=options.get("max_restarts"),
+        secrets=tuple(options.get("secrets", ())),
         dependencies=options.get("dependencies"),
         dependency_file=options.get("dependency_file"),
         actions=options.get("actions", Actions()),

@@ -27,7 +27,7 @@ from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
 from opengrid.controller.loop import Controller
 from opengrid.core.protocol import PROTOCOL
-from opengrid.core.records import Attempt
+from opengrid.core.records import Attempt, Run
 from opengrid.core.tokens import new_token, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.engines.local.engine import LocalEngine
@@ -54,6 +54,7 @@ from opengrid.server.reach import Reach
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
 from opengrid.server.scalars_api import scalars_api
+from opengrid.server.secrets_api import secrets_api
 from opengrid.server.sessions_api import sessions_api
 from opengrid.server.settings import Settings
 from opengrid.server.stacks_api import stacks_api
@@ -94,6 +95,7 @@ from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.runs import Runs
 from opengrid.services.scalar_reader import ScalarReader
 from opengrid.services.scalars import Scalars
+from opengrid.services.secrets import Secrets, new_key
 from opengrid.services.sharing import Sharing
 from opengrid.services.sign_in import SignIn
 from opengrid.services.sources import Sources
@@ -132,7 +134,7 @@ class Server:
             nvml_library=settings.nvml_library,
         )
         self._engines = engines = Engines(local)
-        secret = _secret(state / "secret")
+        secret = _kept(state / "secret", new_token)
         catalogue = load_catalogue()
         reach = Reach(settings, url)
         self._clusters = clusters = Clusters(
@@ -159,11 +161,16 @@ class Server:
         )
         drivers = Drivers(database, engines, secret=secret, changed=self._facts_came, now_us=now_us)
         sources = Sources(database, blobs)
+        secrets = Secrets(database, _kept(state / "secrets.key", new_key), now_us=now_us)
+
+        def secrets_of(run: Run) -> dict[str, str]:
+            return secrets.values(run.user, run.spec.secrets)
+
         links = Links(
             blobs,
             state / "repositories",
             git_access(settings),
-            token_of=lambda _user, _host: None,
+            token_of=secrets.git_token,
             shell=shell_variables(os.environ),
         )
         datastores = Datastores(database, state / "datastores", has_mounts=local.can_mount, now_us=now_us)
@@ -177,7 +184,7 @@ class Server:
         self._environments = environments = Environments(
             state / "environments",
             blobs,
-            secrets_of=lambda _run: {},
+            secrets_of=secrets_of,
             environment=os.environ,
             changed=self._wake,
         )
@@ -194,6 +201,7 @@ class Server:
             staging=artifacts.staging_folder,
             check_mounts=datastores.check_mounts,
             overlay=environments.overlay,
+            secrets_of=secrets_of,
         )
         runs = Runs(
             database,
@@ -206,6 +214,7 @@ class Server:
             artifacts=artifacts,
             events=events,
             work=state / "work",
+            check_secrets=secrets.check,
             changed=self._wake,
             kill=self._kill_attempt,
             now_us=now_us,
@@ -263,6 +272,7 @@ class Server:
         self.app.include_router(stream_api(self._stream, users))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
+        self.app.include_router(secrets_api(secrets, users))
         self.app.include_router(build_logs_api(experiments, environments.log, users))
         self.app.include_router(log_window_api(logs, users))
         self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
@@ -422,11 +432,12 @@ def ensure_token(settings: Settings, database: Database) -> None:
         tx.accounts.ensure_user(getpass.getuser(), token_hash(token), now_us())
 
 
-def _secret(path: Path) -> str:
+def _kept(path: Path, new: Callable[[], str]) -> str:
+    """Return a secret of the server's own, made when there is none."""
     try:
         return path.read_text()
     except FileNotFoundError:
-        _write_private(path, new_token())
+        _write_private(path, new())
         return path.read_text()
 
 

@@ -7,7 +7,7 @@ import itertools
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -88,11 +88,12 @@ class Agents:
         staging: Callable[[str, int], Path] | None = None,
         check_mounts: Callable[[Sequence[Mount]], None] = lambda _: None,
         overlay: Callable[[Run], str | None] = lambda _: None,
+        secrets_of: Callable[[Run], Mapping[str, str]] = lambda _: {},
     ) -> None:
         self._database, self._blobs, self._work, self._staging = database, blobs, work, staging
         self._changed, self._is_followed, self._now_us = changed, is_followed, now_us
         self._stacks_asked, self._rehearsals, self._check_mounts = stacks_asked, rehearsals, check_mounts
-        self._overlay = overlay
+        self._overlay, self._secrets_of = overlay, secrets_of
         self._sessions: dict[str, AgentIdentity] = {}
         self._attempts: dict[str, Attempt] = {}
         self._grace_s: dict[str, float] = {}  #: by attempt
@@ -311,7 +312,7 @@ class Agents:
     def _assignment(
         self, run: Run, experiment: Experiment, attempt: Attempt, machine: AttemptMachine, salvage: str | None
     ) -> Assignment:
-        spec, plan = run.spec, run.plan
+        spec, plan, secrets = run.spec, run.plan, self._secrets_of(run)
         program = spec.program
         if spec.source.bundle is None:
             raise InvalidValue(f"run {run.name} has no bundle")
@@ -330,8 +331,9 @@ class Agents:
             python=plan.python,
             gang=plan.gang,
             devices=machine.devices,
-            environment={**spec.shell, **spec.environment},
-            user_set=tuple(spec.environment),
+            environment={**spec.shell, **spec.environment, **secrets},
+            user_set=(*spec.environment, *secrets),
+            masked=tuple(secrets.values()),
             bundle=spec.source.bundle,
             bundle_path=str(self._blobs.path(spec.source.bundle)),
             directory=spec.source.directory,
@@ -343,6 +345,8 @@ class Agents:
             mounts=plan.mounts,
             collects=self._staging is not None,
             overlay=self._overlay(run),
+            on_start=spec.actions.on_experiment_start,
+            on_end=spec.actions.on_experiment_end,
             staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,
         )
 

@@ -131,7 +131,11 @@ class Environments:
         return Environment(state=EnvironmentState.BUILDING, reason=f"makes its environment: {recipe.title}")
 
     def _make(self, key: str, recipe: Recipe, run: Run) -> None:
-        secrets = self._secrets_of(run)
+        try:
+            secrets = self._secrets_of(run)
+        except GridError as error:
+            self._fail(key, error.message, "")
+            return
         commands = Commands(self._log_file(key), secrets.values())
         with self._lock:
             if self._is_closed:
@@ -149,9 +153,15 @@ class Environments:
             made, failure = None, repr(error)
         with self._lock:
             self._commands.discard(commands)
-            self._known[key] = made or Environment(
-                state=EnvironmentState.FAILED, reason=commands.masks.hide_text(failure), log_tail=commands.tail()
-            )
+            if made is not None:
+                self._known[key] = made
+        if made is None:
+            self._fail(key, commands.masks.hide_text(failure), commands.tail())
+        self._changed()
+
+    def _fail(self, key: str, reason: str, log_tail: str) -> None:
+        with self._lock:
+            self._known[key] = Environment(state=EnvironmentState.FAILED, reason=reason, log_tail=log_tail)
         self._changed()
 
     def _log_file(self, key: str) -> Path:

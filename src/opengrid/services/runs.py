@@ -56,6 +56,7 @@ class Runs:
         artifacts: Artifacts,
         events: EventFiles,
         work: Path,
+        check_secrets: Callable[[str, Sequence[str]], None],
         changed: Callable[[], None],
         kill: Callable[[str], None],
         now_us: Callable[[], int],
@@ -63,10 +64,11 @@ class Runs:
         self._database, self._engines, self._catalogue = database, engines, catalogue
         self._sources, self._links, self._datastores, self._logs, self._work = sources, links, datastores, logs, work
         self._artifacts, self._events, self._now_us = artifacts, events, now_us
-        self._changed, self._kill = changed, kill
+        self._check_secrets, self._changed, self._kill = check_secrets, changed, kill
 
     def plan(self, spec: RunSpec, user: str) -> Plan:
         """Return what a request would start, or raise with the nearest thing that can. Starts nothing."""
+        self._check_secrets(user, spec.secrets)
         spec = self._links.completed(spec, user)
         if spec.name is not None:
             with self._database.read() as tx:
@@ -76,6 +78,7 @@ class Runs:
 
     def create(self, spec: RunSpec, user: str) -> tuple[Run, list[Experiment]]:
         """Store a run and its experiments, queued; all of them or nothing."""
+        self._check_secrets(user, spec.secrets)
         spec = self._links.completed(spec, user)
         if spec.source.bundle is None:
             raise InvalidValue("a run needs the bundle of its source tree", field="source.bundle")

@@ -22,6 +22,7 @@ from opengrid.store.problems import explained
 from opengrid.store.runs import Runs
 from opengrid.store.scalars import Scalars
 from opengrid.store.schema import CURRENT, Schema
+from opengrid.store.secrets import Secrets
 from opengrid.store.sessions import Sessions
 from opengrid.store.sqlite import SqliteFile
 
@@ -39,6 +40,7 @@ class Transaction:
         self.artifacts = Artifacts(connection)
         self.scalars = Scalars(connection)
         self.accounts = Accounts(connection)
+        self.secrets = Secrets(connection)
         self.sessions = Sessions(connection)
         self._connection = connection
 

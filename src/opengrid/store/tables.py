@@ -332,6 +332,15 @@ browser_sessions = Table(
     Column("expires_us", BigInteger, nullable=False),
 )
 
+secrets = Table(
+    "secrets",
+    metadata,
+    Column("user", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("sealed", Text, nullable=False),
+    Column("changed_us", BigInteger, nullable=False),
+)
+
 #: Alembic's own table, for reading the revision and for stamping a new database without importing Alembic.
 schema_revision = Table(
     "alembic_version",
