@@ -253,6 +253,15 @@ def test_damage_to_a_file_of_torch_is_seen(world: World, damage: Callable[[bytes
     assert (found.checkpoint, found.aside) == ("a.pt", ("b.pt",))
 
 
+def test_another_attempt_goes_without_what_is_gone_and_says_so(world: World) -> None:
+    world.save("last.pt", STATE, 2)
+    world.save("log.txt", b"gone", 1)
+    digest = hashlib.sha256(b"gone").hexdigest()
+    next(Path(world.artifacts.staging_folder("x", 0)).parents[1].rglob(digest)).unlink()
+    assert [file.path for file in world.restore(generation=1, number=2).files] == ["last.pt"]
+    assert world.notes == ["not put back, for the content is gone: log.txt"]
+
+
 def test_many_files_of_predictions_do_not_hide_a_checkpoint(world: World) -> None:
     world.save("last.ckpt", LIGHTNING, 1)
     for number in range(100):

@@ -24,6 +24,9 @@ _LOOKED_INTO = 500
 #: Larger checkpoints are not read through: their ranks would wait for it.
 _MOST_READ = 1 << 30
 
+#: So many of the files that are gone are told by name.
+_NAMED = 5
+
 #: Words in the pickle of a file that holds more than weights: from it, a training can go on.
 _TRAINING_STATE = frozenset({"optimizer_state_dict", "optimizer", "param_groups"})
 _LIGHTNING, _LIGHTNINGS_STATE = "pytorch-lightning_version", "optimizer_states"
@@ -54,13 +57,27 @@ class Checkpoints:
         files = [*(file for file in files if file.path not in words), *words.values()]
         if attempt.generation == 1:  # of a new attempt, whose folders are new
             put = {file.path for file in files}
-            files += [self._file(artifact, artifact.node) for artifact in found if artifact.path not in put]
+            files += self._others(attempt, [artifact for artifact in found if artifact.path not in put])
         return Restore(
             checkpoint=taken.path if taken is not None else None,
             is_lightning=chosen.is_lightning,
             files=tuple(files),
             aside=tuple(candidate.path for candidate, _ in chosen.skipped),
         )
+
+    def _others(self, attempt: Attempt, artifacts: list[Artifact]) -> list[RestoreFile]:
+        """Return what each node gets back beside the checkpoint; write down what the server has lost."""
+        files: list[RestoreFile] = []
+        gone: list[str] = []
+        for artifact in artifacts:
+            try:
+                files.append(self._file(artifact, artifact.node))
+            except NotFound:
+                gone.append(artifact.path)
+        if gone:
+            more = f" and {len(gone) - _NAMED} more" if len(gone) > _NAMED else ""
+            self._note(attempt, f"not put back, for the content is gone: {', '.join(gone[:_NAMED])}{more}")
+        return files
 
     def _choose(self, candidates: list[Candidate]) -> Chosen:
         """Return the newest that holds a training's state; weights alone only where there is nothing else."""
