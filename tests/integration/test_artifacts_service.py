@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from tests.support.records import T0, make_artifact, make_experiments, make_run
 
+from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unusable
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile
 from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Experiment, GenerationPhase, MachineState
@@ -28,7 +29,12 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
-        self.artifacts = Artifacts(self.database, folder / "artifacts", now_us=lambda: T0)
+        self.artifacts = Artifacts(
+            self.database,
+            folder / "artifacts",
+            FolderBlobs(folder / "artifacts" / "contents"),
+            now_us=lambda: T0,
+        )
         run = make_run()
         self.experiments = make_experiments(run, 2)
         with self.database.transaction() as tx:

@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run
 
+from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.protocol import ArtifactFile, Restore
 from opengrid.core.records import AttemptState, GenerationPhase
 from opengrid.services.agents import AgentIdentity
@@ -40,7 +41,12 @@ class World:
 
     def __init__(self, folder: Path) -> None:
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
-        self.artifacts = Artifacts(self.database, folder / "artifacts", now_us=lambda: T0)
+        self.artifacts = Artifacts(
+            self.database,
+            folder / "artifacts",
+            FolderBlobs(folder / "artifacts" / "contents"),
+            now_us=lambda: T0,
+        )
         self.checkpoints = Checkpoints(self.database, self.artifacts, now_us=lambda: T0)
         run = make_run()
         (self.experiment,) = make_experiments(run)

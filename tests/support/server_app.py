@@ -60,9 +60,9 @@ class InProcess:
 
 
 @contextmanager
-def running_app(folder: Path) -> Iterator[tuple[Api, InProcess, Server]]:
+def running_app(folder: Path, storage: str | None = None) -> Iterator[tuple[Api, InProcess, Server]]:
     """Serve a home in `folder`; everything of a server but the socket."""
-    settings = Settings(home=folder, state=folder, cache=folder / "cache")
+    settings = Settings(home=folder, state=folder, cache=folder / "cache", storage=storage)
     database = Database.open(f"sqlite:///{folder / 'grid.db'}")
     ensure_token(settings, database)
     server = Server(settings, database, URL, stop=lambda: None)

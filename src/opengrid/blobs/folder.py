@@ -8,8 +8,8 @@ import os
 import re
 import stat
 import uuid
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import Collection, Generator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
@@ -85,6 +85,26 @@ class FolderBlobs:
             finally:
                 staged.unlink(missing_ok=True)
         return size
+
+    def adopt_all(self, staging: Path, digests: Collection[str]) -> None:
+        """Take over what a folder holds of these; what is not what it says is taken away."""
+        for digest in digests:
+            with suppress(NotFound, InvalidValue):
+                self.adopt(staging / digest, digest)
+
+    def check(self, digest: str) -> bool:
+        """Read a blob's content; return whether it is whole. One that is damaged is removed."""
+        found = hashlib.sha256()
+        try:
+            with self.path(digest).open("rb") as file:
+                while block := file.read(_BLOCK):
+                    found.update(block)
+        except (NotFound, OSError):
+            return False
+        if found.hexdigest() == digest:
+            return True
+        self.remove(digest)
+        return False
 
     def size(self, digest: str) -> int | None:
         """Return a blob's bytes; None when it is not here."""

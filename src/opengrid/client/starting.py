@@ -22,7 +22,7 @@ from opengrid.core.errors import GridError, Unusable, UserError
 #: What of the shell that starts it reaches a server. Ranks' environments come with their requests, never from here.
 _KEPT = re.compile(
     r"PATH|HOME|USER|LOGNAME|LANG|LC_\w+|TMPDIR|TZ|PYTHONPATH|LD_LIBRARY_PATH|SSL_CERT_\w+|(?:http|https|no|all)_proxy"
-    r"|GRID_\w+|GIT_CONFIG_\w+|GIT_SSH\w*|GIT_SSL_\w+|SSH_AUTH_SOCK|UV_\w+|PIP_\w+|XDG_CONFIG_HOME",
+    r"|GRID_\w+|GIT_CONFIG_\w+|GIT_SSH\w*|GIT_SSL_\w+|SSH_AUTH_SOCK|UV_\w+|PIP_\w+|AWS_\w+|XDG_CONFIG_HOME",
     re.IGNORECASE,
 )
 _LOOK_S = 0.01

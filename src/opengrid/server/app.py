@@ -18,6 +18,7 @@ from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
 from opengrid import __version__
+from opengrid.blobs.blobs import Blobs
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.client.program import shell_variables
 from opengrid.client.remote import Access
@@ -123,7 +124,7 @@ class Server:
         self.wakeups = Wakeups()
         state = settings.state
         zipapp = Zipapp(settings.cache)
-        blobs = FolderBlobs(state / "blobs")
+        blobs = open_blobs(settings, "blobs", state / "blobs")
         log_files = LogFiles(state / "logs")
         local = LocalEngine(
             state,
@@ -173,10 +174,21 @@ class Server:
             token_of=secrets.git_token,
             shell=shell_variables(os.environ),
         )
-        datastores = Datastores(database, state / "datastores", has_mounts=local.can_mount, now_us=now_us)
+        datastores = Datastores(
+            database,
+            state / "datastores",
+            open_blobs(settings, "datastores", state / "datastores" / ".contents"),
+            has_mounts=local.can_mount,
+            now_us=now_us,
+        )
         self._imports = Imports(datastores, may_ask_own_network=settings.is_embedded)
         logs = Logs(database, log_files)
-        artifacts = Artifacts(database, state / "artifacts", now_us=now_us)
+        artifacts = Artifacts(
+            database,
+            state / "artifacts",
+            open_blobs(settings, "artifacts", state / "artifacts" / "contents"),
+            now_us=now_us,
+        )
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)
         events = EventFiles(database, state / "events")
         self._scalar_reader = reader = ScalarReader(database, events, changed=self._scalars_changed)
@@ -409,6 +421,15 @@ class Server:
                 if not busy and not self._imports.are_running:
                     self._stop()
                     return
+
+
+def open_blobs(settings: Settings, kind: str, folder: Path) -> Blobs:
+    """Return the store of one kind of contents: a folder, or a part of the bucket, of which the folder is the cache."""
+    if settings.storage is None:
+        return FolderBlobs(folder)
+    from opengrid.blobs.objects import ObjectBlobs  # loads a library that only servers with a bucket need
+
+    return ObjectBlobs(f"{settings.storage.rstrip('/')}/{kind}", folder, most_cached=settings.content_cache)
 
 
 def git_access(settings: Settings) -> Access:

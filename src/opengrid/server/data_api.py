@@ -11,7 +11,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
 
-from opengrid.blobs.folder import FolderBlobs
+from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import datastore_name_of
 from opengrid.core.records import DatastoreFile
@@ -72,9 +72,7 @@ class Sent:
     size: int
 
 
-def data_api(
-    blobs: FolderBlobs, datastores: Datastores, imports: Imports, users: Users, *, source_limit: int
-) -> APIRouter:
+def data_api(blobs: Blobs, datastores: Datastores, imports: Imports, users: Users, *, source_limit: int) -> APIRouter:
     """Return the routes for blobs and datastores."""
     most = int(source_limit * _TAR_OVERHEAD) + _PIECE
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])

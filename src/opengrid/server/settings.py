@@ -34,6 +34,8 @@ class Settings:
     idle_s: float = IDLE_S  #: an embedded server ends after this long with nothing to do
     nvml_library: str | None = None
     git_protocols: tuple[str, ...] = ("https", "ssh")  #: over which repositories are fetched
+    storage: str | None = None  #: s3://bucket/prefix for all contents; None = folders below `state`
+    content_cache: int = 50 << 30  #: most bytes of a bucket's contents that are kept on this host
     source_limit: int = 1 << 30  #: most bytes of a source tree, and of a repository that is fetched
     ui: Path | None = None  #: folder of another build of the page than the package's
 
@@ -114,6 +116,8 @@ def read_settings(
         idle_s=_seconds(environment, "GRID_IDLE_S", IDLE_S),
         nvml_library=environment.get("GRID_NVML_LIBRARY"),
         git_protocols=_protocols(environment),
+        storage=environment.get("GRID_STORAGE") or None,
+        content_cache=parse_size(environment.get("GRID_CONTENT_CACHE") or "50GiB", name="GRID_CONTENT_CACHE"),
         source_limit=parse_size(environment.get("GRID_SOURCE_LIMIT") or "1GiB", name="GRID_SOURCE_LIMIT"),
         ui=Path(environment["GRID_UI_DIR"]) if environment.get("GRID_UI_DIR") else None,
     )

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opengrid.blobs.folder import FolderBlobs
+from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unauthorized
 from opengrid.core.mounts import Mount
 from opengrid.core.protocol import (
@@ -77,7 +77,7 @@ class Agents:
     def __init__(
         self,
         database: Database,
-        blobs: FolderBlobs,
+        blobs: Blobs,
         *,
         work: Path,
         changed: Callable[[str], None],

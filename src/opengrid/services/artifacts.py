@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from opengrid.blobs.folder import BlobWriter, FolderBlobs
+from opengrid.blobs.blobs import Blobs, BlobWriter
 from opengrid.core.errors import Forbidden, InvalidValue, NotFound, Superseded, Unusable
 from opengrid.core.gang import Gang
 from opengrid.core.manifest import safe_path
@@ -34,9 +34,9 @@ class Folder(NamedTuple):
 class Artifacts:
     """Use cases around artifacts. Contents lie in a store of their own, one file each, however many nodes wrote it."""
 
-    def __init__(self, database: Database, root: Path, *, now_us: Callable[[], int]) -> None:
+    def __init__(self, database: Database, root: Path, contents: Blobs, *, now_us: Callable[[], int]) -> None:
         self._database, self._now_us = database, now_us
-        self._blobs = FolderBlobs(root / "contents")
+        self._blobs = contents
         self._root, self._staging = root, root / "staging"
 
     def staging_folder(self, attempt_id: str, machine: int) -> Path:

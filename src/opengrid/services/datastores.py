@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import shutil
 import uuid
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from opengrid.blobs.folder import FolderBlobs
+from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import Conflict, InvalidValue, NotFound, Unusable
 from opengrid.core.manifest import Manifest, ManifestFile, check_paths
 from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
@@ -43,10 +42,16 @@ class Datastores:
     """Use cases around datastores. Each content is stored once, however many versions have it."""
 
     def __init__(
-        self, database: Database, root: Path, *, has_mounts: Callable[[], bool], now_us: Callable[[], int]
+        self,
+        database: Database,
+        root: Path,
+        contents: Blobs,
+        *,
+        has_mounts: Callable[[], bool],
+        now_us: Callable[[], int],
     ) -> None:
         self._database, self._root, self._now_us, self._has_mounts = database, root, now_us, has_mounts
-        self._contents = FolderBlobs(root / ".contents")
+        self._contents = contents
         self._trees = Trees(root, self._contents, has_mounts=has_mounts)
 
     def check_owner(self, name: str, caller: Caller) -> None:
@@ -85,10 +90,8 @@ class Datastores:
             raise InvalidValue(f"at most {MOST_FILES} files in one offer, not {len(files)}")
         check_paths([file.path for file in files])
         staging = self._staging(self._filling(name, version, round))
-        for digest in {file.digest for file in files}:
-            if self._contents.size(digest) is None:
-                with contextlib.suppress(NotFound, InvalidValue):
-                    self._contents.adopt(staging / digest, digest)
+        digests = {file.digest for file in files}
+        self._contents.adopt_all(staging, [digest for digest in digests if self._contents.size(digest) is None])
         # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
         with self._database.transaction() as tx:
             _check_round(tx.data.find(name, version), round)

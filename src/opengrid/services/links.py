@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from opengrid.blobs.folder import FolderBlobs
+from opengrid.blobs.blobs import Blobs
 from opengrid.client.bundle import packed
 from opengrid.client.remote import Access, fetch, list_refs
 from opengrid.client.tree import Tree, read_commit
@@ -41,7 +41,7 @@ class Links:
 
     def __init__(
         self,
-        blobs: FolderBlobs,
+        blobs: Blobs,
         folder: Path,
         access: Access,
         *,

@@ -6,7 +6,7 @@ import posixpath
 import tarfile
 from pathlib import Path
 
-from opengrid.blobs.folder import FolderBlobs
+from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import Forbidden, NotFound
 from opengrid.core.spec import Program, ProgramKind, Source
 from opengrid.store.database import Database
@@ -18,7 +18,7 @@ _MAX_SCRIPT = 4 << 20
 class Sources:
     """Bundles and what is in them."""
 
-    def __init__(self, database: Database, blobs: FolderBlobs) -> None:
+    def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
 
     def bundle_of_attempt(self, attempt_id: str, digest: str) -> Path:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from opengrid.blobs.folder import FolderBlobs
-from opengrid.core.errors import NotFound, Unusable
+from opengrid.blobs.blobs import Blobs
+from opengrid.core.errors import Unusable
 from opengrid.core.files import clone_file, copy_file
 from opengrid.core.manifest import safe_path
 from opengrid.core.records import DatastoreFile, DatastoreVersion
@@ -40,7 +40,7 @@ class Verdict:
 class Trees:
     """Folders `<root>/<name>/<version>`. `has_mounts` tells whether ranks see them through read-only mounts."""
 
-    def __init__(self, root: Path, contents: FolderBlobs, *, has_mounts: Callable[[], bool]) -> None:
+    def __init__(self, root: Path, contents: Blobs, *, has_mounts: Callable[[], bool]) -> None:
         self._root, self._contents, self._has_mounts = root, contents, has_mounts
         self._can_clone = True  #: until the file system has said that it cannot
 
@@ -95,13 +95,12 @@ class Trees:
             place = safe_path(tree, file.path)
             if _digest(place) == file.digest:
                 continue
-            if self._is_whole(file.digest):
+            if self._contents.check(file.digest):
                 with _writable(place.parent):
                     place.unlink(missing_ok=True)
                     self._put(file, place)
                 repaired.append(file.path)
             else:
-                self._contents.remove(file.digest)
                 damaged.append(file.path)
         if tree.is_dir():
             _seal(tree)
@@ -125,12 +124,6 @@ class Trees:
         else:
             copy_file(content, place)
             os.chmod(place, mode)
-
-    def _is_whole(self, digest: str) -> bool:
-        try:
-            return _digest(self._contents.path(digest)) == digest
-        except NotFound:
-            return False
 
 
 def _link(content: Path, place: Path) -> bool:
