@@ -13,7 +13,7 @@ from pathlib import Path
 
 import structlog
 
-from opengrid.blobs.folder import FolderBlobs
+from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import GridError, Unusable
 from opengrid.core.records import LOCAL_CLUSTER, Run
 from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of_run
@@ -37,7 +37,7 @@ class Environments:
     def __init__(
         self,
         folder: Path,
-        blobs: FolderBlobs,
+        blobs: Blobs,
         *,
         secrets_of: Callable[[Run], Mapping[str, str]],
         environment: Mapping[str, str],
