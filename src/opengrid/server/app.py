@@ -28,7 +28,7 @@ from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
 from opengrid.controller.loop import Controller
 from opengrid.core.protocol import PROTOCOL
-from opengrid.core.records import Attempt, Run
+from opengrid.core.records import Attempt, AttemptState, Run
 from opengrid.core.tokens import new_token, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.engines.local.engine import LocalEngine
@@ -93,6 +93,7 @@ from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
 from opengrid.services.new_run import NewRuns
 from opengrid.services.rehearsals import Rehearsals
+from opengrid.services.run_records import RunRecords
 from opengrid.services.runs import Runs
 from opengrid.services.scalar_reader import ScalarReader
 from opengrid.services.scalars import Scalars
@@ -200,6 +201,7 @@ class Server:
             environment=os.environ,
             changed=self._wake,
         )
+        self._records = RunRecords(database, sources, work=state / "work", packages=environments.packages)
         self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
             database,
@@ -285,7 +287,7 @@ class Server:
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(secrets_api(secrets, users))
-        self.app.include_router(build_logs_api(experiments, environments.log, users))
+        self.app.include_router(build_logs_api(experiments, environments.log, self._records, users))
         self.app.include_router(log_window_api(logs, users))
         self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
         self._boards = boards = TensorBoards(database, events, state / "tensorboard")
@@ -344,6 +346,8 @@ class Server:
 
     def _attempt_moved(self, attempt: Attempt) -> None:
         self._agents.attempt_moved(attempt)
+        if attempt.state is AttemptState.RUNNING:
+            self._records.keep(attempt)
         self.wakeups.notify(f"attempt:{attempt.id}")
 
     def _kill_attempt(self, attempt_id: str) -> None:
