@@ -10,6 +10,7 @@ import { Empty, Failure, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
 import { SimulatedBadge, StateBadge } from "@/common/states";
 import { useTab } from "@/common/tabs";
+import { BuildLog } from "./BuildLog";
 import { ExperimentActions } from "./ExperimentActions";
 import css from "./experiment.module.css";
 import { Overview } from "./Overview";
@@ -104,10 +105,10 @@ function Details({ experiment }: { experiment: ExperimentDocument }) {
             <Metrics experiment={experiment} />
           </Tabs.Panel>
           <Tabs.Panel value="logs">
-            <Logs key={experiment.experiment} experiment={experiment} />
+            <Logs experiment={experiment} />
           </Tabs.Panel>
           <Tabs.Panel value="build">
-            <Logs key="build" experiment={experiment} isBuild />
+            <BuildLog experiment={experiment} />
           </Tabs.Panel>
           <Tabs.Panel value="artifacts">
             <Artifacts experiment={experiment.experiment} />

@@ -6,7 +6,7 @@ import { useState, type KeyboardEvent } from "react";
 import { useSearchParams } from "wouter";
 import { get, path, url } from "@/api/client";
 import { isMissing } from "@/api/errors";
-import type { ExperimentDocument } from "@/api/types";
+import type { ExperimentDocument, LogLine, LogStreams } from "@/api/types";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { bytes } from "@/format/numbers";
 import { isOver } from "@/format/states";
@@ -15,22 +15,14 @@ import { LogView } from "./LogView";
 import { useLog, type LogChoice } from "./useLog";
 import { useSearch } from "./useSearch";
 
-interface Streams {
-  attempt: number | null;
-  attempts: number[];
-  size: number;
-  streams: { generation: number; rank: number; stream: string; size: number }[];
-}
-
-export default function LogsTab({ experiment, isBuild = false }: { experiment: ExperimentDocument; isBuild?: boolean }) {
+export default function LogsTab({ experiment }: { experiment: ExperimentDocument }) {
   const name = experiment.experiment;
   const [params, setParams] = useSearchParams();
   const number = (key: string) => (params.get(key) === null ? null : Number(params.get(key)));
   const choice: LogChoice = {
-    rank: isBuild ? null : number("rank"),
+    rank: number("rank"),
     attempt: number("attempt"),
     generation: number("generation"),
-    stream: isBuild ? "build" : null,
   };
   const choose = (key: string, value: string | null) =>
     setParams((now) => {
@@ -40,7 +32,7 @@ export default function LogsTab({ experiment, isBuild = false }: { experiment: E
       return next;
     });
   const key = JSON.stringify(choice);
-  return <Chosen key={key} experiment={experiment} name={name} choice={choice} choose={choose} isBuild={isBuild} />;
+  return <Chosen key={key} experiment={experiment} name={name} choice={choice} choose={choose} />;
 }
 
 interface ChosenProps {
@@ -48,29 +40,28 @@ interface ChosenProps {
   name: string;
   choice: LogChoice;
   choose: (key: string, value: string | null) => void;
-  isBuild: boolean;
 }
 
-function Chosen({ experiment, name, choice, choose, isBuild }: ChosenProps) {
+function Chosen({ experiment, name, choice, choose }: ChosenProps) {
   const log = useLog(name, choice);
   const search = useSearch(name, choice);
   const [follow, setFollow] = useState(!isOver(experiment.state));
   const [showTimes, setShowTimes] = useState(false);
   const [text, setText] = useState("");
-  const [marked, setMarked] = useState<string | null>(null);
+  const [marked, setMarked] = useState<LogLine | null>(null);
 
-  const goTo = async (cursor: string | null) => {
-    if (cursor === null) return;
+  const goTo = async (line: LogLine | null) => {
+    if (line === null) return;
     setFollow(false);
-    setMarked(cursor);
-    await log.jump(cursor);
+    setMarked(line);
+    await log.jump(line.cursor);
   };
   const find = async (direction: "next" | "previous") => {
     if (text === "") return;
-    const at = marked ?? (direction === "next" ? "start" : "end");
-    await goTo(await search.find({ q: text, regex: false, errors: false, at, direction }));
+    const at = direction === "next" ? (marked?.end ?? "start") : (marked?.cursor ?? "end");
+    await goTo(await search.find({ q: text, errors: false, at, direction }));
   };
-  const findError = async () => goTo(await search.find({ q: "", regex: false, errors: true, at: "start", direction: "next" }));
+  const findError = async () => goTo(await search.find({ q: "", errors: true, at: "start", direction: "next" }));
   const onKey = (event: KeyboardEvent) => {
     if (event.key === "Enter") void find(event.shiftKey ? "previous" : "next");
   };
@@ -82,7 +73,7 @@ function Chosen({ experiment, name, choice, choose, isBuild }: ChosenProps) {
   return (
     <div className={css.logs}>
       <div className={css.bar}>
-        {!isBuild && <RankChoice experiment={experiment} choice={choice} choose={choose} attempts={log.window?.attempts ?? []} />}
+        <RankChoice experiment={experiment} choice={choice} choose={choose} attempts={log.window?.attempts ?? []} />
         <TextInput
           aria-label="Search the log"
           placeholder="Search the log"
@@ -131,7 +122,7 @@ function Chosen({ experiment, name, choice, choose, isBuild }: ChosenProps) {
           </Tooltip>
         </span>
       </div>
-      <Body log={log} choice={choice} follow={follow} setFollow={setFollow} showTimes={showTimes} marked={marked} isBuild={isBuild} />
+      <Body log={log} choice={choice} follow={follow} setFollow={setFollow} showTimes={showTimes} marked={marked?.cursor ?? null} />
     </div>
   );
 }
@@ -143,25 +134,21 @@ interface BodyProps {
   setFollow: (follow: boolean) => void;
   showTimes: boolean;
   marked: string | null;
-  isBuild: boolean;
 }
 
-function Body({ log, choice, follow, setFollow, showTimes, marked, isBuild }: BodyProps) {
+function Body({ log, choice, follow, setFollow, showTimes, marked }: BodyProps) {
   if (log.error && !isMissing(log.error)) return <Failure error={log.error} retry={() => void log.jump("end")} />;
   if (log.window === null && !log.error) return <Loading what="the log" />;
   if (log.window === null || log.window.lines.length === 0) {
-    if (isBuild) {
-      return <Empty title="Nothing was built.">Everything that the script needs was there: its environment was used as it is.</Empty>;
-    }
     return <Empty title="No output yet.">What the ranks print appears here as they print it.</Empty>;
   }
-  return <LogView log={log} showRank={choice.rank === null && !isBuild} showTimes={showTimes} follow={follow} onFollow={setFollow} marked={marked} />;
+  return <LogView log={log} showRank={choice.rank === null} showTimes={showTimes} follow={follow} onFollow={setFollow} marked={marked} />;
 }
 
-function RankChoice({ experiment, choice, choose, attempts }: Omit<ChosenProps, "name" | "isBuild"> & { attempts: number[] }) {
+function RankChoice({ experiment, choice, choose, attempts }: Omit<ChosenProps, "name"> & { attempts: number[] }) {
   const streams = useQuery({
     queryKey: ["log-streams", experiment.experiment, choice.attempt],
-    queryFn: () => get<Streams>(path("experiments", experiment.experiment, "log-streams"), { attempt: choice.attempt }),
+    queryFn: () => get<LogStreams>(path("experiments", experiment.experiment, "log-streams"), { attempt: choice.attempt }),
   });
   const generations = [...new Set((streams.data?.streams ?? []).map((stream) => stream.generation))].sort((a, b) => a - b);
   const ranks = Array.from({ length: experiment.world_size }, (_, rank) => ({ value: String(rank), label: `Rank ${rank}` }));

@@ -2,13 +2,13 @@
 import { useCallback, useEffect, useRef, useState } from "react";
 import { get, path } from "@/api/client";
 import { useLive } from "@/api/live";
-import { append, prepend, type LogPage } from "./window";
+import type { LogPage } from "@/api/types";
+import { append, prepend } from "./window";
 
 export interface LogChoice {
   rank: number | null;
   attempt: number | null;
   generation: number | null;
-  stream: string | null;
 }
 
 const AROUND = 400;

@@ -1,29 +1,22 @@
 /** Searching a log on the server, in slices of work, until something is found or the end is reached. */
 import { useRef, useState } from "react";
 import { get, path } from "@/api/client";
+import type { LogLine, LogSearchAnswer } from "@/api/types";
 import { problemOf } from "@/api/errors";
 import type { LogChoice } from "./useLog";
-import type { LogLine } from "./window";
-
-interface SearchAnswer {
-  cursor: string | null;
-  line: LogLine | null;
-  next: string | null;
-  searched: number;
-}
 
 export interface LogSearch {
   isSearching: boolean;
   /** What came of the last search, when nothing was found. */
   note: string | null;
-  find: (what: { q: string; regex: boolean; errors: boolean; at: string; direction: "next" | "previous" }) => Promise<string | null>;
+  find: (what: { q: string; errors: boolean; at: string; direction: "next" | "previous" }) => Promise<LogLine | null>;
 }
 
 export function useSearch(experiment: string, choice: LogChoice): LogSearch {
   const [isSearching, setSearching] = useState(false);
   const [note, setNote] = useState<string | null>(null);
   const turn = useRef(0);
-  const find: LogSearch["find"] = async ({ q, regex, errors, at, direction }) => {
+  const find: LogSearch["find"] = async ({ q, errors, at, direction }) => {
     const mine = ++turn.current;
     setSearching(true);
     setNote(null);
@@ -31,9 +24,9 @@ export function useSearch(experiment: string, choice: LogChoice): LogSearch {
       let place: string | null = at;
       while (place !== null && mine === turn.current) {
         const route = path("experiments", experiment, "log-search");
-        const answer: SearchAnswer = await get(route, { ...choice, q, regex, errors, at: place, direction });
+        const answer: LogSearchAnswer = await get(route, { ...choice, q, errors, at: place, direction });
         if (mine !== turn.current) return null;
-        if (answer.cursor !== null) return answer.cursor;
+        if (answer.line !== null) return answer.line;
         place = answer.next;
       }
       setNote(errors ? "No error in this log" : direction === "next" ? "Nothing further down" : "Nothing further up");

@@ -1,9 +1,11 @@
 import { describe, expect, test } from "vitest";
-import { append, fractionAt, prepend, type LogPage } from "./window";
+import type { LogPage } from "@/api/types";
+import { append, fractionAt, prepend } from "./window";
 
 function page(from: number, to: number, all = 1000): LogPage {
   const lines = Array.from({ length: to - from }, (_, i) => ({
     cursor: `c${from + i}`,
+    end: `c${from + i + 1}`,
     generation: 1,
     rank: 0,
     stream: "stdout",

@@ -1,29 +1,5 @@
 /** The part of a log that is loaded: it grows at both ends, and is cut at the other, so that its size is bounded. */
-
-export interface LogLine {
-  cursor: string;
-  end?: string;
-  generation: number;
-  rank: number;
-  stream: string;
-  at: string;
-  text: string;
-}
-
-/** The server's answer to "what is around this place". */
-export interface LogPage {
-  attempt: number | null;
-  attempts: number[];
-  lines: LogLine[];
-  before: string | null;
-  after: string | null;
-  at_start: boolean;
-  at_end: boolean;
-  start_fraction: number;
-  end_fraction: number;
-  size: number;
-  final: boolean;
-}
+import type { LogPage } from "@/api/types";
 
 /** Most lines that are kept. */
 export const MOST = 6000;
