@@ -174,7 +174,7 @@ class Scalars:
         if count == known:
             return []
         points = self._files.points(experiment.id, count)
-        now, new = Series(files, points), Series(files, points[known:])
+        now, old, new = (Series(files, part) for part in (points, points[:known], points[known:]))
         changed = set(new.names) if known else set(tags)
         start, found = float(points["time"].min()), list[SeriesDocument]()
         for tag in dict.fromkeys(tags):
@@ -182,7 +182,7 @@ class Scalars:
             if not len(whole):
                 continue
             if known:
-                first, before = int(new.whole(tag)["step"].min()), Series(files, points[:known]).whole(tag)
+                first, before = int(new.whole(tag)["step"][0]), old.whole(tag)
                 is_append = bool(len(before)) and first > int(before["step"][-1])
                 whole = whole[np.searchsorted(whole["step"], first) :] if is_append else whole
             found.append(_document(experiment.name, tag, whole, viewport, start=start, is_append=is_append))
