@@ -48,6 +48,15 @@ def test_pieces_of_torch_distributed_checkpoint_may_lie_on_different_nodes() -> 
     assert headless.problem == "its .metadata is missing"
 
 
+def test_a_sharded_folder_that_was_being_written_over_another_is_a_mixture_of_both() -> None:
+    index, later = artifact("s/.metadata", 10), [artifact(f"s/__{rank}_0.distcp", 10) for rank in range(3)]
+    written = artifact("s/__3_0.distcp", 30_000_000)
+    (mixture,) = found(index, *later, written)
+    assert mixture.problem == "its .metadata is older than its pieces: it was being overwritten"
+    (whole,) = found(artifact("s/.metadata", 29_000_000), *later, written)  # by another machine's clock
+    assert whole.problem is None
+
+
 def test_a_folder_of_deepspeed_needs_every_ranks_optimizer_states_and_takes_the_word_latest_along() -> None:
     model = artifact("ds/global_step7/mp_rank_00_model_states.pt", 7)
     states = [artifact(f"ds/global_step7/zero_pp_rank_{r}_mp_rank_00_optim_states.pt", 7, node=r) for r in range(4)]

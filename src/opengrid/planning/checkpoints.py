@@ -16,6 +16,9 @@ from opengrid.core.records import Artifact
 _TRANSFORMERS = re.compile(r"(?:^|/)checkpoint-\d+$")
 _ZERO_PIECE = re.compile(r"^(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_optim_states\.pt$")
 _ZERO_MODEL = re.compile(r"mp_rank_\d+(?:_\w+)?_model_states\.pt$|^zero_pp_rank_\d+_mp_rank_\d+_model_states\.pt$")
+#: The clocks of machines that write pieces of one checkpoint differ by less.
+_CLOCKS_US = 2_000_000
+
 _NO_MODEL = "its model is missing"
 
 
@@ -82,8 +85,10 @@ def _folder(
     by_name = {file.path.rpartition("/")[2]: file for file in files}
     names = set(by_name)
     if any(name.endswith(".distcp") for name in names) or ".metadata" in names:
-        problem = None if ".metadata" in names else "its .metadata is missing"
-        return Candidate(path=folder, files=_below(folder, newest), index=by_name.get(".metadata"), problem=problem)
+        index = by_name.get(".metadata")
+        return Candidate(
+            path=folder, files=_below(folder, newest), index=index, problem=_missing_of_sharded(files, index)
+        )
     if any(_ZERO_PIECE.search(name) or _ZERO_MODEL.search(name) for name in names):
         above, _, tag = folder.rpartition("/")
         # Lightning's strategy makes a folder of its own around it.
@@ -126,6 +131,16 @@ def _outermost(folders: Sequence[Candidate]) -> list[Candidate]:
 
 def _is_of_lightning(candidate: Candidate) -> bool:
     return candidate.index is not None and any(file.path == f"{candidate.path}/meta.pt" for file in candidate.files)
+
+
+def _missing_of_sharded(files: Sequence[Artifact], index: Artifact | None) -> str | None:
+    """Return what a folder of torch.distributed.checkpoint lacks: an index, written after its pieces."""
+    if index is None:
+        return "its .metadata is missing"
+    newest = max((file.modified_us for file in files if file.path.endswith(".distcp")), default=0)
+    if newest - index.modified_us > _CLOCKS_US:
+        return "its .metadata is older than its pieces: it was being overwritten"
+    return None
 
 
 def _missing_of_zero(names: Iterable[str], world_size: int) -> str | None:
