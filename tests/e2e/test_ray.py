@@ -73,6 +73,27 @@ def test_the_same_command_runs_on_a_cluster(lab: Grid, work: Path) -> None:
     assert not list(work.rglob("meet.py"))  # the machines are left as they were
 
 
+def test_data_reaches_the_machines_once_and_scripts_find_it(lab: Grid, work: Path) -> None:
+    folder = lab.cwd / "numbers"
+    (folder / "deep").mkdir(parents=True)
+    (folder / "deep" / "a.txt").write_text("forty-two")
+    lab.ok("datastore", "create", str(folder), "--name", "numbers")
+    (lab.cwd / "read.py").write_text(
+        "import pathlib, sys\nroot = pathlib.Path(sys.argv[2])\nprint('read', (root / 'deep/a.txt').read_text(), root)"
+    )
+    for _ in range(2):
+        done = lab.finish("--cluster", "lab", "--framework", "torch", "read.py", "--data", "grid:numbers:1")
+        assert done["state"] == "succeeded", done
+        assert f"read forty-two {work}/data/numbers-1" in lab.log(done["experiment"]).decode()
+    done = lab.finish(
+        *("--cluster", "lab", "--framework", "torch", "--datastore_name", "numbers"),
+        *("read.py", "--data", "/datastores/numbers"),
+    )
+    assert done["state"] == "succeeded", done
+    assert "read forty-two" in lab.log(done["experiment"]).decode()
+    assert [path.name for path in (work / "data").iterdir() if path.is_dir()] == ["numbers-1"]
+
+
 def test_real_gpus_are_those_that_ray_gave(lab: Grid) -> None:
     options = ("--framework", "torch", "--gpus", "2", "--instance_type", "2_m60_8gb")
     experiment = lab.finish("--cluster", "lab", *options, "meet.py", "1")

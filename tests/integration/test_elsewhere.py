@@ -1,101 +1,87 @@
-"""Requests to a server that somebody has signed in to, over its restarts."""
+"""services.agents: what an agent on another computer is told, where nothing of the server's computer is."""
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import dataclasses
+from pathlib import Path
 
-import pytest
+from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run, make_spec
 
-from opengrid import __version__
-from opengrid.client.elsewhere import Elsewhere
-from opengrid.client.login import Login
-from opengrid.core.errors import ServerUnreachable, Unauthorized
+from opengrid.blobs.folder import FolderBlobs
+from opengrid.core.mounts import Mount
+from opengrid.core.protocol import PROTOCOL, Assignment, Hello
+from opengrid.core.records import AttemptState, Cluster
+from opengrid.core.tokens import token_hash
+from opengrid.services.agents import Agents
+from opengrid.store.database import Database
 
-
-class Handler(BaseHTTPRequestHandler):
-    """Answers everybody who has the token."""
-
-    version_told = __version__
-
-    def do_GET(self) -> None:
-        known = self.headers["Authorization"] == "Bearer secret"
-        body = b'{"ok": true}' if known else b'{"error": {"code": "unauthorized", "message": "unknown", "hint": null}}'
-        self.send_response(200 if known else 401)
-        self.send_header("Grid-Version", self.version_told)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    do_POST = do_GET
-
-    def log_message(self, *_: object) -> None:
-        """Say nothing."""
+LAB = Cluster(
+    name="lab", engine="ray", address="http://head:8265", possible={}, work_dir="/scratch", python=None, user="ada",
+    created_us=T0,
+)  # fmt: skip
 
 
-def serve(port: int = 0) -> ThreadingHTTPServer:
-    server = ThreadingHTTPServer(("127.0.0.1", port), Handler)
-    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    return server
+def assignment_of(folder: Path, cluster: str) -> Assignment:
+    database = Database.open(f"sqlite:///{folder / 'grid.db'}")
+    (folder / "blobs" / "ab").mkdir(parents=True)
+    (folder / "blobs" / "ab" / ("ab" * 32)).touch()
+    mounts = tuple(
+        Mount(name="stl10", version=2, path=path, source="/srv/stl10/2", is_bound=True)
+        for path in ("/srv/stl10/2", "/datastores/stl10")
+    )
+    run = make_run()
+    plan = dataclasses.replace(run.plan, cluster=cluster, mounts=mounts, simulated=False)
+    run = dataclasses.replace(run, plan=plan, spec=make_spec(environment={"LR": "0.1"}))
+    (experiment,) = make_experiments(run)
+    attempt = make_attempt(
+        experiment,
+        cluster=cluster,
+        state=AttemptState.SUBMITTED,
+        token_hash=token_hash("t"),
+        token_expires_us=T0 + 9,
+    )
+    machines = [dataclasses.replace(machine, devices=((),)) for machine in make_machines(attempt)]
+    with database.transaction() as tx:
+        tx.clusters.add(LAB)
+        tx.runs.create(run, [experiment], T0)
+        tx.attempts.create(attempt, machines)
+    agents = Agents(
+        database,
+        FolderBlobs(folder / "blobs"),
+        work=folder / "work",
+        changed=lambda _: None,
+        is_followed=lambda _: False,
+        secrets_of=lambda _: {"API_KEY": "s3cr3t"},
+        staging=lambda attempt, machine: folder / "staging",
+        now_us=lambda: T0,
+    )
+    hello = Hello(
+        protocol=PROTOCOL, attempt_id=attempt.id, machine=0, session="s", hostname="n1", address="10.0.0.2", pid=1,
+        boot_id="b", now_ns=0, devices=("0", "1", "2", "3"),
+    )  # fmt: skip
+    return agents.hello(hello, "t")
 
 
-def end(server: ThreadingHTTPServer) -> int:
-    server.shutdown()
-    server.server_close()
-    return server.server_port
+def test_nothing_of_the_servers_computer_is_named_to_another(tmp_path: Path) -> None:
+    told = assignment_of(tmp_path, "lab")
+    assert (told.bundle_path, told.staging, told.salvage, told.overlay) == (None, None, None, None)
+    assert told.work_dir == f"/scratch/{told.experiment}/1"
+    assert str(tmp_path) not in repr(told)
 
 
-@pytest.fixture
-def server() -> Iterator[ThreadingHTTPServer]:
-    server = serve()
-    yield server
-    end(server)
+def test_variables_and_secrets_go_along_and_the_users_shell_does_not(tmp_path: Path) -> None:
+    told = assignment_of(tmp_path, "lab")
+    assert told.environment == {"LR": "0.1", "API_KEY": "s3cr3t"}
 
 
-def elsewhere(server: ThreadingHTTPServer, said: list[str], token: str = "secret") -> Elsewhere:
-    login = Login(url=f"http://127.0.0.1:{server.server_port}", token=token)
-    return Elsewhere(login, tell=said.append)
+def test_data_is_fetched_to_the_same_place_on_every_machine(tmp_path: Path) -> None:
+    told = assignment_of(tmp_path, "lab")
+    assert told.fetches_data
+    assert [(m.path, m.source, m.is_bound) for m in told.mounts] == [
+        ("/srv/stl10/2", "/scratch/data/stl10-2", False),
+        ("/datastores/stl10", "/scratch/data/stl10-2", True),
+    ]
 
 
-def test_a_server_that_is_started_anew_is_waited_for() -> None:
-    server, said = serve(), list[str]()
-    client = elsewhere(server, said)
-    client.request("GET", "/x")
-    port = end(server)
-    back = threading.Timer(0.5, lambda: started.append(serve(port)))
-    started: list[ThreadingHTTPServer] = []
-    back.start()
-    assert client.request("GET", "/x").json() == {"ok": True}
-    back.join()
-    end(started[0])
-
-
-def test_what_may_not_be_repeated_and_who_never_answered_is_not_waited_for() -> None:
-    server = serve()
-    client = elsewhere(server, [])
-    client.request("GET", "/x")
-    end(server)
-    with pytest.raises(ServerUnreachable, match="no server answers"):
-        client.request("POST", "/x", json={})
-    with pytest.raises(ServerUnreachable, match="no server answers") as caught:
-        elsewhere(server, []).request("GET", "/x")
-    assert caught.value.hint is not None
-    assert "grid logout" in caught.value.hint
-
-
-def test_another_version_is_said_once_and_a_wrong_token_at_once(server: ThreadingHTTPServer) -> None:
-    said: list[str] = []
-    client = elsewhere(server, said)
-    client.request("GET", "/x")
-    assert said == []
-    Handler.version_told = "9.9.9"
-    try:
-        for _ in range(2):
-            client.request("GET", "/x")
-    finally:
-        Handler.version_told = __version__
-    assert len(said) == 1
-    assert "is version 9.9.9" in said[0]
-    with pytest.raises(Unauthorized):
-        elsewhere(server, [], token="wrong").request("GET", "/x")
+def test_the_gpus_that_the_engine_gave_are_dealt_to_the_nodes(tmp_path: Path) -> None:
+    assert assignment_of(tmp_path, "lab").devices == (("0", "1", "2", "3"),)

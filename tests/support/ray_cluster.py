@@ -137,6 +137,104 @@ def ray(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RayCluster]:
         yield cluster
 
 
+@dataclass
+class Machines:
+    """Network namespaces as machines: each with an address, a host name and a /tmp of its own."""
+
+    network: str  #: such as 10.77.3
+    prefix: str
+    ray: RayCluster
+
+    @property
+    def here(self) -> str:
+        """This computer's address, as the machines see it."""
+        return f"{self.network}.1"
+
+    def address(self, index: int) -> str:
+        return f"{self.network}.{10 + index}"
+
+    def name(self, index: int) -> str:
+        return f"{self.prefix}{index}"
+
+    def start_head(self) -> None:
+        self.ray.address, self.ray.gcs = f"http://{self.address(0)}:8265", f"{self.address(0)}:6379"
+        self._start(0, "--head", "--port=6379", "--dashboard-host=0.0.0.0", "--num-cpus=0", "--num-gpus=0")
+
+    def start_node(self, index: int, *, cpus: int, gpus: int) -> None:
+        self._start(index, f"--address={self.ray.gcs}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
+
+    def cut(self, index: int) -> None:
+        """Pull the plug of the network."""
+        _ip("-n", self.name(index), "link", "set", "eth0", "down")
+
+    def mend(self, index: int) -> None:
+        """Put the plug back in; the route went with it."""
+        _ip("-n", self.name(index), "link", "set", "eth0", "up")
+        _ip("-n", self.name(index), "route", "add", "default", "via", self.here)
+
+    def pids(self, index: int) -> list[int]:
+        return [int(pid) for pid in _ip("netns", "pids", self.name(index)).split()]
+
+    def kill(self, index: int) -> None:
+        """End everything on a machine, at once."""
+        for pid in self.pids(index):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def _start(self, index: int, *arguments: str) -> None:
+        # nsenter and not `ip netns exec`, which hides /sys/fs/cgroup; no name server, which none of them could reach.
+        script = (
+            f"hostname {self.name(index)} && mount --make-rprivate / && mount -t tmpfs tmpfs /tmp && "
+            'mount --bind /dev/null /etc/resolv.conf && exec "$@"'
+        )
+        inside = ("unshare", "--mount", "--uts", "sh", "-c", script, "sh")
+        self.ray.start(
+            *arguments,
+            f"--node-ip-address={self.address(index)}",
+            "--object-store-memory=80000000",
+            prefix=("nsenter", f"--net=/run/netns/{self.name(index)}", *inside),
+        )
+
+
+@contextlib.contextmanager
+def machines(folder: Path, count: int) -> Iterator[Machines]:
+    """Give that many machines on a network of their own, without anything on them yet."""
+    need_ray()
+    if os.geteuid() != 0 or subprocess.run(["ip", "netns", "list"], capture_output=True).returncode != 0:
+        missing("netns", "only root may make network namespaces, and `ip` must be there")
+    number = os.getpid() % 250
+    made = Machines(network=f"10.87.{number}", prefix=f"og{number}n", ray=RayCluster(folder))
+    bridge = f"og{number}br"
+    try:
+        _ip("link", "add", bridge, "type", "bridge")
+        _ip("addr", "add", f"{made.here}/24", "dev", bridge)
+        _ip("link", "set", bridge, "up")
+        for index in range(count):
+            name, here = made.name(index), f"{made.prefix}v{index}"
+            _ip("netns", "add", name)
+            _ip("link", "add", here, "type", "veth", "peer", "name", "eth0", "netns", name)
+            _ip("link", "set", here, "master", bridge, "up")
+            _ip("-n", name, "addr", "add", f"{made.address(index)}/24", "dev", "eth0")
+            _ip("-n", name, "link", "set", "eth0", "up")
+            _ip("-n", name, "link", "set", "lo", "up")
+            _ip("-n", name, "route", "add", "default", "via", made.here)
+        yield made
+    finally:
+        for index in range(count):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                made.kill(index)
+        made.ray.stop()
+        for index in range(count):
+            with contextlib.suppress(subprocess.CalledProcessError):
+                _ip("netns", "del", made.name(index))
+        with contextlib.suppress(subprocess.CalledProcessError):
+            _ip("link", "del", bridge)
+
+
+def _ip(*arguments: str) -> str:
+    return subprocess.run(["ip", *arguments], check=True, capture_output=True, text=True, timeout=30).stdout
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))

@@ -89,6 +89,7 @@ class Assignment:
     max_restarts: int = 0  #: for the ranks' TORCHELASTIC_MAX_RESTARTS
     collects: bool = False  #: whether new files of the work folders are sent to the server
     mounts: tuple[Mount, ...] = ()  #: datastore versions that the ranks see
+    fetches_data: bool = False  #: whether the trees of its mounts are fetched over HTTP
     staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
     overlay: str | None = None  #: folder with the packages that the interpreter lacks
     masked: tuple[str, ...] = ()  #: values in `environment` that no log may show
@@ -347,6 +348,24 @@ class Stacks:
 
     number: int  #: of the request, from the desired state
     ranks: tuple[RankStacks, ...]  #: all ranks of the machine
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFile:
+    """A file of a datastore version."""
+
+    path: str  #: relative, with `/`
+    size: int
+    sha256: str
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DataFiles:
+    """A page of them: GET /agent/v1/data/{name}/{version}/files; contents: GET …/content?path=."""
+
+    files: tuple[DataFile, ...]
+    total: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

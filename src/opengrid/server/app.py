@@ -41,6 +41,7 @@ from opengrid.server.accounts_api import accounts_api
 from opengrid.server.admin_api import admin_api
 from opengrid.server.agent_api import agent_api
 from opengrid.server.agent_artifacts_api import agent_artifacts_api
+from opengrid.server.agent_data_api import agent_data_api
 from opengrid.server.artifacts_api import artifacts_api
 from opengrid.server.auth import Browsers, Users
 from opengrid.server.build_logs_api import build_logs_api
@@ -69,6 +70,7 @@ from opengrid.services.agents import Agents
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.clusters import Clusters
+from opengrid.services.data_shipping import DataShipping
 from opengrid.services.datastores import Datastores
 from opengrid.services.documents import ErrorDocument
 from opengrid.services.drivers import Drivers
@@ -276,6 +278,7 @@ class Server:
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, reader, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
+        self.app.include_router(agent_data_api(agents, DataShipping(database, datastores.path)))
         self.app.include_router(driver_api(drivers, zipapp, self.wakeups))
         self.app.include_router(clusters_api(clusters, users))
         self.app.include_router(artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url))

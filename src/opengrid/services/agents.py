@@ -13,7 +13,7 @@ from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unauthorized
-from opengrid.core.mounts import Mount
+from opengrid.core.mounts import MOUNT_ROOT, Mount
 from opengrid.core.protocol import (
     POLL_S,
     PROTOCOL,
@@ -143,7 +143,7 @@ class Agents:
         salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
         self._check_mounts(run.plan.mounts)
         assignment = self._assignment(run, experiment, attempt, machine, salvage)
-        return assignment if cluster is None else _elsewhere(assignment, cluster, run)
+        return assignment if cluster is None else _elsewhere(assignment, cluster)
 
     def identify(self, session: str) -> AgentIdentity:
         """Return whom a session secret belongs to; Superseded when its attempt does not exist any more."""
@@ -351,16 +351,26 @@ class Agents:
         )
 
 
-def _elsewhere(assignment: Assignment, cluster: Cluster, run: Run) -> Assignment:
+def _elsewhere(assignment: Assignment, cluster: Cluster) -> Assignment:
     """Return the assignment for another computer, on which nothing of this one is."""
     return dataclasses.replace(
         assignment,
-        environment=dict(run.spec.environment),  # the rest is the machine's own
+        # What the user's shell had is the machine's own there.
+        environment={name: assignment.environment[name] for name in assignment.user_set},
         bundle_path=None,
         work_dir=str(Path(cluster.work_dir, assignment.experiment, str(assignment.attempt))),
         salvage=None,
         staging=None,
+        overlay=None,
+        mounts=tuple(_fetched(mount, cluster) for mount in assignment.mounts),
+        fetches_data=bool(assignment.mounts),
     )
+
+
+def _fetched(mount: Mount, cluster: Cluster) -> Mount:
+    """Return the mount with the place on the machine where its tree is fetched to, the same on every machine."""
+    place = str(Path(cluster.work_dir, "data", f"{mount.name}-{mount.version}"))
+    return dataclasses.replace(mount, source=place, is_bound=mount.path.startswith(f"{MOUNT_ROOT}/"))
 
 
 def _given_devices(run: Run, machine: AttemptMachine, hello: Hello) -> dict[str, object]:

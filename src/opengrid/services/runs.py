@@ -11,7 +11,7 @@ from pathlib import Path
 
 import coolname
 
-from opengrid.core.errors import Conflict, InvalidValue, Unplannable
+from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.gang import Plan
 from opengrid.core.names import experiment_name, split_experiment_name
 from opengrid.core.records import LOCAL_CLUSTER, Attempt, Experiment, ExperimentState, Run
@@ -125,12 +125,6 @@ class Runs:
         else:
             plan = make_plan(spec, catalogue=self._catalogue, inventory=inventory, interpreter=interpreter)
         mounts = self._datastores.mounts([word for typed, _ in points for word in typed], spec)
-        if mounts and isinstance(inventory, Fleet):
-            raise Unplannable(
-                f"the machines of {inventory.cluster} do not see the datastores of this server",
-                hint="put the data where they see it, and pass its path to the script",
-                field="cluster",
-            )
         return dataclasses.replace(plan, experiments=len(points), mounts=mounts)
 
     def list(self, chosen: RunFilter, *, sort: str, limit: int, offset: int) -> tuple[list[Run], int, int]:
