@@ -22,7 +22,12 @@ _PARTS = {
 }
 
 #: Parts that bring a server of their own.
-_PROGRAMS = {"agents": "benchmarks.fake_agents", "viewers": "benchmarks.viewers", "metrics": "benchmarks.metrics"}
+_PROGRAMS = {
+    "agents": "benchmarks.fake_agents",
+    "viewers": "benchmarks.viewers",
+    "metrics": "benchmarks.metrics",
+    "datastores": "benchmarks.datastores",
+}
 
 
 def main() -> int:

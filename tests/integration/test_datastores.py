@@ -7,6 +7,7 @@ import io
 import os
 import shutil
 import socket
+import sqlite3
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -497,7 +498,7 @@ def test_an_upload_that_was_given_up_is_deleted_with_what_it_brought(world: Worl
 
 
 def test_verifying_repairs_what_a_script_did_and_names_what_it_cannot(world: World) -> None:
-    world.server._engine._mounts = False  # then trees are copies
+    world.server._engines.of("local")._mounts = False  # then trees are copies
     for name in ("changed", "removed", "whole"):
         world.write(name, name)
     world.create()
@@ -520,6 +521,16 @@ def test_verifying_repairs_what_a_script_did_and_names_what_it_cannot(world: Wor
     world.create()  # brings the content again
     assert world.api.verify_datastore("data", 1)["repaired"] == ["changed"]
     assert world.tree()["changed"] == b"changed"
+
+
+def test_a_version_without_records_of_its_files_is_left_as_it_is(world: World) -> None:
+    world.write("a")
+    world.create()
+    with sqlite3.connect(world.folder / "home" / "grid.db") as connection:
+        connection.execute("DELETE FROM datastore_files")
+    with pytest.raises(Conflict, match="before digests"):
+        world.api.verify_datastore("data", 1)
+    assert world.tree() == {"a": b"x"}
 
 
 def test_nothing_new_is_taken_in_when_the_disk_is_nearly_full(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

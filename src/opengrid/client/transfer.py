@@ -106,6 +106,7 @@ class Sender:
     ) -> None:
         self._api, self._opened, self._material = api, opened, material
         self._known, self._progress = known, progress
+        self._can_clone = True  #: until the file systems have said that they cannot
         staging = Path(opened["staging"])
         self._staging = staging if staging.is_dir() and os.access(staging, os.W_OK) else None
 
@@ -230,10 +231,12 @@ class Sender:
         staged, partial = staging / file.digest, staging / f"{file.digest}.part"
         if staged.exists():
             return
-        if not partial.exists() and clone_file(place, partial):
+        is_begun = partial.exists()
+        self._can_clone = self._can_clone and (is_begun or clone_file(place, partial))
+        if self._can_clone and not is_begun:
             self._progress(file.status.st_size, 0)
         else:
-            if partial.exists():
+            if is_begun:
                 self._progress(partial.stat().st_size, 0)
             copy_file(place, partial, lambda size: self._progress(size, size))
         os.replace(partial, staged)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import threading
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -52,6 +53,7 @@ class Datastores:
     ) -> None:
         self._database, self._root, self._now_us, self._has_mounts = database, root, now_us, has_mounts
         self._contents = contents
+        self._verifying = threading.Lock()
         self._trees = Trees(root, self._contents, has_mounts=has_mounts)
 
     def check_owner(self, name: str, caller: Caller) -> None:
@@ -194,7 +196,13 @@ class Datastores:
             found = tx.data.find(name, version)
             files = tx.data.files(name, version)
         _check_whole(found)
-        return self._trees.verify(found, files)
+        if len(files) != found.files:
+            raise Conflict(
+                f"datastore {name}:{version} was made before digests of its files were kept",
+                hint="create it again from its source, as another version",
+            )
+        with self._verifying:  # all machines of a gang may find the same damage
+            return self._trees.verify(found, files)
 
     def delete(self, name: str, version: int | None, caller: Caller) -> tuple[list[int], int]:
         """Remove a version, or all of a datastore; return which, and the bytes that this freed.
