@@ -17,3 +17,20 @@ def test_the_idle_time_is_a_number_of_seconds(text: str, seconds: float) -> None
 def test_an_idle_time_that_is_none_is_refused(text: str) -> None:
     with pytest.raises(InvalidValue, match=f"GRID_IDLE_S={text} is no length of time"):
         read_settings({"GRID_IDLE_S": text})
+
+
+@pytest.mark.parametrize("text", ["grid.example.org", "ftp://grid", "https://", "//grid"])
+def test_a_public_address_that_is_none_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue, match=f"GRID_PUBLIC_URL={text} is no address"):
+        read_settings({"GRID_PUBLIC_URL": text})
+
+
+def test_what_starts_a_server_again_is_what_started_it() -> None:
+    assert read_settings({}).arguments(4711) == []
+    assert read_settings({}, listen="127.0.0.1").arguments(8265) == ["--listen", "127.0.0.1:8265"]
+    given = read_settings({"GRID_PUBLIC_URL": "https://grid.example.org/"}, listen="[::]:0", insecure=True)
+    assert given.arguments(4711) == [
+        *("--listen", "[::]:4711", "--insecure", "--public-url", "https://grid.example.org"),
+    ]
+    safe = read_settings({}, listen="0.0.0.0:1", tls_cert="/c.pem", tls_key="/k.pem")
+    assert safe.arguments(1) == ["--listen", "0.0.0.0:1", "--tls-cert", "/c.pem", "--tls-key", "/k.pem"]

@@ -19,33 +19,65 @@ class NewUser:
     name: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class UserDocument:
+    """Somebody with an account."""
+
+    user: str
+    is_active: bool  #: has a token
+    is_admin: bool  #: runs the server
+    created_at: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class UsersDocument:
+    """All users, by name."""
+
+    users: list[UserDocument]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CreatedUserDocument:
+    """A new token, shown this once."""
+
+    user: str
+    token: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class RevokedDocument:
+    """Whose token is worthless now."""
+
+    revoked: str
+
+
 def accounts_api(accounts: Accounts, users: Users, owner: str) -> APIRouter:
     """Return the routes for accounts; they are for the user who runs the server."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.get("/users")
-    def list_users(request: Request) -> dict[str, object]:
+    def list_users(request: Request) -> UsersDocument:
         caller_of(request).check_admin("the list of users")
-        return {"users": [_view(user, owner) for user in accounts.list()]}
+        return UsersDocument(users=[_view(user, owner) for user in accounts.list()])
 
     @api.post("/users", status_code=201)
-    def create(new: NewUser, request: Request) -> dict[str, object]:
+    def create(new: NewUser, request: Request) -> CreatedUserDocument:
         caller_of(request).check_admin("making users")
-        return {"user": new.name, "token": accounts.create(new.name)}
+        return CreatedUserDocument(user=new.name, token=accounts.create(new.name))
 
     @api.delete("/users/{name}")
-    def revoke(name: str, request: Request) -> dict[str, object]:
+    def revoke(name: str, request: Request) -> RevokedDocument:
         caller_of(request).check_admin("revoking tokens")
         accounts.revoke(name)
-        return {"revoked": name}
+        return RevokedDocument(revoked=name)
 
     return api
 
 
-def _view(user: User, owner: str) -> dict[str, object]:
-    return {
-        "user": user.name,
-        "is_active": user.is_active,
-        "is_admin": user.name == owner,
-        "created_at": time_text(user.created_us),
-    }
+def _view(user: User, owner: str) -> UserDocument:
+    return UserDocument(
+        user=user.name,
+        is_active=user.is_active,
+        is_admin=user.name == owner,
+        created_at=time_text(user.created_us),
+    )
