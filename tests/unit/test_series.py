@@ -11,7 +11,18 @@ from hypothesis import strategies as st
 
 from opengrid.core.records import EventFile
 from opengrid.planning.scalar_names import labels, series_name
-from opengrid.planning.series import POINT, Points, Viewport, extend, goal_of, inside, merge, sample, summarise
+from opengrid.planning.series import (
+    POINT,
+    Points,
+    Viewport,
+    extend,
+    goal_of,
+    inside,
+    merge,
+    sample,
+    shortest,
+    summarise,
+)
 
 
 def points(*rows: tuple[int, float], file: int = 1) -> Points:
@@ -147,6 +158,12 @@ def test_what_our_own_callback_writes_is_called_as_the_script_calls_it_whoever_e
     files = [file(1, ".opengrid"), file(2, "runs/a"), file(3, "runs/b")]
     assert labels(files) == {1: "", 2: "a", 3: "b"}
     assert labels(files[:2]) == {1: "", 2: ""}
+
+
+def test_a_number_is_as_short_as_its_writer_kept_it() -> None:
+    kept = [float(np.float32(value)) for value in (0.1, -3.1415927, 1e-30, 0.0)]
+    assert [shortest(value) for value in kept] == [0.1, -3.1415927, 1e-30, 0.0]
+    assert [shortest(value) for value in (0.1, 1e300, math.inf, None)] == [0.1, 1e300, math.inf, None]
 
 
 def test_a_series_carries_its_label() -> None:

@@ -19,6 +19,9 @@ POINT = np.dtype([("step", "<i8"), ("time", "<f8"), ("value", "<f8"), ("file", "
 
 Points = npt.NDArray[np.void]
 
+#: What four bytes can hold.
+_LARGEST = 3.4e38
+
 Axis = Literal["step", "time", "relative"]
 
 
@@ -94,9 +97,10 @@ def not_finite_text(value: float) -> str | None:
 
 def shortest(value: float | None) -> float | None:
     """Return a number as short as the four bytes that most writers keep of it: 0.1, not 0.10000000149011612."""
-    with np.errstate(over="ignore"):
-        short = np.float32(value or 0.0)
-    return float(str(short)) if value is not None and float(short) == value else value
+    if value is None or not abs(value) < _LARGEST:
+        return value
+    short = np.float32(value)
+    return float(str(short)) if float(short) == value else value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
