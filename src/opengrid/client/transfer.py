@@ -207,12 +207,12 @@ class Sender:
     def _bring(self, files: list[_Known]) -> list[_Known]:
         """Stage or send contents; return the files that have changed since they were read."""
         changed: list[_Known] = []
-        for digest in dict.fromkeys(file.digest for file in files):
-            alike = [file for file in files if file.digest == digest]
+        first_of = {file.digest: file for file in reversed(files)}
+        for file in first_of.values():
             try:
-                self._bring_one(alike[0])
+                self._bring_one(file)
             except _Changed:
-                changed += alike[:1]
+                changed.append(file)
         return changed
 
     def _bring_one(self, file: _Known) -> None:
