@@ -51,7 +51,7 @@ export function ChartBoard({ topic, tags, experiments, isBounded }: BoardProps) 
         <SegmentedControl data={AXES} value={axis} onChange={(value) => setAxis(value as XAxis)} aria-label="Horizontal axis" />
         <label className={css.smoothing}>
           <span className="soft">Smoothing</span>
-          <Slider w={120} size="xs" min={0} max={0.99} step={0.01} value={smoothing} onChange={setSmoothing} label={(value) => value.toFixed(2)} thumbProps={{ "aria-label": "Smoothing" }} />
+          <Slider w={120} size="xs" min={0} max={0.99} step={0.01} value={smoothing} onChange={setSmoothing} label={(value) => value.toFixed(2)} thumbLabel="Smoothing" />
         </label>
         <Switch label="Log axis" checked={isLog} onChange={(event) => setLog(event.currentTarget.checked)} />
         <span className={css.hint}>Drag to zoom, double-click to see all</span>

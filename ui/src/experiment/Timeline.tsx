@@ -8,7 +8,7 @@ import css from "./experiment.module.css";
 export function Timeline({ events, starts }: { events: TimelineEvent[]; starts: Start[] }) {
   return (
     <>
-      <ol className={css.timeline}>
+      <ol className={css.timeline} tabIndex={0} aria-label="Events">
         {events.map((event, index) => (
           <li key={index} style={{ "--event": event.to && event.kind === "state" ? stateColor(event.to) : "var(--line-strong)" } as React.CSSProperties}>
             <Tooltip label={absolute(event.at)}>
