@@ -50,6 +50,7 @@ from opengrid.server.data_api import data_api
 from opengrid.server.driver_api import driver_api
 from opengrid.server.log_window_api import log_window_api
 from opengrid.server.logs_api import logs_api
+from opengrid.server.machines_api import machines_api
 from opengrid.server.new_run_api import new_run_api
 from opengrid.server.pages import BUILT, pages
 from opengrid.server.reach import Reach
@@ -86,6 +87,7 @@ from opengrid.services.feeds import (
     RunsFeed,
     artifacts_version,
     experiment_version,
+    machines_version,
     scalars_version,
 )
 from opengrid.services.imports import Imports
@@ -93,6 +95,7 @@ from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
+from opengrid.services.machines import Machines
 from opengrid.services.new_run import NewRuns
 from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.run_records import RunRecords
@@ -286,6 +289,7 @@ class Server:
         self.app.include_router(accounts_api(accounts, users, owner))
         self.app.include_router(runs_api(runs, experiments, users, self.wakeups))
         self.app.include_router(new_run_api(NewRuns(database, runs, links), users))
+        self.app.include_router(machines_api(Machines(database, engines), users))
         self.app.include_router(stream_api(self._stream, users))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
@@ -328,6 +332,7 @@ class Server:
 
         return {
             "runs": lambda topic, _: RunsFeed(database, topic),
+            "machines": lambda topic, _: HintFeed(database, topic, machines_version, CHANGES, pause_s=1.0),
             "run:": lambda topic, name: RunFeed(database, topic, name),
             "experiment:": hints(experiment_version),
             "artifacts:": hints(artifacts_version),

@@ -207,3 +207,9 @@ def scalars_version(name: str) -> Callable[[Transaction], str | None]:
             return None
 
     return version
+
+
+def machines_version(tx: Transaction) -> str:
+    """Return what tells the version of who has which machines, and of the queue."""
+    held = [(attempt.id, attempt.state) for attempt in tx.attempts.active()]
+    return hashlib.sha256(repr((held, tx.runs.queue_length())).encode()).hexdigest()[:16]

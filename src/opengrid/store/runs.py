@@ -208,6 +208,16 @@ class Runs:
         """Return the experiments in any of these states, oldest first."""
         return self._experiments(_EXPERIMENT.where(experiments.c.state.in_(states)).order_by(*_OLDEST_FIRST))
 
+    def queue(self, *, limit: int, offset: int) -> list[Experiment]:
+        """Return a page of the experiments that wait for machines, oldest first."""
+        waiting = _EXPERIMENT.where(experiments.c.state == ExperimentState.QUEUED).order_by(*_OLDEST_FIRST)
+        return self._experiments(waiting.limit(limit).offset(offset))
+
+    def queue_length(self) -> int:
+        """Return how many experiments wait for machines."""
+        counted = select(func.count()).select_from(experiments).where(experiments.c.state == ExperimentState.QUEUED)
+        return self._connection.execute(counted).scalar_one()
+
     def stop_requested(self, states: Sequence[ExperimentState] = _OPEN) -> list[Experiment]:
         """Return the experiments in these states, all that have not ended, that shall stop; oldest first."""
         asked = _EXPERIMENT.where(experiments.c.state.in_(states), experiments.c.stop_requested.is_not(None))
