@@ -131,6 +131,17 @@ def test_a_run_fills_the_form_that_starts_it_again(caller: Caller, head: str) ->
     assert second["program"]["arguments"] == ["--lr", "0.2"]
 
 
+def test_runs_are_cloned_as_they_are_under_new_names(caller: Caller) -> None:
+    caller.run("old-owl", "--lr", "[1, 2]", labels={"team": "vision"})
+    cloned = caller("POST", "clone", {"names": ["old-owl", "old-owl"]})
+    assert cloned.status == 201, cloned
+    (row,) = cloned.document["runs"]
+    assert (row["of"], len(row["experiments"])) == ("old-owl", 2)
+    first, second = (caller("GET", f"runs/{name}/request").document["request"] for name in ("old-owl", row["run"]))
+    assert {**first, "name": None, "command": ""} == {**second, "name": None, "command": ""}
+    assert caller("POST", "clone", {"names": ["old-owl", "nosuch"]}).status == 404
+
+
 def test_machine_types_come_with_labels_and_values_that_are_unique(caller: Caller) -> None:
     rows = caller("GET", "instance-types").document["instance_types"]
     assert rows[0]["value"] == "local"

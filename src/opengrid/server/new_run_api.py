@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from fastapi import APIRouter, Depends, Request
 
 from opengrid.server.auth import Users, caller_of
-from opengrid.services.documents import CreatedDocument, NewRunPlanDocument
+from opengrid.services.documents import ClonedDocument, CloneRow, CreatedDocument, NewRunPlanDocument
 from opengrid.services.new_run import NewRun, NewRuns
 from opengrid.services.views import plan_view
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunNames:
+    """Runs, by name."""
+
+    names: tuple[str, ...]
 
 
 def new_run_api(new_runs: NewRuns, users: Users) -> APIRouter:
@@ -22,6 +31,12 @@ def new_run_api(new_runs: NewRuns, users: Users) -> APIRouter:
     def create(form: NewRun, request: Request) -> CreatedDocument:
         run, experiments = new_runs.create(form, caller_of(request))
         return CreatedDocument(run=run.name, experiments=[e.name for e in experiments], plan=plan_view(run.plan))
+
+    @api.post("/clone", status_code=201)
+    def clone(what: RunNames, request: Request) -> ClonedDocument:
+        cloned = new_runs.clone(what.names, caller_of(request))
+        rows = [CloneRow(run=run.name, experiments=[e.name for e in members], of=name) for name, run, members in cloned]
+        return ClonedDocument(runs=rows)
 
     @api.get("/runs/{name}/new-run")
     def form_of(name: str, request: Request) -> NewRun:

@@ -674,3 +674,19 @@ class QueueDocument:
 
     queue: list[QueueRow]
     total: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CloneRow:
+    """A run that was started again."""
+
+    run: str
+    experiments: list[str]
+    of: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClonedDocument:
+    """Runs that were started again."""
+
+    runs: list[CloneRow]

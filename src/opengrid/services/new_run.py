@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shlex
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar
 
@@ -88,6 +89,11 @@ class NewRuns:
         spec = self._spec(form, caller)
         spec = dataclasses.replace(spec, name=spec.name or self._suggested(caller.name), command=_command(spec))
         return self._runs.create(spec, caller.name)
+
+    def clone(self, names: Sequence[str], caller: Caller) -> list[tuple[str, Run, list[Experiment]]]:
+        """Start runs again as they are, under new names; return each with the one that it is like."""
+        specs = [(name, self._runs.request(name, caller)[0]) for name in dict.fromkeys(names)]
+        return [(name, *self._runs.create(dataclasses.replace(spec, name=None), caller.name)) for name, spec in specs]
 
     def form_of(self, name: str, caller: Caller) -> NewRun:
         """Return the form filled in as a run was made: for a link, at the commit that it led to then."""
