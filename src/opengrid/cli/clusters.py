@@ -125,7 +125,9 @@ def parse_types(text: str) -> dict[str, int]:
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, colon, number = part.partition(":")
         if not colon or not number.isdecimal():
-            raise InvalidValue(f"--types {part!r}", hint="TYPE:N, such as 4_v100_16gb:8", field="possible")
+            raise InvalidValue(
+                f"--types {part!r} is no type with a number", hint="TYPE:N, such as 4_v100_16gb:8", field="possible"
+            )
         types[name] = int(number)
     return types
 

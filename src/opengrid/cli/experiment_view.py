@@ -65,10 +65,13 @@ def print_experiment(experiment: ExperimentDocument) -> None:
 
 
 def _machines(experiment: ExperimentDocument) -> str:
-    kind = "this computer" if experiment["instance_type"] == "local" else experiment["instance_type"]
+    cluster = experiment.get("cluster", "local")
+    owner = "this computer" if cluster == "local" else cluster
+    kind = owner if experiment["instance_type"] == "local" else experiment["instance_type"]
     devices = f" (on {used})" if (used := experiment.get("devices")) else ""
     simulated = " (SIMULATED on CPUs)" if experiment["simulated"] else ""
-    return f"{experiment['machines']} × {kind}{devices}{simulated}"
+    place = f" of {cluster}" if cluster != "local" and kind != cluster else ""
+    return f"{experiment['machines']} × {kind}{place}{devices}{simulated}"
 
 
 def _data(experiment: ExperimentDocument) -> list[str]:

@@ -37,8 +37,10 @@ def plan_lines(plan: PlanDocument, run: str | None) -> list[str]:
 
 def machines_text(plan: PlanDocument) -> str:
     """Return `2 × 4_v100_16gb (SIMULATED)`."""
-    kind = "this computer" if plan["instance_type"] == "local" else plan["instance_type"]
-    real = " (SIMULATED on this computer's CPUs)" if plan["simulated"] else ""
+    cluster = plan.get("cluster", "local")
+    owner = "this computer" if cluster == "local" else cluster
+    kind = owner if plan["instance_type"] == "local" else plan["instance_type"]
+    real = f" (SIMULATED on {owner}'s CPUs)" if plan["simulated"] else ""
     if plan["devices"]:
         real = f" (on {plan['devices']})"
     return f"{plan['machines']} × {kind}{real}"
@@ -55,7 +57,7 @@ def layout_text(plan: PlanDocument) -> str:
 def price_text(plan: PlanDocument) -> str:
     """Return what the machines cost in a shop, and that these cost nothing."""
     if not plan["price_per_hour"]:
-        return "nothing: this computer is yours"
+        return "nothing: this computer is yours" if plan.get("cluster", "local") == "local" else "none is known"
     why = "simulated machines" if plan["simulated"] else "your own machines"
     price, count = plan["price_per_hour"], plan["experiments"]
     total = f", ${price * count:,.2f} for all {count:,} at once" if count > 1 else ""
