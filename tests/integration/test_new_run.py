@@ -104,6 +104,16 @@ def test_where_the_link_leads_is_told_though_the_machines_do_not_fit(caller: Cal
     assert answer["link"]["commit"] == head
 
 
+def test_a_datastore_is_mounted_beside_the_script(caller: Caller) -> None:
+    assert "nosuch" in plan(caller, link=SCRIPT, datastore="nosuch:1")["problem"]["message"]
+    assert plan(caller, link=SCRIPT, datastore="x:y")["problem"]["field"] == "datastore"
+    caller.datastore("stl10", {"a": b"1"})
+    form = {"link": SCRIPT, "datastore": "stl10:1", "name": "with-data"}
+    assert plan(caller, **form)["problem"] is None
+    assert caller("POST", "new-run", form).status == 201
+    assert caller("GET", "runs/with-data/new-run").document["datastore"] == "stl10:1"
+
+
 def test_what_has_no_effect_is_said(caller: Caller) -> None:
     assert "not taken away" in plan(caller, link=SCRIPT, use_spot=True)["notes"][0]
 

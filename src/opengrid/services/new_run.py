@@ -116,6 +116,8 @@ class NewRuns:
             simulate=spec.simulate,
             environment=spec.environment,
             auto_resume=spec.auto_resume,
+            datastore=_reference(spec),
+            datastore_mount_dir=spec.datastore_mount_dir,
             labels=spec.labels,
             python=spec.python,
             parallel=spec.parallel,
@@ -124,12 +126,7 @@ class NewRuns:
 
     def _spec(self, form: NewRun, caller: Caller) -> RunSpec:
         """Return the form as a request; InvalidValue names the field that makes none."""
-        if form.datastore is not None:
-            raise InvalidValue(
-                "datastores are not mounted by the dialog",
-                hint=f"pass grid:{form.datastore} as an argument of the script",
-                field="datastore",
-            )
+        datastore, version = _datastore(form.datastore)
         base = self._base(form, caller)
         return dataclasses.replace(
             base,
@@ -147,6 +144,9 @@ class NewRuns:
             simulate=form.simulate,
             environment=form.environment,
             auto_resume=form.auto_resume,
+            datastore_name=datastore,
+            datastore_version=version,
+            datastore_mount_dir=form.datastore_mount_dir if datastore is not None else None,
             labels=form.labels,
             python=form.python or base.python,
             parallel=form.parallel,
@@ -187,3 +187,17 @@ def _command(spec: RunSpec) -> str:
     words = command_line(spec)
     name = ("--name", spec.name) if spec.name is not None else ()
     return shlex.join(["grid", words[0], *name, *words[1:]])
+
+
+def _datastore(text: str | None) -> tuple[str | None, int | None]:
+    """Return name and version of `name:version`; without a version the newest is meant."""
+    name, _, version = (text or "").partition(":")
+    if version and not version.isdecimal():
+        raise InvalidValue(f"{text!r} is no version of a datastore", hint="such as stl10:1", field="datastore")
+    return name or None, int(version) if version else None
+
+
+def _reference(spec: RunSpec) -> str | None:
+    if spec.datastore_name is None or spec.datastore_version is None:
+        return spec.datastore_name
+    return f"{spec.datastore_name}:{spec.datastore_version}"

@@ -26,6 +26,7 @@ from opengrid.services.documents import (
     EventDocument,
     ExperimentRow,
     MemoryDocument,
+    MountDocument,
     PlaceDocument,
     PlanDocument,
     RootCauseDocument,
@@ -97,6 +98,7 @@ def run_summary_view(run: Run, started_us: int | None, ended_us: int | None) -> 
 def plan_view(plan: Plan) -> PlanDocument:
     """Return a plan as a document."""
     fields: dict[str, Any] = {**plan.to_wire(), "link": place_view(plan.place)}
+    fields["mounts"] = [MountDocument(**mount) for mount in fields["mounts"]]
     return PlanDocument(**fields)
 
 
