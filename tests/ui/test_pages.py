@@ -40,6 +40,7 @@ PAGES = {
     "experiment-build": ("/experiments/shown-sweep-1-exp0?tab=build", "which packages are missing"),
     "experiment-artifacts": ("/experiments/shown-sweep-1-exp0?tab=artifacts&node=0", "last.ckpt"),
     "experiment-system": ("/experiments/shown-sweep-1-exp0?tab=system", "Interpreter"),
+    "machines": ("/machines", "Nothing waits."),
     "datastores": ("/datastores", "scripts"),
     "datastore": ("/datastores/scripts?version=1", "train.py"),
     "not-found": ("/nowhere", "There is no such page."),

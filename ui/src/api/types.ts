@@ -44,6 +44,13 @@ export type InstanceType = Schemas["InstanceTypeRow"];
 export type RunsChange = Schemas["RunsChange"];
 export type RunChange = Schemas["RunChange"];
 
+export type Machines = Schemas["MachinesDocument"];
+export type Machine = Schemas["HostDocument"];
+export type Gpu = Schemas["GpuDocument"];
+export type Tenant = Schemas["TenantDocument"];
+export type Queue = Schemas["QueueDocument"];
+export type Waiting = Schemas["QueueRow"];
+
 export type DatastoreRow = Schemas["DatastoreRow"];
 export type DatastorePage = Schemas["DatastoresDocument"];
 export type DatastoreDetails = Schemas["DatastoreDocument"];

@@ -2,46 +2,11 @@
 import { Tooltip } from "@mantine/core";
 import { Link } from "wouter";
 import { path } from "@/api/client";
+import type { Gpu, Machine, Tenant } from "@/api/types";
 import { SimulatedBadge, StateBadge } from "@/common/states";
 import { Ago } from "@/common/time";
 import { mebibytes, plural } from "@/format/numbers";
 import css from "./machines.module.css";
-
-export interface Gpu {
-  index: number;
-  uuid: string;
-  name: string;
-  memory_mib: number | null;
-  /** Why it is taken by somebody who is none of ours. */
-  busy: string | boolean | null;
-  experiment: string | null;
-  user: string | null;
-}
-
-interface Tenant {
-  experiment: string;
-  run: string;
-  user: string;
-  state: string;
-  machines: number;
-  nodes: number;
-  ranks: number;
-  gpus: number;
-  simulated: boolean;
-  started_at: string | null;
-}
-
-export interface Machine {
-  hostname: string;
-  cluster: string;
-  cpus: number;
-  memory_mib: number;
-  available_mib: number | null;
-  cpu_ranks_used: number;
-  cpu_ranks_most: number;
-  gpus: Gpu[];
-  experiments: Tenant[];
-}
 
 export function MachineCard({ machine }: { machine: Machine }) {
   const { available_mib: available, memory_mib: memory } = machine;

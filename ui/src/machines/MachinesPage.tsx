@@ -3,36 +3,21 @@ import { useQuery, useQueryClient } from "@tanstack/react-query";
 import { Link } from "wouter";
 import { get, path } from "@/api/client";
 import { useLive } from "@/api/live";
+import type { Machines, Queue, Waiting } from "@/api/types";
 import { DataTable, type Column } from "@/common/DataTable";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
 import { usePagedRows, type RowPage } from "@/common/pages";
 import { Ago } from "@/common/time";
 import { count, plural } from "@/format/numbers";
-import { MachineCard, type Machine } from "./MachineCard";
+import { MachineCard } from "./MachineCard";
 import css from "./machines.module.css";
-
-interface MachinesAnswer {
-  machines: Machine[];
-  queued: number;
-}
-
-interface Waiting {
-  position: number;
-  experiment: string;
-  run: string;
-  user: string;
-  reason: string;
-  gpus: number;
-  instance_type: string;
-  created_at: string;
-}
 
 export default function MachinesPage() {
   const client = useQueryClient();
-  const machines = useQuery({ queryKey: ["machines"], queryFn: () => get<MachinesAnswer>("machines") });
+  const machines = useQuery({ queryKey: ["machines"], queryFn: () => get<Machines>("machines") });
   const queue = usePagedRows<Waiting, RowPage<Waiting>>(["queue"], async (offset, limit, signal) => {
-    const page = await get<{ queue: Waiting[]; total: number }>("queue", { offset, limit }, signal);
+    const page = await get<Queue>("queue", { offset, limit }, signal);
     return { rows: page.queue, total: page.total };
   });
   const look = () => {
