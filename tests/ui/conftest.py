@@ -16,7 +16,7 @@ from tests.support.grid import Grid
 from tests.support.repositories import commit, hosted
 from tests.ui.looking import Viewer
 
-expect.set_options(timeout=30 * 1000)
+expect.set_options(timeout=90 * 1000)
 
 SCRIPTS = Path(__file__).parent / "scripts"
 
@@ -50,7 +50,7 @@ def grid(new_grid: Callable[[], Grid], tmp_path_factory: pytest.TempPathFactory)
 def viewer(browser: Browser, grid: Grid) -> Iterator[Viewer]:
     """A signed-in viewer; afterwards: nothing came from elsewhere, no script failed, the page's policy was kept."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, accept_downloads=True)
-    context.set_default_timeout(30 * 1000)
+    context.set_default_timeout(90 * 1000)
     viewer = Viewer(context.new_page(), grid)
     viewer.sign_in()
     yield viewer

@@ -52,7 +52,7 @@ PAGES = {
 def visitor(request: pytest.FixtureRequest, browser: Browser, grid: Grid, examples: None) -> Iterator[Viewer]:
     """One viewer for all pages of a colour scheme."""
     context = browser.new_context(viewport={"width": 1440, "height": 900}, color_scheme=request.param)
-    context.set_default_timeout(30 * 1000)
+    context.set_default_timeout(90 * 1000)
     viewer = Viewer(context.new_page(), grid, request.param)
     viewer.sign_in()
     yield viewer
