@@ -46,6 +46,9 @@ def test_every_route_but_healthz_needs_a_token(client: TestClient) -> None:
     assert answers.pop(("POST", "/agent/v1/hello")) in (401, 422)
     # A browser that signs in has nothing but the code of its link.
     assert answers.pop(("POST", "/api/v1/sessions")) in (401, 422)
+    # So is a cluster's driver's, and the agents' program is what anybody can install.
+    assert answers.pop(("POST", "/agent/v1/gangs/1")) in (401, 422)
+    assert answers.pop(("GET", "/agent/v1/program/1")) == 404
     assert len(answers) > 15
     assert set(answers.values()) == {401}, answers
 
