@@ -14,9 +14,10 @@ from opengrid.core.names import check_secret_name
 
 @click.group()
 def secret() -> None:
-    """Keep tokens and passwords: `grid run --secret NAME` gives one to a script as the variable NAME.
+    """Keep tokens and passwords for scripts.
 
-    They are encrypted on the server, never shown again, and hidden in logs.
+    `grid run --secret NAME` gives one to a script as the variable NAME. They are encrypted on the server, never shown
+    again, and hidden in logs.
     """
 
 
