@@ -214,7 +214,10 @@ def test_a_browser_hears_of_a_new_run_over_http(tmp_path: Path) -> None:
         with http.stream("GET", "/api/v1/stream", query={"topic": "runs"}, timeout_s=30) as blocks:
             seen = next(blocks).decode()
             assert "event: ready\n" in seen
-            add(server.database, "calm-fox")
+            run = make_run("calm-fox")
+            with server.database.transaction() as tx:  # ended at once: this server starts what is queued
+                tx.runs.create(run, make_experiments(run, 1), T0)
+                tx.runs.move(tx.runs.experiment("calm-fox-exp0"), E.STOPPED, reason="", now_us=T0)
             while "event: change" not in seen:
                 seen += next(blocks).decode()
         data = next(line for line in seen.splitlines() if line.startswith("data: ") and "calm-fox" in line)
