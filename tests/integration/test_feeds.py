@@ -215,12 +215,12 @@ def test_a_browser_hears_of_a_new_run_over_http(tmp_path: Path) -> None:
             seen = next(blocks).decode()
             assert "event: ready\n" in seen
             run = make_run("calm-fox")
-            with server.database.transaction() as tx:  # ended at once: this server starts what is queued
+            with server.database.transaction() as tx:  # to be stopped: otherwise this server would start it
                 tx.runs.create(run, make_experiments(run, 1), T0)
-                tx.runs.move(tx.runs.experiment("calm-fox-exp0"), E.STOPPED, reason="", now_us=T0)
-            while "event: change" not in seen:
+                tx.runs.request_stop(tx.runs.experiment("calm-fox-exp0").id, "stopped", T0)
+            while "event: change" not in seen or not seen.endswith("\n\n"):
                 seen += next(blocks).decode()
-        data = next(line for line in seen.splitlines() if line.startswith("data: ") and "calm-fox" in line)
-        assert json.loads(data.removeprefix("data: "))["runs"][0]["run"] == "calm-fox"
+        change = json.loads(seen.rstrip().rpartition("data: ")[2])
+        assert (change["topic"], change["total"]) == ("runs", 1)
         with pytest.raises(InvalidValue, match="nosuch"):
             http.request("GET", "/api/v1/stream", query={"topic": "nosuch"})
