@@ -65,7 +65,12 @@ def _under_grid(bench: Bench) -> list[dict[str, str]]:
             ),
             meeting=Meeting(address="127.0.0.1", port=1234, interface="lo"),
             error_file=str(bench.directory / "error.json"),
-            trainer=Trainer(gpu=False, root=str(bench.directory), progress_file=str(bench.directory / "progress")),
+            trainer=Trainer(
+                gpu=False,
+                root=str(bench.directory),
+                progress_file=str(bench.directory / "progress"),
+                metrics_file=str(bench.directory / "metrics"),
+            ),
         )
         start = bench.rank(Program(kind=ProgramKind.SCRIPT, target="script.py"), place.rank)
         starts.append(replace(start, environment=environment))

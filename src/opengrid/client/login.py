@@ -72,7 +72,7 @@ def _read(path: Path) -> Login | None:
             user=fields.get("user"),
             certificate=fields.get("certificate"),
         )
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise Unusable(
