@@ -120,7 +120,7 @@ def _fetch_from_all(repository: Path, url: str, wanted: str, access: Access) -> 
 def _commit(repository: Path, name: str, access: Access, url: str) -> str | None:
     try:
         return _git(["rev-parse", "--quiet", "--verify", f"{name}^{{commit}}"], access, url, repository).strip()
-    except GridError:
+    except NotFound:
         return None
 
 
@@ -145,12 +145,10 @@ def _git(arguments: list[str], access: Access, url: str, repository: Path | None
             while process.poll() is None:
                 if time.monotonic() > deadline:
                     raise Unusable(f"{url} did not come within {access.timeout_s:.0f} s", field="link")
-                if repository is not None and _size(repository) > access.size_limit:
-                    raise Unusable(
-                        f"{url} has more than {access.size_limit >> 20} MiB", hint="data belongs into datastores"
-                    )
+                _check_size(repository, access, url)
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_LOOK_S)
+            _check_size(repository, access, url)  # what came since the last look
         finally:
             if process.returncode is None:  # git's helpers too
                 os.killpg(process.pid, signal.SIGKILL)
@@ -192,6 +190,11 @@ def _environment(access: Access, url: str) -> dict[str, str]:
 
 def _user_of_token(url: str) -> str:
     return "x-token-auth" if url.startswith("https://bitbucket.org/") else "x-access-token"
+
+
+def _check_size(repository: Path | None, access: Access, url: str) -> None:
+    if repository is not None and _size(repository) > access.size_limit:
+        raise Unusable(f"{url} has more than {access.size_limit >> 20} MiB", hint="data belongs into datastores")
 
 
 def _size(folder: Path) -> int:
