@@ -12,7 +12,9 @@ import pytest
 from tests.support.chaos import Chaos
 
 
-@pytest.mark.parametrize("seconds", [pytest.param(45), pytest.param(165, marks=pytest.mark.full)])
+@pytest.mark.parametrize(
+    "seconds", [pytest.param(45), pytest.param(165, marks=[pytest.mark.full, pytest.mark.timeout(400)])]
+)
 def test_random_kills_leave_the_result_as_it_is(new_grid: Any, folder: Path, seconds: float) -> None:
     seed = int(os.environ.get("OPENGRID_CHAOS_SEED") or random.randrange(1_000_000))
     print(f"OPENGRID_CHAOS_SEED={seed} brings about the same kills, at nearly the same moments")  # shown on failure
