@@ -21,9 +21,9 @@ expect.set_options(timeout=90 * 1000)
 SCRIPTS = Path(__file__).parent / "scripts"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
-    """Chromium, without a window."""
+    """Chromium, without a window; gone after this folder: Playwright's event loop runs in the thread of all tests."""
     if not (BUILT / "index.html").is_file():
         missing("ui", "the web UI is not built: make ui")
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
