@@ -251,6 +251,50 @@ def test_an_agent_gives_up_when_the_server_never_comes_back(bench: AgentBench) -
     assert (bench.folder / "agents/spool/e1-1-0/1/0.stdout").read_bytes() == b"up\n", "kept for whoever asks"
 
 
+def test_an_agent_whose_home_is_removed_ends_its_ranks_and_itself(bench: AgentBench) -> None:
+    bench.assign("print('up', flush=True)\nwhile True: pass")
+    bench.options = ["--gone_s", "1", "--stuck_s", "2"]
+    bench.start()
+    bench.run()
+    bench.wait_for_log(b"up")
+    rank = bench.server.of(Started)[0].pids["0"]
+    bench.server.kill()
+    (bench.folder / "agents").rename(bench.folder / "removed")
+    assert bench.agents[0].wait(60) == 3
+    assert not alive(rank)
+
+
+def test_an_agent_that_waits_for_a_server_ends_with_its_home(bench: AgentBench) -> None:
+    bench.assign("pass")
+    bench.options = ["--gone_s", "0"]
+    bench.start_agent()
+    wait_until((bench.folder / "agents/e1-1-0.lock").exists, "the agent's start")
+    (bench.folder / "agents").rename(bench.folder / "removed")
+    assert bench.agents[0].wait(60) == 1
+    assert "no server" in bench.agent_log()
+
+
+@pytest.mark.parametrize("runs", [True, False])
+def test_sigterm_ends_an_agent_without_a_server_after_its_ranks(bench: AgentBench, *, runs: bool) -> None:
+    bench.assign("""
+        import signal, sys, time
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(print("saved", flush=True)))
+        print("up", flush=True)
+        time.sleep(600)
+    """)
+    bench.start()
+    if runs:
+        bench.run()
+        bench.wait_for_log(b"up")
+    else:
+        bench.prepare()
+    bench.server.kill()
+    bench.agents[0].terminate()
+    assert bench.agents[0].wait(60) == 3
+    kept = bench.folder / "agents/spool/e1-1-0/1/0.stdout"
+    assert (kept.read_bytes() if runs else b"up\nsaved\n") == b"up\nsaved\n"
+
+
 def test_four_ranks_on_two_machines_meet_through_torch(bench: AgentBench) -> None:
     pytest.importorskip("torch")
     bench.assign(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -54,6 +55,16 @@ def test_it_ends_when_idle_and_takes_its_socket_with_it(fresh_spec: TemplateSpec
     launcher.close()
     wait_until(lambda: not alive(template), "the template ended")
     assert not path.exists()
+
+
+def test_it_ends_after_its_last_launcher_when_its_program_is_gone(fresh_spec: TemplateSpec, tmp_path: Path) -> None:
+    program = Path(shutil.copy(fresh_spec.program, tmp_path / "program.pyz"))
+    launcher = connect_launcher(replace(fresh_spec, program=str(program), idle_s=600.0))
+    program.unlink()
+    launcher.start([])
+    assert alive(launcher.ready.template)
+    launcher.close()
+    wait_until(lambda: not alive(launcher.ready.template), "the template ended")
 
 
 def test_it_is_nobodys_child_and_leads_its_own_session(fresh_spec: TemplateSpec) -> None:

@@ -81,6 +81,25 @@ def test_a_machine_without_living_ranks_is_not_stuck() -> None:
         assert watch.judge(now=now, away_since=0, living=0, log_bytes=0, cpu_s=0) is Verdict.GO_ON
 
 
+def test_an_agent_whose_server_has_no_folder_any_more_gives_up() -> None:
+    seen = {"living": 2, "log_bytes": 0, "cpu_s": 0.0, "is_homeless": True}
+    assert OrphanWatch(_LIMITS).judge(now=1.0, away_since=None, **seen) is Verdict.GO_ON, "the server answers yet"
+    assert OrphanWatch(_LIMITS).judge(now=1.0, away_since=0.5, **seen) is Verdict.GIVE_UP
+
+
+@pytest.mark.parametrize(("away", "leaving"), [(0.0, 90.0), (90.0, 0.0)])
+def test_without_a_server_a_machine_that_goes_away_ends_its_ranks_and_then_itself(away: float, leaving: float) -> None:
+    watch, seen = OrphanWatch(_LIMITS), {"away_since": away, "log_bytes": 0, "cpu_s": 0.0, "leaving_since": leaving}
+    assert watch.judge(now=92.9, living=2, **seen) is Verdict.GO_ON, "a server that is being restarted comes back"
+    assert watch.judge(now=93.0, living=2, **seen) is Verdict.END_RANKS
+    assert watch.judge(now=94.0, living=0, **seen) is Verdict.GIVE_UP
+
+
+def test_with_a_server_a_machine_that_goes_away_waits_for_its_word() -> None:
+    seen = {"away_since": None, "log_bytes": 0, "cpu_s": 0.0, "leaving_since": 0.0}
+    assert OrphanWatch(_LIMITS).judge(now=500.0, living=0, **seen) is Verdict.GO_ON
+
+
 # Logs
 
 

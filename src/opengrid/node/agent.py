@@ -21,6 +21,7 @@ from pathlib import Path
 from types import FrameType
 
 from opengrid.core.errors import GridError
+from opengrid.core.gone import GoneWatch
 from opengrid.core.masking import Masks
 from opengrid.core.protocol import (
     Assignment,
@@ -77,6 +78,7 @@ class Settings:
     """What does not come with the assignment."""
 
     address: str  #: where other machines reach this one
+    homes: GoneWatch  #: over the folders without which nobody asks for our work
     template: Callable[[Assignment], TemplateSpec]  #: where ranks are forked from
     log: Callable[[str], None]
     limits: OrphanLimits = field(default_factory=OrphanLimits)
@@ -142,6 +144,7 @@ class Agent:
         self._own = Own()
         self._restore = Restore()
         self._is_orphaned = False
+        self._leaving_since: float | None = None  #: when we heard that this machine goes away
         self._started = 0  #: newest generation whose ranks this agent has started
         self._undrained = {"logs", "artifacts"}
         self._is_released_told = self._has_unsaved = False
@@ -190,6 +193,8 @@ class Agent:
             self._put_back(news)
         elif isinstance(news, Terminated):
             self._log("this machine goes away")
+            self._leaving_since = self._leaving_since or time.monotonic()
+            self._judge_at = 0.0
             self._link.tell(Preempted())
         elif isinstance(news, Drained):
             self._drained(news)
@@ -395,20 +400,25 @@ class Agent:
         now, limits = time.monotonic(), self._settings.limits
         if now < self._judge_at:
             return
-        self._judge_at = now + min(5.0, limits.stuck_s / 4)
-        away_since = self._link.away_since
+        pause_s = limits.leaving_s if self._leaving_since is not None else 5.0
+        self._judge_at = now + min(pause_s, limits.stuck_s / 4)
+        away_since, gone = self._link.away_since, self._settings.homes.look(now)
         verdict = self._orphan.judge(
             now=now,
             away_since=away_since,
             living=self._ranks.living,
             log_bytes=self._logs.bytes_seen() if away_since is not None else 0,
             cpu_s=self._ranks.cpu_seconds() if away_since is not None else 0.0,
+            is_homeless=gone is not None,
+            leaving_since=self._leaving_since,
         )
+        why = "this machine goes away" if self._leaving_since is not None else f"no progress for {limits.stuck_s:g} s"
         if verdict is Verdict.END_RANKS and not self._is_orphaned:
-            self._log(f"no server, and no progress of the ranks for {limits.stuck_s:g} s: ending them")
+            self._log(f"no server, and {why}: ending the ranks")
             self._is_orphaned = True
         elif verdict is Verdict.GIVE_UP:
-            self._log(f"no server for {limits.away_s:g} s: giving up; what it does not have is in {self._files.spool}")
+            since = f"since {gone} is gone" if gone is not None else f"for {now - (away_since or now):.0f} s"
+            self._log(f"no server {since}: giving up; what it does not have is in {self._files.spool}")
             self._exit_code = EXIT_ORPHANED
 
     def _wait(self) -> None:

@@ -40,6 +40,12 @@ def places_of(ticket: Ticket) -> Places:
     return Places(lock=state / f"{name}.lock", sessions=state / f"{name}.sessions", spool=state / "spool" / name)
 
 
+def homes_of(ticket: Ticket) -> tuple[Path, ...]:
+    """Return the folders without which nobody asks for an agent's work: the server's, and its own."""
+    server = [Path(ticket.server_file).parent] if ticket.server_file is not None else []
+    return (*server, Path(ticket.state_dir))
+
+
 def take_lock(path: Path) -> int | None:
     """Lock the file, write into it who we are, and return the descriptor that holds it; None when it is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)

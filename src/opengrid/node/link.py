@@ -98,14 +98,16 @@ class Channel:
         (stopped or threading.Event()).wait(self._pause_s)
         self._pause_s = min(_LONGEST_PAUSE_S, self._pause_s * 2)
 
-    def call_until_answered(self, use: Callable[[Http], T], *, timeout_s: float) -> T:
-        """Repeat a request while nobody answers, for so long; other errors are raised at once."""
+    def call_until_answered(
+        self, use: Callable[[Http], T], *, timeout_s: float, is_hopeless: Callable[[], bool] = lambda: False
+    ) -> T:
+        """Repeat a request while nobody answers, for so long and not without hope; other errors are raised at once."""
         deadline = time.monotonic() + timeout_s
         while True:
             try:
                 return self.call(use)
             except ServerUnreachable:
-                if time.monotonic() > deadline:
+                if time.monotonic() > deadline or is_hopeless():
                     raise
             self.pause()
 
@@ -117,12 +119,20 @@ class Channel:
 
 
 def say_hello(
-    address: ServerAddress, ticket: Ticket, hello: Hello, clock: ServerClock, *, timeout_s: float
+    address: ServerAddress,
+    ticket: Ticket,
+    hello: Hello,
+    clock: ServerClock,
+    *,
+    timeout_s: float,
+    is_hopeless: Callable[[], bool],
 ) -> Assignment:
     """Exchange the ticket for an assignment. The session secret in `hello` makes repeating it harmless."""
     channel = Channel(address, ticket.token)
     try:
-        return channel.call_until_answered(lambda http: _hello_once(http, hello, clock), timeout_s=timeout_s)
+        return channel.call_until_answered(
+            lambda http: _hello_once(http, hello, clock), timeout_s=timeout_s, is_hopeless=is_hopeless
+        )
     finally:
         channel.close()
 

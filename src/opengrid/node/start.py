@@ -19,10 +19,11 @@ from urllib.parse import urlsplit
 import opengrid
 from opengrid.client.program import shell_variables
 from opengrid.core.errors import GridError, ServerUnreachable
+from opengrid.core.gone import GONE_S, GoneWatch, missing_one
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Ticket
 from opengrid.node import spawn
 from opengrid.node.clock import ServerClock
-from opengrid.node.identity import places_of, read_ticket, take_lock
+from opengrid.node.identity import homes_of, places_of, read_ticket, take_lock
 from opengrid.node.link import ServerAddress, say_hello
 from opengrid.node.network import address_towards
 
@@ -33,7 +34,7 @@ EXIT_REFUSED = 1
 
 
 def agent_main(arguments: list[str]) -> int:
-    """`agent TICKET [--away_s S] [--stuck_s S] [--settle_s S] [--templates FOLDER] [--template_idle_s S] …`.
+    """`agent TICKET [--away_s S] [--stuck_s S] [--gone_s S] [--settle_s S] [--templates FOLDER] …`.
 
     On a cluster's machine also `--leash stdin` (end when it is closed), `--shell own` (ranks get this process's PATH,
     HOME …, the user's being another computer's), `--work remove` (when all of it is safe), `--devices 0,1`, and
@@ -62,6 +63,7 @@ def agent_main(arguments: list[str]) -> int:
 
 def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
     address, clock = ServerAddress(ticket), ServerClock()
+    homes = GoneWatch(lambda: missing_one(homes_of(ticket)), float(options.get("--gone_s", GONE_S)))
     session = os.urandom(32).hex()
     own_address = options.get("--address") or address_towards(_host(address))
     hello = Hello(
@@ -79,7 +81,14 @@ def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
     # Half of the agent's start is importing the rest of it.
     rest = threading.Thread(target=importlib.import_module, args=("opengrid.node.agent",))
     rest.start()
-    assignment = say_hello(address, ticket, hello, clock, timeout_s=_HELLO_TIMEOUT_S)
+    assignment = say_hello(
+        address,
+        ticket,
+        hello,
+        clock,
+        timeout_s=_HELLO_TIMEOUT_S,
+        is_hopeless=lambda: homes.look(time.monotonic()) is not None,
+    )
     rest.join()
     path.unlink(missing_ok=True)
     if options.get("--shell") == "own":
@@ -87,7 +96,7 @@ def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
         own.pop("CUDA_VISIBLE_DEVICES", None)  # the ranks' own is their node's share
         assignment = dataclasses.replace(assignment, environment={**own, **assignment.environment})
     log(f"machine {ticket.machine} of {assignment.experiment}, attempt {assignment.attempt}")
-    return _run(assignment, ticket, address, session, clock, own_address, options)
+    return _run(assignment, ticket, address, session, clock, homes, own_address, options)
 
 
 def _run(
@@ -96,6 +105,7 @@ def _run(
     address: ServerAddress,
     session: str,
     clock: ServerClock,
+    homes: GoneWatch,
     own_address: str,
     options: dict[str, str],
 ) -> int:
@@ -108,6 +118,7 @@ def _run(
     idle_s = float(options.get("--template_idle_s", "900"))
     settings = Settings(
         address=own_address,
+        homes=homes,
         template=lambda assignment: template_spec(assignment, program, templates, idle_s),
         log=log,
         limits=OrphanLimits(

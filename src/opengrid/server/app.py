@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import getpass
-import json
 import os
 import socket
 import time
@@ -53,6 +52,7 @@ from opengrid.server.logs_api import logs_api
 from opengrid.server.machines_api import machines_api
 from opengrid.server.new_run_api import new_run_api
 from opengrid.server.pages import BUILT, pages
+from opengrid.server.presence import Presence, write_private
 from opengrid.server.reach import Reach
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
@@ -127,7 +127,7 @@ class Server:
         self.settings = settings
         self._started_us, self._last_request = now_us(), time.monotonic()
         self._database, self._stop = database, stop
-        self.wakeups = Wakeups()
+        self.wakeups, self._presence = Wakeups(), Presence(settings)
         state = settings.state
         zipapp = Zipapp(settings.cache)
         blobs = open_blobs(settings, "blobs", state / "blobs")
@@ -389,11 +389,12 @@ class Server:
         idle = asyncio.create_task(self._end_when_idle())
         boards = asyncio.create_task(self._end_idle_boards())
         self._announce()
+        gone = asyncio.create_task(self._presence.end_when_gone(self._stop))
         yield
-        idle.cancel()
+        for task in (idle, boards, gone):
+            task.cancel()
         self._controller.close()
         self._scalar_reader.close()
-        boards.cancel()
         self._boards.close()
         self._environments.close()
         self._engines.close()
@@ -402,10 +403,9 @@ class Server:
         """Let go whoever waits, and stop telling where we are."""
         self.wakeups.close()
         self._stream.close()
-        self.settings.server_file.unlink(missing_ok=True)
+        self._presence.withdraw()
 
     def _announce(self) -> None:
-        """Write server.json, whole, as the sign that we are ready."""
         about = {
             **self.status(),
             "url": self._own_url,
@@ -415,7 +415,7 @@ class Server:
             "protocol": PROTOCOL,
             "certificate": str(self.settings.tls_cert.absolute()) if self.settings.tls_cert else None,
         }
-        _write_private(self.settings.server_file, json.dumps(about))
+        self._presence.announce(about)
 
     async def _end_idle_boards(self) -> None:
         """End TensorBoards that nobody looks at any more."""
@@ -460,7 +460,7 @@ def ensure_token(settings: Settings, database: Database) -> None:
         token = settings.token_file.read_text().strip()
     except FileNotFoundError:
         token = new_token()
-        _write_private(settings.token_file, token)
+        write_private(settings.token_file, token)
     with database.transaction() as tx:
         tx.accounts.ensure_user(getpass.getuser(), token_hash(token), now_us())
 
@@ -470,16 +470,8 @@ def _kept(path: Path, new: Callable[[], str]) -> str:
     try:
         return path.read_text()
     except FileNotFoundError:
-        _write_private(path, new())
+        write_private(path, new())
         return path.read_text()
-
-
-def _write_private(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    partial.unlink(missing_ok=True)
-    with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-        file.write(text)
-    os.replace(partial, path)
 
 
 def _host_names(settings: Settings) -> set[str]:

@@ -17,11 +17,16 @@ import struct
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from opengrid.core.gone import is_missing
 from opengrid.node import spawn
 from opengrid.node.preload.launcher import Launcher
 from opengrid.node.preload.loop import Wakeup, Work, readable, reap, run
 from opengrid.node.preload.messages import LAUNCH
+
+#: How often an idle template looks whether it is still of use.
+_LOOK_S = 20.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,11 +96,11 @@ class Template:
         spawn.adopt_orphans()
 
     def serve(self) -> Work | None:
-        """Loop until idle for long enough. Returns the launcher's work in each process forked for one."""
-        while self._launchers or time.monotonic() < self._idle_since + self._idle_s:
+        """Loop until idle for long enough, or of no use. Returns the launcher's work in each process forked for one."""
+        while self._launchers or (time.monotonic() < self._idle_since + self._idle_s and self._is_of_use()):
             watched = [self._wakeup.fileno(), self._listener.fileno(), *self._waiting]
-            timeout_s = None if self._launchers else self._idle_since + self._idle_s - time.monotonic()
-            ready = readable(watched, timeout_s)
+            left_s = self._idle_since + self._idle_s - time.monotonic()
+            ready = readable(watched, None if self._launchers else min(left_s, _LOOK_S))
             if self._wakeup.fileno() in ready:
                 self._reap()
             if self._listener.fileno() in ready:
@@ -165,6 +170,10 @@ class Template:
         # Children that are no launchers are orphans of a killed one. Their own children come to us when they die, with
         # another SIGCHLD each, so that this ends with nobody left.
         spawn.kill_below([os.getpid()], spare=self._launchers)
+
+    def _is_of_use(self) -> bool:
+        """Whether anybody can still ask for a launcher: knows our program, and finds our socket."""
+        return not is_missing(Path(self._preloaded.program)) and not is_missing(Path(self._path))
 
     def _remove_socket(self) -> None:
         try:
