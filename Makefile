@@ -10,6 +10,7 @@ CODE   := src tests examples ui/build.py hatch_build.py $(wildcard benchmarks)
 MADE      := $(VENV)/.stamp-made
 TORCHED   := $(VENV)/.stamp-torch
 INSTALLED := $(VENV)/.stamp-installed
+DEVELOPS  := $(VENV)/.stamp-develops
 UI        := src/opengrid/_ui/index.html
 
 UI_SOURCES := ui/build.py ui/index.html ui/openapi.json ui/package.json ui/package-lock.json ui/tsconfig.json ui/vite.config.ts \
@@ -29,20 +30,23 @@ help:
 	@echo "make bench      measure, side by side with torchrun"
 	@echo "make chaos      kill what carries a training, FAULTS=$(FAULTS) times, and check its result"
 	@echo "make ui         build the web UI of ui/ (ui-types: after a change of the API, its types anew)"
-	@echo "make setup      only the set-up: $(VENV) with $(TORCH), OpenGrid and its development tools"
+	@echo "make setup      only the set-up: $(VENV) with $(TORCH), OpenGrid and its development tools (\`make run\` needs none of them)"
 	@echo "make clean      remove caches and build outputs (distclean: also .venv)"
 	@echo "Variables: PYTHON=$(PYTHON) (3.10 or newer), TORCH='$(TORCH)', VENV=$(VENV)"
 
-setup: $(INSTALLED)
+setup: $(DEVELOPS)
 
-run: setup ui-if-possible
+run: $(INSTALLED)
+	@$(MAKE) --no-print-directory ui-if-possible
 	@examples/quickstart.sh $(BIN)
 
-test: setup ui-if-possible
+test: setup
+	@$(MAKE) --no-print-directory ui-if-possible
 	$(BIN)/pytest -m "not full"
 
 # pytest exits with 5 when no test carries the mark: then there is nothing to do.
-test-full: setup ui-if-possible
+test-full: setup
+	@$(MAKE) --no-print-directory ui-if-possible
 	$(BIN)/pytest -m full || [ $$? -eq 5 ]
 
 check: setup
@@ -79,7 +83,7 @@ $(MADE):
 ui: $(UI)
 
 # The command line and the API need no web UI: without npm's registry, what needs none of it goes on.
-ui-if-possible: setup
+ui-if-possible:
 	@$(MAKE) --no-print-directory ui || echo "Going on without the web UI: \`make ui\` tries again."
 
 ui-types: setup
@@ -92,8 +96,13 @@ $(TORCHED): $(MADE)
 	@touch $@
 
 $(INSTALLED): $(TORCHED) pyproject.toml
-	OPENGRID_WITHOUT_UI=1 $(BIN)/python -m pip install -e '.[dev,example]'
+	OPENGRID_WITHOUT_UI=1 $(BIN)/python -m pip install -e '.[example]'
 	@touch $@
+
+# What this installs is also all that $(INSTALLED) stands for.
+$(DEVELOPS): $(TORCHED) pyproject.toml
+	OPENGRID_WITHOUT_UI=1 $(BIN)/python -m pip install -e '.[dev,example]'
+	@touch $(INSTALLED) $@
 
 # Node comes from PyPI where PATH has none that is new enough.
 $(UI): $(UI_SOURCES) | $(MADE)
