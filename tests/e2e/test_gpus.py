@@ -14,17 +14,22 @@ SHOW = "import os, time\nprint(os.environ['RANK'], os.environ['CUDA_VISIBLE_DEVI
 
 
 @pytest.fixture
-def gpu_box(new_grid: Callable[[], Grid], tmp_path: Path) -> Grid:
-    """A home whose server sees four GPUs."""
+def gpus(tmp_path: Path) -> list[str]:
+    """UUIDs of four GPUs that nobody else on this computer knows."""
+    return write_gpus(tmp_path / "gpus", [("NVIDIA H100 80GB HBM3", 81_559, 0)] * 4)
+
+
+@pytest.fixture
+def gpu_box(new_grid: Callable[[], Grid], tmp_path: Path, gpus: list[str]) -> Grid:
+    """A home whose server sees them."""
     library = build_fake_nvml(tmp_path)
-    write_gpus(tmp_path / "gpus", [("NVIDIA H100 80GB HBM3", 81_559, 0)] * 4)
     grid = new_grid()
     grid.environment |= {"GRID_NVML_LIBRARY": str(library), "GRID_FAKE_NVML": str(tmp_path / "gpus")}
     grid.environment.pop("CUDA_VISIBLE_DEVICES", None)
     return grid
 
 
-def test_own_gpus_stand_in_with_the_topology_of_the_type(gpu_box: Grid, folder: Path) -> None:
+def test_own_gpus_stand_in_with_the_topology_of_the_type(gpu_box: Grid, gpus: list[str], folder: Path) -> None:
     (folder / "show.py").write_text(SHOW)
     arguments = ["--instance_type", "2_m60_8gb", "--gpus", "4", "--framework", "torch", "show.py"]
     plan = gpu_box.json("run", "--dry_run", *arguments, cwd=folder)["plan"]
@@ -33,7 +38,7 @@ def test_own_gpus_stand_in_with_the_topology_of_the_type(gpu_box: Grid, folder: 
     experiment = gpu_box.finish(*arguments, cwd=folder)
     assert experiment["state"] == "succeeded", experiment
     assert (experiment["nodes"], experiment["simulated"]) == (2, False)
-    first, second = "GPU-fake-0,GPU-fake-1", "GPU-fake-2,GPU-fake-3"
+    first, second = ",".join(gpus[:2]), ",".join(gpus[2:])
     lines = sorted(gpu_box.log(experiment["experiment"]).decode().splitlines())
     assert lines == [f"[rank {r}] {r} {first if r < 2 else second}" for r in range(4)]
 
@@ -50,11 +55,11 @@ def test_too_few_gpus_are_refused_with_what_would_fit_and_never_trained_on_cpus(
     assert (simulated["state"], simulated["simulated"], simulated["world_size"]) == ("succeeded", True, 8)
 
 
-def test_cuda_visible_devices_of_the_calling_shell_is_respected(gpu_box: Grid, folder: Path) -> None:
+def test_cuda_visible_devices_of_the_calling_shell_is_respected(gpu_box: Grid, gpus: list[str], folder: Path) -> None:
     (folder / "show.py").write_text(SHOW)
     arguments = ["--gpus", "1", "--instance_type", "1_t4_16gb", "--framework", "torch", "show.py"]
     experiment = gpu_box.finish(*arguments, cwd=folder, CUDA_VISIBLE_DEVICES="3")
-    assert gpu_box.log(experiment["experiment"]) == b"[rank 0] 0 GPU-fake-3\n"
+    assert gpu_box.log(experiment["experiment"]).decode() == f"[rank 0] 0 {gpus[3]}\n"
 
 
 def test_an_experiment_waits_for_gpus_and_starts_when_they_are_free(gpu_box: Grid, folder: Path) -> None:

@@ -2,15 +2,19 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 typedef struct { char name[64]; unsigned long long mib; unsigned pid; } Gpu;
 static Gpu gpus[16];
 static unsigned count;
+static unsigned long file_number; /* GPUs of other files are other GPUs: a whole host shares the locks on them */
 
 int nvmlInit_v2(void) {
     const char *path = getenv("GRID_FAKE_NVML");
     FILE *file = path ? fopen(path, "r") : NULL;
     if (!file) return 9; /* NVML_ERROR_DRIVER_NOT_LOADED */
+    struct stat about;
+    if (fstat(fileno(file), &about) == 0) file_number = about.st_ino;
     for (count = 0; count < 16 && fscanf(file, " %63[^,],%llu,%u", gpus[count].name, &gpus[count].mib, &gpus[count].pid) == 3; count++);
     fclose(file);
     return 0;
@@ -20,7 +24,7 @@ int nvmlDeviceGetCount_v2(unsigned *n) { *n = count; return 0; }
 int nvmlDeviceGetHandleByIndex_v2(unsigned index, void **device) { *device = &gpus[index]; return index < count ? 0 : 2; }
 int nvmlDeviceGetName(void *device, char *name, unsigned size) { snprintf(name, size, "%s", ((Gpu *)device)->name); return 0; }
 int nvmlDeviceGetUUID(void *device, char *uuid, unsigned size) {
-    snprintf(uuid, size, "GPU-fake-%ld", (long)((Gpu *)device - gpus));
+    snprintf(uuid, size, "GPU-fake-%lu-%ld", file_number, (long)((Gpu *)device - gpus));
     return 0;
 }
 int nvmlDeviceGetMemoryInfo(void *device, unsigned long long *memory) {

@@ -21,6 +21,7 @@ def build_fake_nvml(folder: Path) -> Path:
     return library
 
 
-def write_gpus(path: Path, gpus: Sequence[tuple[str, int, int]]) -> None:
-    """Say which GPUs the library shows: (name, memory in MiB, pid of a process on it or 0)."""
+def write_gpus(path: Path, gpus: Sequence[tuple[str, int, int]]) -> list[str]:
+    """Say which GPUs the library shows: (name, memory in MiB, pid of a process on it or 0); return their UUIDs."""
     path.write_text("".join(f"{name},{mib},{pid}\n" for name, mib, pid in gpus))
+    return [f"GPU-fake-{path.stat().st_ino}-{index}" for index in range(len(gpus))]
