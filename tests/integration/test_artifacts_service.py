@@ -13,7 +13,7 @@ from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unusable
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile
 from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Experiment, GenerationPhase, MachineState
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.artifacts import Artifacts
 from opengrid.store.database import Database
 

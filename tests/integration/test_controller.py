@@ -37,7 +37,9 @@ from opengrid.core.records import Attempt, AttemptState, Experiment, ExperimentS
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
-from opengrid.services.agents import SILENT_US, AgentIdentity, Agents
+from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.agents import SILENT_US, Agents
+from opengrid.services.assignments import Assignments
 from opengrid.store.database import Database
 from opengrid.testing import FakeEngine
 
@@ -60,8 +62,7 @@ class World:
         (folder / "blobs" / "00" / BUNDLE).touch()
         self.agents = Agents(
             self.database,
-            blobs,
-            work=folder / "work",
+            Assignments(blobs, work=folder / "work"),
             changed=lambda _: None,
             is_followed=lambda _: False,
             now_us=self.clock,

@@ -10,7 +10,7 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 
 from opengrid.core.errors import Forbidden, GridError, NotFound
 from opengrid.core.mounts import Mount
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.data_shipping import DataShipping
 from opengrid.store.database import Database
 

@@ -13,6 +13,7 @@ from opengrid.core.protocol import PROTOCOL, Assignment, Hello
 from opengrid.core.records import AttemptState, Cluster
 from opengrid.core.tokens import token_hash
 from opengrid.services.agents import Agents
+from opengrid.services.assignments import Assignments
 from opengrid.store.database import Database
 
 LAB = Cluster(
@@ -47,12 +48,14 @@ def assignment_of(folder: Path, cluster: str) -> Assignment:
         tx.attempts.create(attempt, machines)
     agents = Agents(
         database,
-        FolderBlobs(folder / "blobs"),
-        work=folder / "work",
+        Assignments(
+            FolderBlobs(folder / "blobs"),
+            work=folder / "work",
+            secrets_of=lambda _: {"API_KEY": "s3cr3t"},
+            staging=lambda attempt, machine: folder / "staging",
+        ),
         changed=lambda _: None,
         is_followed=lambda _: False,
-        secrets_of=lambda _: {"API_KEY": "s3cr3t"},
-        staging=lambda attempt, machine: folder / "staging",
         now_us=lambda: T0,
     )
     hello = Hello(

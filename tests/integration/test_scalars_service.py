@@ -19,7 +19,7 @@ from opengrid.core.errors import InvalidValue, NotFound, Superseded
 from opengrid.core.records import AttemptState, ExperimentState
 from opengrid.services import event_files, scalar_reader
 from opengrid.services import table as services_table
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.event_files import EventFiles
 from opengrid.services.growing import OffsetMismatch
 from opengrid.services.scalar_reader import ScalarReader

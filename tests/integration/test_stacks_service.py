@@ -10,7 +10,7 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 from opengrid.core.errors import Conflict, NotFound
 from opengrid.core.protocol import RankStacks, Stacks
 from opengrid.core.records import AttemptState, ExperimentState, GenerationPhase
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.stacks import Asked, StackRequests, stacks_view
 from opengrid.store.database import Database
 

@@ -14,7 +14,8 @@ from opengrid.core.errors import InvalidValue
 from opengrid.core.protocol import LOG_INDEX_HEADER, POLL_S, Acknowledged, Assignment, Desired, Facts, Hello, Restore
 from opengrid.server.auth import KnownAgents, agent_of, bearer
 from opengrid.server.wakeups import Wakeups
-from opengrid.services.agents import AgentIdentity, Agents
+from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.agents import Agents
 from opengrid.services.growing import OffsetMismatch
 from opengrid.services.log_files import LogFiles
 from opengrid.services.scalar_reader import ScalarReader

@@ -69,6 +69,7 @@ from opengrid.server.zipapp import Zipapp
 from opengrid.services.accounts import Accounts
 from opengrid.services.agents import Agents
 from opengrid.services.artifacts import Artifacts
+from opengrid.services.assignments import Assignments
 from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.clusters import Clusters
 from opengrid.services.data_shipping import DataShipping
@@ -210,17 +211,19 @@ class Server:
         self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
             database,
-            blobs,
-            work=state / "work",
+            Assignments(
+                blobs,
+                work=state / "work",
+                staging=artifacts.staging_folder,
+                check_mounts=datastores.check_mounts,
+                overlay=environments.overlay,
+                secrets_of=secrets_of,
+            ),
             changed=self._facts_came,
             is_followed=logs.is_followed,
             stacks_asked=stacks.number,
             rehearsals=rehearsals.of,
             now_us=now_us,
-            staging=artifacts.staging_folder,
-            check_mounts=datastores.check_mounts,
-            overlay=environments.overlay,
-            secrets_of=secrets_of,
         )
         runs = Runs(
             database,

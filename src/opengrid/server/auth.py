@@ -9,7 +9,8 @@ from fastapi import Request
 from opengrid.core.errors import Forbidden, Unauthorized
 from opengrid.core.records import BrowserSession
 from opengrid.core.tokens import token_hash
-from opengrid.services.agents import AgentIdentity, Agents
+from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.agents import Agents
 from opengrid.services.callers import Caller
 from opengrid.services.sign_in import SignIn
 from opengrid.store.database import Database

@@ -16,7 +16,7 @@ from opengrid.core.gang import Gang
 from opengrid.core.manifest import safe_path
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted, reserved_bytes
 from opengrid.core.records import Artifact, Attempt
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.store.database import Database, Transaction
 
 _LONGEST_PATH = 1 << 14

@@ -8,7 +8,7 @@ from pathlib import Path
 from opengrid.core.errors import Forbidden, NotFound
 from opengrid.core.manifest import safe_path
 from opengrid.core.protocol import DataFile, DataFiles
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.store.database import Database, Transaction
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from opengrid.core.errors import InvalidValue, NotFound, Superseded
 from opengrid.core.records import EventFile
 from opengrid.planning.series import POINT, Points
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.growing import GrowingFiles
 from opengrid.store.database import Database, Transaction
 

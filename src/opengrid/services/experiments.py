@@ -24,7 +24,7 @@ from opengrid.core.records import (
 from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Inventory
 from opengrid.planning.link import web_page
-from opengrid.services.agents import work_folder
+from opengrid.services.assignments import work_folder
 from opengrid.services.documents import (
     DeviceDocument,
     ExperimentDocument,

@@ -10,7 +10,7 @@ from pathlib import Path
 from opengrid.core.codec import to_json
 from opengrid.core.errors import NotFound
 from opengrid.core.records import Attempt, Experiment, Run
-from opengrid.services.agents import work_folder
+from opengrid.services.assignments import work_folder
 from opengrid.services.sources import Sources
 from opengrid.services.views import source_view, time_text
 from opengrid.store.database import Database

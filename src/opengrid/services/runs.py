@@ -25,8 +25,8 @@ from opengrid.planning.fleet_plan import plan_on_fleet
 from opengrid.planning.plan import make_plan
 from opengrid.planning.preload import preload_modules
 from opengrid.planning.sweep import make_sweep, with_seed
-from opengrid.services.agents import work_folder
 from opengrid.services.artifacts import Artifacts
+from opengrid.services.assignments import work_folder
 from opengrid.services.callers import Caller
 from opengrid.services.datastores import Datastores
 from opengrid.services.event_files import EventFiles

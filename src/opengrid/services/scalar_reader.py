@@ -15,7 +15,7 @@ from opengrid.core.errors import NotFound
 from opengrid.core.records import EventFile, Scalar, Summary
 from opengrid.planning.scalar_names import labels, series_name
 from opengrid.planning.series import Points, extend, merge, summarise
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.event_files import EventFiles
 from opengrid.services.event_records import decode
 from opengrid.store.database import Database

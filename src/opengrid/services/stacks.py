@@ -12,7 +12,7 @@ from opengrid.core.gang import Gang
 from opengrid.core.protocol import MOST_STACKS_BYTES, RankStacks, Stacks
 from opengrid.core.records import AttemptState, ExperimentState, GenerationPhase
 from opengrid.planning.stacks import Dump, group, read_dump
-from opengrid.services.agents import AgentIdentity
+from opengrid.services.agent_memory import AgentIdentity
 from opengrid.store.database import Database
 
 #: How long an answer is waited for: what agents give their ranks, and the way there and back.

@@ -1,0 +1,133 @@
+"""What an agent is told in answer to its hello: all that one machine of an attempt needs to know."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+
+from opengrid.blobs.blobs import Blobs
+from opengrid.core.errors import InvalidValue
+from opengrid.core.mounts import MOUNT_ROOT, Mount
+from opengrid.core.protocol import Assignment, Hello
+from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Cluster, Experiment, Run
+from opengrid.planning.recovery import DEFAULT_RESTARTS
+
+
+class Assignments:
+    """Makes assignments. `overlay` tells the folder of a run's environment, `secrets_of` the values of its secrets."""
+
+    def __init__(
+        self,
+        blobs: Blobs,
+        *,
+        work: Path,
+        staging: Callable[[str, int], Path] | None = None,
+        check_mounts: Callable[[Sequence[Mount]], None] = lambda _: None,
+        overlay: Callable[[Run], str | None] = lambda _: None,
+        secrets_of: Callable[[Run], Mapping[str, str]] = lambda _: {},
+    ) -> None:
+        self._blobs, self._work, self._staging = blobs, work, staging
+        self._check_mounts, self._overlay, self._secrets_of = check_mounts, overlay, secrets_of
+
+    def make(
+        self,
+        run: Run,
+        experiment: Experiment,
+        attempt: Attempt,
+        machine: AttemptMachine,
+        *,
+        earlier: Sequence[Attempt],
+        cluster: Cluster | None,
+    ) -> Assignment:
+        """Return a machine's assignment; `cluster` is None for this computer, `earlier` are the attempts before.
+
+        Raises what is wrong with the run's datastores, secrets or environment.
+        """
+        was_lost = bool(earlier) and earlier[-1].state is AttemptState.LOST
+        salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
+        self._check_mounts(run.plan.mounts)
+        assignment = self._here(run, experiment, attempt, machine, salvage)
+        return assignment if cluster is None else _elsewhere(assignment, cluster)
+
+    def _here(
+        self, run: Run, experiment: Experiment, attempt: Attempt, machine: AttemptMachine, salvage: str | None
+    ) -> Assignment:
+        spec, plan, secrets = run.spec, run.plan, self._secrets_of(run)
+        program = spec.program
+        if spec.source.bundle is None:
+            raise InvalidValue(f"run {run.name} has no bundle")
+        return Assignment(
+            experiment_id=experiment.id,
+            experiment=experiment.name,
+            run=run.name,
+            attempt=attempt.number,
+            machine=machine.index,
+            user=run.user,
+            cluster=plan.cluster,
+            instance_type=plan.instance_type,
+            simulated=plan.simulated,
+            framework=spec.framework,
+            program=type(program)(kind=program.kind, target=program.target, arguments=experiment.arguments),
+            python=plan.python,
+            gang=plan.gang,
+            devices=machine.devices,
+            environment={**spec.shell, **spec.environment, **secrets},
+            user_set=(*spec.environment, *secrets),
+            masked=tuple(secrets.values()),
+            bundle=spec.source.bundle,
+            bundle_path=str(self._blobs.path(spec.source.bundle)),
+            directory=spec.source.directory,
+            work_dir=str(work_folder(self._work, experiment, attempt.number)),
+            salvage=salvage,
+            preload=plan.preload,
+            now_ns=time.time_ns(),
+            max_restarts=DEFAULT_RESTARTS if spec.max_restarts is None else spec.max_restarts,
+            mounts=plan.mounts,
+            collects=self._staging is not None,
+            overlay=self._overlay(run),
+            on_start=spec.actions.on_experiment_start,
+            on_end=spec.actions.on_experiment_end,
+            staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,
+        )
+
+
+def _elsewhere(assignment: Assignment, cluster: Cluster) -> Assignment:
+    """Return the assignment for another computer, on which nothing of this one is."""
+    return dataclasses.replace(
+        assignment,
+        # What the user's shell had is the machine's own there.
+        environment={name: assignment.environment[name] for name in assignment.user_set},
+        bundle_path=None,
+        work_dir=str(Path(cluster.work_dir, assignment.experiment, str(assignment.attempt))),
+        salvage=None,
+        staging=None,
+        overlay=None,
+        mounts=tuple(_fetched(mount, cluster) for mount in assignment.mounts),
+        fetches_data=bool(assignment.mounts),
+    )
+
+
+def _fetched(mount: Mount, cluster: Cluster) -> Mount:
+    """Return the mount with the place on the machine where its tree is fetched to, the same on every machine."""
+    place = str(Path(cluster.work_dir, "data", f"{mount.name}-{mount.version}"))
+    return dataclasses.replace(mount, source=place, is_bound=mount.path.startswith(f"{MOUNT_ROOT}/"))
+
+
+def given_devices(run: Run, machine: AttemptMachine, hello: Hello) -> dict[str, object]:
+    """Return, as changes of a machine, the GPUs that the engine gave it; nothing where the server chose them."""
+    nodes = run.plan.gang.nodes_of(machine.index)
+    if run.plan.simulated or any(machine.devices) or not nodes[0].gpus:
+        return {}
+    wanted = sum(node.gpus for node in nodes)
+    if len(hello.devices) < wanted:
+        raise InvalidValue(f"machine {machine.index} was given {len(hello.devices)} GPUs of {wanted}")
+    dealt = iter(hello.devices)
+    return {"devices": tuple(tuple(itertools.islice(dealt, node.gpus)) for node in nodes)}
+
+
+def work_folder(work: Path, experiment: Experiment, attempt: int) -> Path:
+    """Return the folder in which an attempt works, the same absolute path on every machine of its gang."""
+    return work / experiment.name / str(attempt)
