@@ -63,13 +63,6 @@ def is_link(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None or _SCP.fullmatch(text) is not None
 
 
-def link_text(link: Link) -> str:
-    """Return a link whose ref and path are known as one word, `URL#ref:path`, which parse_link reads again."""
-    if link.ref is None and not link.path:
-        return link.url
-    return f"{link.url}#{link.ref or ''}" + (f":{link.path}" if link.path else "")
-
-
 def parse_link(text: str) -> Link:
     """Return what a link says; InvalidValue with what is wrong and what would be right.
 

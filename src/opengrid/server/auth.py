@@ -91,7 +91,8 @@ class Users:
     def forget(self, user: str) -> None:
         """Look this user's token up again at their next request: it may have been revoked."""
         self._forgotten += 1
-        self._known = {hashed: known for hashed, known in self._known.items() if known != user}
+        known = list(self._known.items())  # in one step: other requests add to it meanwhile
+        self._known = {hashed: name for hashed, name in known if name != user}
 
 
 def caller_of(request: Request) -> Caller:

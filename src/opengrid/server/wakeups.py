@@ -34,10 +34,6 @@ class Wakeups:
         for key in list(self._waiting):
             self._set(key)
 
-    def is_watched(self, key: str) -> bool:
-        """Whether somebody waits for `key`."""
-        return bool(self._waiting.get(key))
-
     @contextlib.contextmanager
     def watching(self, *keys: str) -> Generator[asyncio.Event]:
         """Give an event that notify() of any of these keys sets."""

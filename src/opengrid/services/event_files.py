@@ -83,7 +83,8 @@ class EventFiles:
         for id in experiment_ids:
             shutil.rmtree(self._root / id, ignore_errors=True)
         gone = set(experiment_ids)
-        self._known = {key: known for key, known in self._known.items() if known[0] not in gone}
+        known = list(self._known.items())  # in one step: agents' requests add to it meanwhile
+        self._known = {key: file for key, file in known if file[0] not in gone}
 
     def _find(self, agent: AgentIdentity, node: int, path: str, generation: int) -> tuple[str, int]:
         """Return which file this is; one that is new is given a number."""

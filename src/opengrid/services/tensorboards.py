@@ -167,7 +167,7 @@ class TensorBoards:
         return self._socket(view)
 
     def _make_room(self, newest: _View) -> None:
-        running = [view for view in self._views.values() if view.process is not None and view is not newest]
+        running = [view for view in list(self._views.values()) if view.process is not None and view is not newest]
         for view in sorted(running, key=lambda view: view.asked_at)[: max(0, len(running) - MOST + 1)]:
             _end(view)
 

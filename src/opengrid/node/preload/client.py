@@ -26,7 +26,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar, Union
+from typing import Union
 
 from opengrid.core.errors import GridError, Unusable
 from opengrid.node.preload.messages import (
@@ -59,7 +59,6 @@ _SOCKET_PATH_LIMIT = 107
 _TEMPLATE_ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
 
 Event = Union[RankStarted, RankExited, Cleared, StoreFailed, "LauncherLost"]
-R = TypeVar("R")
 
 
 class PreloadFailed(GridError):
