@@ -1,7 +1,9 @@
 """What all suites share."""
 
 import os
+import shutil
 import signal
+import tempfile
 from typing import NoReturn
 
 import pytest
@@ -16,6 +18,38 @@ def missing(what: str, reason: str) -> NoReturn:
     if what in (word.strip() for word in required):
         pytest.fail(f"{what} is required here, but {reason}", pytrace=False)
     pytest.skip(f"{what}: {reason}")
+
+
+#: Names the folder of the program that all tests' templates run, so that several workers share them.
+CACHE = "OPENGRID_TEST_CACHE"
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the session's cache; what was forked from it ends when it is gone."""
+    if CACHE not in os.environ:
+        os.environ[CACHE] = folder = tempfile.mkdtemp(prefix="og-cache-")
+        config.add_cleanup(lambda: (os.environ.pop(CACHE, None), shutil.rmtree(folder, ignore_errors=True)))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Have one worker run what shares something costly, and begin with what takes longest."""
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group(_group(item)))
+    items.sort(key=_rank)  # stable: within a file nothing moves
+
+
+def _group(item: pytest.Item) -> str:
+    folder = item.nodeid.split("/")[1]
+    if "ray" in getattr(item, "fixturenames", ()):
+        return "ray"
+    if folder == "ui" or item.nodeid.startswith("tests/contract/store"):
+        return folder  # one browser, one PostgreSQL
+    return item.nodeid.partition("::")[0]
+
+
+def _rank(item: pytest.Item) -> int:
+    groups = ("ray", "ui")
+    return groups.index(_group(item)) if _group(item) in groups else 2 + ("/unit/" in item.nodeid)
 
 
 # At the end: it needs `missing`. Here, so that all suites share one cluster.

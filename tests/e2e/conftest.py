@@ -10,16 +10,17 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import CACHE
 from tests.support.grid import Grid
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
 @pytest.fixture(scope="session")
-def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def environment() -> dict[str, str]:
     """A user's shell: nothing of the test's own GRID_ variables."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("GRID_", "OPENGRID_"))}
-    return {**kept, "GRID_CACHE": str(tmp_path_factory.mktemp("cache"))}
+    return {**kept, "GRID_CACHE": os.environ[CACHE]}
 
 
 @pytest.fixture(scope="session")

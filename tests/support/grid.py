@@ -134,18 +134,15 @@ def is_alive(pid: int) -> bool:
 
 
 def processes_of(needle: str) -> list[int]:
-    """Return living processes whose command line or environment contains `needle`: what an experiment left behind."""
+    """Return living processes with `needle` in command line, environment, folder or log: what was left behind."""
     found: list[int] = []
     for folder in Path("/proc").glob("[0-9]*"):
         try:
             text = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
-            cwd = os.readlink(folder / "cwd")
+            places = os.readlink(folder / "cwd"), os.readlink(folder / "fd/2")
         except OSError:
             continue
-        if (
-            (needle.encode() in text or needle in cwd)
-            and is_alive(int(folder.name))
-            and int(folder.name) != os.getpid()
-        ):
+        is_found = needle.encode() in text or any(needle in place for place in places)
+        if is_found and is_alive(int(folder.name)) and int(folder.name) != os.getpid():
             found.append(int(folder.name))
     return found
