@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import sys
 from collections.abc import Callable
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.grid import Grid, eventually, is_alive
+from tests.support.grid import Grid, eventually, is_alive, processes_of
 
 
 def test_the_first_command_starts_a_server_and_stop_ends_it(new_grid: Callable[[], Grid]) -> None:
@@ -71,6 +72,26 @@ def test_a_server_killed_again_and_again_while_a_gang_starts_still_ends_right(
         assert ended["state"] == "succeeded", ended
         assert ended["attempts"] == 1
         assert len(grid.log(name).splitlines()) == 4
+
+
+@pytest.mark.full  # as long as a home must be gone
+def test_nothing_of_ours_outlives_its_home_by_a_minute(new_grid: Callable[[], Grid], folder: Path) -> None:
+    grid = new_grid()
+    grid.environment["GRID_CACHE"] = str(grid.home / "zipapp")  # so that the template is its own, too
+    (folder / "family.py").write_text(
+        "import os, time\n"
+        "parent = lambda pid: open(f'/proc/{pid}/stat').read().rpartition(')')[2].split()[1]\n"
+        "print(os.getpid(), os.getppid(), parent(os.getppid()), flush=True)\n"
+        "time.sleep(600)\n"
+    )
+    name = grid.submit("--instance_type", "2_cpu_4gb", "--framework", "torch", "family.py", cwd=folder)
+    grid.running(name)
+    family = eventually(lambda: [int(word) for word in grid.log(name).split()[-3:]])
+    assert len(family) == 3, "rank, launcher and template"
+    ours = {*family, int(grid.server["pid"]), *processes_of(str(grid.home))}
+    assert len(ours) >= 5
+    shutil.rmtree(grid.home)
+    eventually(lambda: not any(is_alive(pid) for pid in ours))
 
 
 def test_a_foreign_process_on_the_asked_port_is_named(new_grid: Callable[[], Grid]) -> None:
