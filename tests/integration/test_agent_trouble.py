@@ -254,12 +254,15 @@ def test_an_agent_gives_up_when_the_server_never_comes_back(bench: AgentBench) -
 def test_an_agent_whose_home_is_removed_ends_its_ranks_and_itself(bench: AgentBench) -> None:
     bench.assign("print('up', flush=True)\nwhile True: pass")
     bench.options = ["--gone_s", "1", "--stuck_s", "2"]
+    home = bench.folder / "home"
+    home.mkdir()
+    bench.server.server_file = home / "server.json"
     bench.start()
     bench.run()
     bench.wait_for_log(b"up")
     rank = bench.server.of(Started)[0].pids["0"]
     bench.server.kill()
-    (bench.folder / "agents").rename(bench.folder / "removed")
+    home.rename(bench.folder / "removed")
     assert bench.agents[0].wait(60) == 3
     assert not alive(rank)
 
@@ -282,6 +285,7 @@ def test_sigterm_ends_an_agent_without_a_server_after_its_ranks(bench: AgentBenc
         print("up", flush=True)
         time.sleep(600)
     """)
+    bench.options = ["--leaving_s", "0.2"]
     bench.start()
     if runs:
         bench.run()

@@ -60,13 +60,8 @@ class World:
         blobs = FolderBlobs(folder / "blobs")
         (folder / "blobs" / "00").mkdir()
         (folder / "blobs" / "00" / BUNDLE).touch()
-        self.agents = Agents(
-            self.database,
-            Assignments(blobs, work=folder / "work"),
-            changed=lambda _: None,
-            is_followed=lambda _: False,
-            now_us=self.clock,
-        )
+        self._assignments = Assignments(blobs, work=folder / "work")
+        self.agents = self.new_agents()
         engines = Engines(self.engine)
         self.admission = Admission(self.database, engines, secret="s", now_us=self.clock)
         self.gangs = Gangs(
@@ -81,6 +76,16 @@ class World:
         self.limits = Limits(self.database, now_us=self.clock)
         self._numbers = itertools.count(1)
         self._facts: dict[AgentIdentity, int] = {}
+
+    def new_agents(self) -> Agents:
+        """What a server that has just started knows of agents."""
+        return Agents(
+            self.database,
+            self._assignments,
+            changed=lambda _: None,
+            is_followed=lambda _: False,
+            now_us=self.clock,
+        )
 
     def _find_restore(self, attempt: Attempt) -> Restore:
         if self.restore is None:
@@ -308,11 +313,10 @@ def test_an_attempt_token_opens_one_session_and_repeating_the_hello_is_harmless(
         world.agents.identify("never seen")
 
 
-def test_a_server_that_restarts_knows_its_agents_again(world: World, tmp_path: Path) -> None:
+def test_a_server_that_restarts_knows_its_agents_again(world: World) -> None:
     experiment = world.run(machines=1)
     agent = world.hello(experiment, 0, session="mine")
-    world.agents._sessions.clear()  # what a new process has in memory
-    assert world.agents.identify("mine") == agent
+    assert world.new_agents().identify("mine") == agent
 
 
 def test_agents_that_fall_silent_are_unreachable_and_not_replaced(world: World) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import textwrap
 
 import click
 
 from opengrid.cli.options import global_options
-from opengrid.cli.output import ProgressLine, colour, print_json, settings
+from opengrid.cli.output import ProgressLine, colour, print_json, settings, wrapped
 
 #: As states that are coloured so.
 _COLOURS = {"ok": "succeeded", "warning": "queued", "problem": "failed"}
@@ -41,7 +40,5 @@ def doctor(*, python: str | None) -> int:
             level = colour(f"{check.level.value:<8}", _COLOURS[check.level.value])
             click.echo(f"{level} {check.name:<13} {check.said}")
             if check.advice:
-                click.echo(
-                    textwrap.fill(check.advice, _WIDTH, initial_indent=" " * 25 + "→ ", subsequent_indent=" " * 27)
-                )
+                click.echo("\n".join(wrapped(check.advice, _WIDTH, first=" " * 25 + "→ ", more=" " * 27)))
     return int(any(check.level is Level.PROBLEM for check in checks))

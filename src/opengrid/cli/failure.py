@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sys
-import textwrap
 
+from opengrid.cli.output import wrapped
 from opengrid.client.documents import ExperimentDocument, MemoryDocument
 
 #: What the screen holds beside the traceback.
@@ -65,4 +65,4 @@ def _ranks(ranks: list[int]) -> str:
 
 
 def _wrapped(text: str) -> list[str]:
-    return textwrap.wrap(text, _WIDTH, initial_indent="  ", subsequent_indent="  ")
+    return wrapped(text, _WIDTH, first="  ", more="  ")

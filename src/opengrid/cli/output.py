@@ -84,6 +84,15 @@ def bold(text: str) -> str:
     return click.style(text, bold=True) if _has_colours() else text
 
 
+def wrapped(text: str, width: int, *, first: str = "", more: str = "") -> list[str]:
+    """Return a text in lines that begin with `first` and `more`. Commands and paths can be copied: no word is broken."""
+    import textwrap  # for what few commands print
+
+    return textwrap.wrap(
+        text, width, initial_indent=first, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
+    )
+
+
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: fitted to the terminal, or with every cell whole and aligned when it goes elsewhere."""
     whole = [tuple(row) for row in rows]

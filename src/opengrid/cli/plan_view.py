@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import textwrap
-
 import click
 
-from opengrid.cli.output import bold, plural
+from opengrid.cli.output import bold, plural, wrapped
 from opengrid.client.documents import PlanDocument
 
 
@@ -31,7 +29,7 @@ def plan_lines(plan: PlanDocument, run: str | None) -> list[str]:
     ]
     lines = [f"{title:<9} {text}" for title, text in parts]
     if plan["reason"]:
-        lines += textwrap.wrap(plan["reason"], 80, initial_indent="note      ", subsequent_indent=" " * 10)
+        lines += wrapped(plan["reason"], 80, first="note      ", more=" " * 10)
     return lines
 
 

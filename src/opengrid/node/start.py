@@ -122,7 +122,9 @@ def _run(
         template=lambda assignment: template_spec(assignment, program, templates, idle_s),
         log=log,
         limits=OrphanLimits(
-            away_s=float(options.get("--away_s", "86400")), stuck_s=float(options.get("--stuck_s", "600"))
+            away_s=float(options.get("--away_s", "86400")),
+            stuck_s=float(options.get("--stuck_s", "600")),
+            leaving_s=float(options.get("--leaving_s", "3")),
         ),
         settle_s=float(options.get("--settle_s", SETTLE_S)),
         leash=sys.stdin.fileno() if options.get("--leash") == "stdin" else None,
