@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -35,6 +36,8 @@ def settings(tmp_path: Path) -> Settings:
     made = Settings(home=tmp_path / "home", state=tmp_path / "state", cache=tmp_path)
     made.home.mkdir()
     made.state.mkdir()
+    made.token_file.touch()
+    made.secret_file.touch()
     return made
 
 
@@ -69,7 +72,8 @@ def test_a_server_goes_on_in_its_home_even_if_nobody_tells_where_it_is(settings:
 def test_a_server_ends_with_its_folders(settings: Settings, folder: str) -> None:
     presence = Presence(settings)
     presence.announce({"pid": 1})
-    getattr(settings, folder).rename(settings.cache / "removed")
+    shutil.rmtree(getattr(settings, folder))
+    getattr(settings, folder).mkdir()  # by a thread that has not noticed
     assert _ends(presence)
 
 

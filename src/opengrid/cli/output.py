@@ -85,7 +85,7 @@ def bold(text: str) -> str:
 
 
 def wrapped(text: str, width: int, *, first: str = "", more: str = "") -> list[str]:
-    """Return a text in lines that begin with `first` and `more`. Commands and paths can be copied: no word is broken."""
+    """Return a text in lines that begin with `first` and `more`, no word broken: commands and paths can be copied."""
     import textwrap  # for what few commands print
 
     return textwrap.wrap(

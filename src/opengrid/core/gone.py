@@ -21,9 +21,9 @@ def is_missing(path: Path) -> bool:
     return False
 
 
-def missing_one(folders: Iterable[Path]) -> str | None:
-    """Return the first of some folders that is missing, None when all are there."""
-    return next((str(folder) for folder in folders if is_missing(folder)), None)
+def missing_one(paths: Iterable[Path]) -> str | None:
+    """Return the first of some files and folders that is missing, None when all are there."""
+    return next((str(path) for path in paths if is_missing(path)), None)
 
 
 class GoneWatch:

@@ -78,7 +78,7 @@ class Settings:
     """What does not come with the assignment."""
 
     address: str  #: where other machines reach this one
-    homes: GoneWatch  #: over the folders without which nobody asks for our work
+    homes: GoneWatch  #: over that without which nobody asks for our work
     template: Callable[[Assignment], TemplateSpec]  #: where ranks are forked from
     log: Callable[[str], None]
     limits: OrphanLimits = field(default_factory=OrphanLimits)

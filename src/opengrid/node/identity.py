@@ -41,9 +41,12 @@ def places_of(ticket: Ticket) -> Places:
 
 
 def homes_of(ticket: Ticket) -> tuple[Path, ...]:
-    """Return the folders without which nobody asks for an agent's work: the server's, and its own."""
+    """Return without what nobody asks for an agent's work: the server's folder, and the agent's own lock.
+
+    Not the folder of the lock: whoever else has not noticed yet that it was removed may make it again.
+    """
     server = [Path(ticket.server_file).parent] if ticket.server_file is not None else []
-    return (*server, Path(ticket.state_dir))
+    return (*server, places_of(ticket).lock)
 
 
 def take_lock(path: Path) -> int | None:

@@ -142,7 +142,7 @@ class Server:
             nvml_library=settings.nvml_library,
         )
         self._engines = engines = Engines(local)
-        secret = _kept(state / "secret", new_token)
+        secret = _kept(settings.secret_file, new_token)
         catalogue = load_catalogue()
         reach = Reach(settings, url)
         self._clusters = clusters = Clusters(

@@ -23,7 +23,9 @@ class Presence:
     """A server's server.json."""
 
     def __init__(self, settings: Settings) -> None:
-        self._file, self._folders = settings.server_file, (settings.home, settings.state)
+        self._file = settings.server_file
+        # Files that are made once: the folders may be made again by what works on meanwhile.
+        self._kept = settings.token_file, settings.secret_file
         self._said = ""
 
     def announce(self, about: Mapping[str, object]) -> None:
@@ -48,7 +50,7 @@ class Presence:
                 return
 
     def _missing(self) -> str | None:
-        return f"{self._file} of this server" if self._is_anothers() else missing_one(self._folders)
+        return f"{self._file} of this server" if self._is_anothers() else missing_one(self._kept)
 
     def _is_anothers(self) -> bool:
         try:

@@ -81,6 +81,11 @@ class Settings:
         """The user's token, 0600."""
         return self.home / "token"
 
+    @property
+    def secret_file(self) -> Path:
+        """What agents' tokens are made from, 0600."""
+        return self.state / "secret"
+
 
 def read_settings(
     environment: Mapping[str, str],
