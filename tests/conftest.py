@@ -52,5 +52,6 @@ def _rank(item: pytest.Item) -> int:
     return groups.index(_group(item)) if _group(item) in groups else 2 + ("/unit/" in item.nodeid)
 
 
-# At the end: it needs `missing`. Here, so that all suites share one cluster.
+# At the end: they need `missing`. Here, so that all suites share one cluster, and one S3 endpoint.
 from tests.support.ray_cluster import ray  # noqa: E402, F401
+from tests.support.s3 import bucket, endpoint, s3  # noqa: E402, F401

@@ -8,10 +8,12 @@ from pathlib import Path
 import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run
 
+from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import Forbidden, GridError, NotFound
 from opengrid.core.mounts import Mount
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.data_shipping import DataShipping
+from opengrid.services.datastores import Datastores
 from opengrid.store.database import Database
 
 
@@ -34,7 +36,10 @@ def shipping(tmp_path: Path, agent: AgentIdentity) -> DataShipping:
     for version in (1, 2):
         (tmp_path / "stl10" / str(version)).mkdir(parents=True)
         (tmp_path / "stl10" / str(version) / "train.bin").write_text(f"version {version}")
-    return DataShipping(database, lambda name, version: tmp_path / name / str(version))
+    datastores = Datastores(
+        database, tmp_path, FolderBlobs(tmp_path / ".contents"), has_mounts=lambda: False, now_us=lambda: T0
+    )
+    return DataShipping(database, datastores)
 
 
 def test_a_machine_gets_what_its_run_mounts(shipping: DataShipping, agent: AgentIdentity) -> None:

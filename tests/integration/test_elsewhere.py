@@ -79,7 +79,7 @@ def test_variables_and_secrets_go_along_and_the_users_shell_does_not(tmp_path: P
 
 def test_data_is_fetched_to_the_same_place_on_every_machine(tmp_path: Path) -> None:
     told = assignment_of(tmp_path, "lab")
-    assert told.fetches_data
+    assert told.data_cache == "/scratch/data/.contents"
     assert [(m.path, m.source, m.is_bound) for m in told.mounts] == [
         ("/srv/stl10/2", "/scratch/data/stl10-2", False),
         ("/datastores/stl10", "/scratch/data/stl10-2", True),

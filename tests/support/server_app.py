@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator, Iterator
+from collections.abc import Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
@@ -37,6 +37,7 @@ class InProcess:
         query: Query | None = None,
         body: bytes | BinaryIO | None = None,
         json: object = None,
+        headers: Mapping[str, str] | None = None,
         timeout_s: float | None = None,
         accept: Collection[int] = (),
     ) -> Response:
@@ -46,7 +47,7 @@ class InProcess:
         content = body if body is None or isinstance(body, bytes) else body.read()
         self.sent += len(content or b"")
         params = {name: value for name, value in (query or {}).items() if value is not None}
-        answer = self.client.request(method, path, params=params, content=content, json=json)
+        answer = self.client.request(method, path, params=params, content=content, json=json, headers=headers)
         if self.lost:
             self.lost -= 1
             raise ServerUnreachable("the connection was cut")
@@ -55,8 +56,16 @@ class InProcess:
         return Response(status=answer.status_code, headers=dict(answer.headers), body=answer.content)
 
     @contextmanager
-    def stream(self, method: str, path: str, *, query: Query | None = None) -> Generator[Iterator[bytes]]:
-        yield iter([self.request(method, path, query=query).body])
+    def stream(
+        self,
+        method: str,
+        path: str,
+        *,
+        query: Query | None = None,
+        headers: Mapping[str, str] | None = None,
+        timeout_s: float | None = None,
+    ) -> Generator[Iterator[bytes]]:
+        yield iter([self.request(method, path, query=query, headers=headers).body])
 
 
 @contextmanager

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Protocol
+
+from opengrid.core.packs import Packed, PackLink, Piece
 
 
 class BlobWriter(Protocol):
@@ -16,8 +18,37 @@ class BlobWriter(Protocol):
         ...
 
 
+class Links(Protocol):
+    """How others bring and fetch contents without us: by addresses that expire after some minutes."""
+
+    @property
+    def place(self) -> str:
+        """Where the contents rest, for people to see."""
+        ...
+
+    def to_put(self, packs: Iterable[str]) -> list[PackLink]:
+        """Return where to put packs; those that are here already are left out."""
+        ...
+
+    def add(self, contents: Collection[Packed]) -> list[str]:
+        """Take in contents whose packs were put; return packs that are missing: then nothing is. Repeating is harmless.
+
+        InvalidValue for what cannot be.
+        """
+        ...
+
+    def to_get(self, digests: Sequence[str]) -> tuple[list[str], list[tuple[Piece, ...]]]:
+        """Return addresses, and which bytes of them each content is; NotFound for one that is not here."""
+        ...
+
+
 class Blobs(Protocol):
     """A store of contents. Everything raises InvalidValue for what is no SHA-256."""
+
+    @property
+    def links(self) -> Links | None:
+        """How others get at the contents themselves; None where they cannot."""
+        ...
 
     def path(self, digest: str) -> Path:
         """Return a file of this host with the content, brought here when it is elsewhere; NotFound without one."""
@@ -46,12 +77,12 @@ class Blobs(Protocol):
         """Take over what a folder holds of these, each under its digest; what is not what it says is taken away."""
         ...
 
-    def check(self, digest: str) -> bool:
-        """Read a blob's content; return whether it is whole. One that is damaged for good is removed."""
+    def check(self, digests: Collection[str]) -> set[str]:
+        """Read blobs; return those that are not here or not what they should be, which are removed."""
         ...
 
-    def remove(self, digest: str) -> None:
-        """Remove a blob; harmless when there is none."""
+    def remove(self, digests: Collection[str]) -> int:
+        """Remove blobs, harmless where there is none; return the bytes that this freed."""
         ...
 
     def location(self, digest: str) -> str:

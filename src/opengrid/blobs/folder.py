@@ -92,19 +92,11 @@ class FolderBlobs:
             with suppress(NotFound, InvalidValue):
                 self.adopt(staging / digest, digest)
 
-    def check(self, digest: str) -> bool:
-        """Read a blob's content; return whether it is whole. One that is damaged is removed."""
-        found = hashlib.sha256()
-        try:
-            with self.path(digest).open("rb") as file:
-                while block := file.read(_BLOCK):
-                    found.update(block)
-        except (NotFound, OSError):
-            return False
-        if found.hexdigest() == digest:
-            return True
-        self.remove(digest)
-        return False
+    def check(self, digests: Collection[str]) -> set[str]:
+        """Read blobs; return those that are not here or not what they should be, which are removed."""
+        damaged = {digest for digest in digests if self._digest(digest) != digest}
+        self.remove(damaged)
+        return damaged
 
     def size(self, digest: str) -> int | None:
         """Return a blob's bytes; None when it is not here."""
@@ -117,9 +109,28 @@ class FolderBlobs:
         """Return where a blob lies, or would, for people to see."""
         return str(self._place(digest))
 
-    def remove(self, digest: str) -> None:
-        """Remove a blob; harmless when there is none."""
-        self._place(digest).unlink(missing_ok=True)
+    def remove(self, digests: Collection[str]) -> int:
+        """Remove blobs, harmless where there is none; return the bytes that this freed."""
+        freed = 0
+        for digest in digests:
+            freed += self.size(digest) or 0
+            self._place(digest).unlink(missing_ok=True)
+        return freed
+
+    @property
+    def links(self) -> None:
+        """None: who shares the disk has paths, and others ask the server."""
+        return None
+
+    def _digest(self, digest: str) -> str | None:
+        found = hashlib.sha256()
+        try:
+            with self.path(digest).open("rb") as file:
+                while block := file.read(_BLOCK):
+                    found.update(block)
+        except (NotFound, OSError):
+            return None
+        return found.hexdigest()
 
     def _place(self, digest: str) -> Path:
         if not _DIGEST.fullmatch(digest):

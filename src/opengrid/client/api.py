@@ -45,6 +45,7 @@ from opengrid.client.documents import (
 from opengrid.client.http import Query, Response
 
 if TYPE_CHECKING:  # most commands have nothing to ask for, and need not load what a request is made of
+    from opengrid.core.packs import Packed
     from opengrid.core.spec import RunSpec
 
 #: How long one held request lasts at most, as the server allows.
@@ -379,6 +380,20 @@ class Api:
         answer = self._transport.request("PUT", path, query=query, body=part, timeout_s=600).json()
         return cast("dict[str, int]", answer)["size"]
 
+    def pack_links(self, opened: UploadDocument, packs: Sequence[str]) -> dict[str, str]:
+        """Return where to put packs of an upload; those that are there already are left out."""
+        path = f"{_datastore(opened['name'], opened['version'])}/links"
+        answer = self._post(path, {"round": opened["round"], "packs": list(packs)})
+        return {link["pack"]: link["url"] for link in cast("list[dict[str, str]]", answer["links"])}
+
+    def add_packed(self, opened: UploadDocument, contents: Sequence[Packed]) -> list[str]:
+        """Say in which packs contents of an upload lie; return packs that are missing: then nothing was taken in."""
+        path = f"{_datastore(opened['name'], opened['version'])}/packed"
+        answer = self._put(
+            path, {"round": opened["round"], "contents": [_packed(one) for one in contents]}, timeout_s=600
+        )
+        return cast("list[str]", answer["missing"])
+
     def finish_datastore(self, opened: UploadDocument, *, digest: str, files: int, size: int) -> DatastoreRow:
         """Say that all files were offered; the server makes the version whole."""
         path = f"{_datastore(opened['name'], opened['version'])}/finish"
@@ -420,3 +435,8 @@ def _wire(spec: RunSpec) -> object:
     from opengrid.core.codec import to_json  # beside its only use: other commands have nothing to encode
 
     return to_json(spec)
+
+
+def _packed(content: Packed) -> object:
+    extents = [{"pack": one.pack, "offset": one.offset, "size": one.size} for one in content.extents]
+    return {"sha256": content.sha256, "extents": extents}

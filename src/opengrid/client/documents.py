@@ -341,6 +341,7 @@ class UploadDocument(TypedDict):
     round: int
     staging: str
     resumed: bool
+    links: bool  #: whether contents are put over links, in packs
 
 
 class OfferedFileDocument(TypedDict):

@@ -47,7 +47,7 @@ class Http:
         self, url: str, *, token: str | None = None, certificate: str | None = None, timeout_s: float = 30.0
     ) -> None:
         self.url = url.rstrip("/")
-        self._endpoint, self._prefix = _endpoint(self.url, certificate)
+        self._endpoint, self._prefix = endpoint_of(self.url, certificate)
         self._token, self._timeout_s = token, timeout_s
         self._idle: Connection | None = None
 
@@ -214,7 +214,8 @@ def _error(response: Response) -> GridError:
     return error_from_wire(response.status, document)
 
 
-def _endpoint(url: str, certificate: str | None) -> tuple[Endpoint, str]:
+def endpoint_of(url: str, certificate: str | None = None) -> tuple[Endpoint, str]:
+    """Return where to connect for an address, and its path; InvalidValue when it is none."""
     try:
         parts = urlsplit(url)
         port = parts.port
@@ -230,7 +231,7 @@ def _endpoint(url: str, certificate: str | None) -> tuple[Endpoint, str]:
 
 def proxy_of(url: str) -> str:
     """Return `host:port` of the proxy that requests to a server go through; "" when they go straight."""
-    proxy = _endpoint(url, None)[0].proxy
+    proxy = endpoint_of(url)[0].proxy
     return f"{proxy[0]}:{proxy[1]}" if proxy is not None else ""
 
 

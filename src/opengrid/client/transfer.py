@@ -7,26 +7,34 @@ import hashlib
 import io
 import os
 import shutil
+import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
 from opengrid.client.documents import DatastoreRow, OfferedFileDocument, UploadDocument
+from opengrid.client.packs import Content, Uploader
 from opengrid.core.errors import GridError, InvalidValue, NotFound, ServerUnreachable, Unusable
 from opengrid.core.files import clone_file, copy_file
 from opengrid.core.manifest import Manifest, ManifestFile, walk_files
+from opengrid.core.packs import Packed
 from opengrid.core.protocol import least_free_bytes
 
 T = TypeVar("T")
 
 _BLOCK = 1 << 20
 
-#: Files that are offered together: so many, of so many bytes.
+#: Files that are offered together: so many, of so many bytes. Packs are made of what is offered together.
 _BATCH_FILES, _BATCH_BYTES = 500, 128 << 20
+_PACKED_FILES, _PACKED_BYTES = 4000, 256 << 20
+
+#: So many packs are on their way at once.
+_PACKS_AT_ONCE = 4
 
 #: What is sent over HTTP in one request.
 PART = 8 << 20
@@ -108,7 +116,13 @@ class Sender:
         self._known, self._progress = known, progress
         self._can_clone = True  #: until the file systems have said that they cannot
         staging = Path(opened["staging"])
-        self._staging = staging if staging.is_dir() and os.access(staging, os.W_OK) else None
+        self._uploader = (
+            Uploader(_UploadCarrier(api, opened), progress, shares=True, at_once=_PACKS_AT_ONCE)
+            if opened["links"]
+            else None
+        )
+        is_here = self._uploader is None and staging.is_dir() and os.access(staging, os.W_OK)
+        self._staging = staging if is_here else None
 
     def run(self) -> DatastoreRow:
         """Send what is missing, and make the version whole. Repeating goes on where it was."""
@@ -136,13 +150,15 @@ class Sender:
             )
 
     def _batches(self) -> Iterator[list[_Known]]:
+        packs = self._uploader is not None
+        most_files, most_bytes = (_PACKED_FILES, _PACKED_BYTES) if packs else (_BATCH_FILES, _BATCH_BYTES)
         batch: list[_Known] = []
         size = 0
         for position, path in enumerate(self._material.paths):
             file = self._read(position, path)
             batch.append(file)
             size += file.status.st_size
-            if len(batch) >= _BATCH_FILES or size >= _BATCH_BYTES:
+            if len(batch) >= most_files or size >= most_bytes:
                 yield batch
                 batch, size = [], 0
         if batch:
@@ -207,13 +223,29 @@ class Sender:
     def _bring(self, files: list[_Known]) -> list[_Known]:
         """Stage or send contents; return the files that have changed since they were read."""
         changed: list[_Known] = []
-        first_of = {file.digest: file for file in reversed(files)}
+        first_of: dict[str, _Known] = {}
+        for file in files:
+            first_of.setdefault(file.digest, file)
+        if self._uploader is not None:
+            return self._bring_packed(self._uploader, list(first_of.values()))
         for file in first_of.values():
             try:
                 self._bring_one(file)
             except _Changed:
                 changed.append(file)
         return changed
+
+    def _bring_packed(self, uploader: Uploader, files: list[_Known]) -> list[_Known]:
+        places = {file.digest: self._material.root / file.path for file in files}
+        contents = [
+            Content(sha256=file.digest, size=file.status.st_size, open=partial(places[file.digest].open, "rb"))
+            for file in files
+        ]
+        try:
+            changed = uploader.bring(contents)
+            return [f for f in files if f.digest in changed or not _same(places[f.digest].stat(), f.status)]
+        except OSError as error:
+            raise _explained(error, Path(error.filename or self._material.root)) from error
 
     def _bring_one(self, file: _Known) -> None:
         place = self._material.root / file.path
@@ -269,6 +301,21 @@ class Sender:
         return self._api.send_datastore_part(
             self._opened, file.digest, io.BytesIO(part), offset=offset, size=file.status.st_size
         )
+
+
+class _UploadCarrier:
+    """The server, for one upload, asked by one thread at a time."""
+
+    def __init__(self, api: Api, opened: UploadDocument) -> None:
+        self._api, self._opened, self._lock = api, opened, threading.Lock()
+
+    def links(self, packs: Sequence[str]) -> Mapping[str, str]:
+        with self._lock:
+            return _patiently(lambda: self._api.pack_links(self._opened, packs))
+
+    def add(self, contents: Sequence[Packed]) -> Sequence[str]:
+        with self._lock:
+            return _patiently(lambda: self._api.add_packed(self._opened, contents))
 
 
 def _patiently(ask: Callable[[], T]) -> T:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from opengrid.core.gang import Gang
 from opengrid.core.mounts import Mount
+from opengrid.core.packs import Piece
 from opengrid.core.spec import Framework, Program
 
 #: Version of these messages; a server speaks this one and the one before.
@@ -89,7 +90,8 @@ class Assignment:
     max_restarts: int = 0  #: for the ranks' TORCHELASTIC_MAX_RESTARTS
     collects: bool = False  #: whether new files of the work folders are sent to the server
     mounts: tuple[Mount, ...] = ()  #: datastore versions that the ranks see
-    fetches_data: bool = False  #: whether the trees of its mounts are fetched over HTTP
+    data_cache: str | None = None  #: where contents of its mounts are fetched to and kept; None: their trees are there
+    data_cache_bytes: int = 50 << 30  #: most bytes of contents that are kept, but for what is in use
     staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
     overlay: str | None = None  #: folder with the packages that the interpreter lacks
     masked: tuple[str, ...] = ()  #: values in `environment` that no log may show
@@ -356,16 +358,19 @@ class DataFile:
 
     path: str  #: relative, with `/`
     size: int
-    sha256: str
+    sha256: str  #: of the content; where that is not known, of what names it, and of `etag`
     executable: bool = False
+    pieces: tuple[Piece, ...] = ()  #: where its bytes are, in their order
+    etag: str | None = None  #: of the object that is referred to: its content is not known by a digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DataFiles:
-    """A page of them: GET /agent/v1/data/{name}/{version}/files; contents: GET …/content?path=."""
+    """A page of them, with links that work for some minutes: GET /agent/v1/data/{name}/{version}/files."""
 
     files: tuple[DataFile, ...]
     total: int
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

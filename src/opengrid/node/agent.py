@@ -40,6 +40,7 @@ from opengrid.core.protocol import (
 )
 from opengrid.node.actions import NodeActions
 from opengrid.node.artifacts import Collector
+from opengrid.node.cache import DataCache
 from opengrid.node.clock import ServerClock
 from opengrid.node.event_files import event_stream, find_metrics
 from opengrid.node.identity import Places
@@ -117,6 +118,9 @@ class Agent:
             on_drained=lambda: self._inbox.put(Drained("logs")),
             on_superseded=self._on_superseded,
             log=self._log,
+        )
+        self._data = (
+            DataCache(Path(assignment.data_cache), assignment.data_cache_bytes) if assignment.data_cache else None
         )
         self._artifacts = Collector(
             Channel(address, session),
@@ -287,6 +291,7 @@ class Agent:
                 launcher,
                 template=self._settings.template,
                 channel=self._channel,
+                data=self._data,
                 scratch=self._files.spool,
             )
             if isinstance(ready, Ready):

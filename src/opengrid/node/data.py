@@ -1,85 +1,224 @@
-"""Datastores on a machine that does not see the server's disk: fetched once per version, kept for all experiments."""
+"""Datastores on a machine that does not see the server's disk, or whose server keeps contents in a bucket.
+
+Each version is a tree of the machine's cache. What the cache lacks is fetched by links: files that lie side by side in
+a pack with one request, large ones piece by piece; a connection that is cut is gone on with, and a link that expires
+is asked for again.
+"""
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
-import os
-import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import parse_qsl, urlsplit
 
 from opengrid.client.http import Http
+from opengrid.client.links import BucketClient, Link
 from opengrid.core.codec import from_json
 from opengrid.core.errors import GridError, Unusable
-from opengrid.core.manifest import safe_path
 from opengrid.core.mounts import Mount
 from opengrid.core.protocol import Assignment, DataFile, DataFiles
+from opengrid.node.cache import DataCache
 from opengrid.node.link import Channel
 
-_PAGE = 1000
+_PAGE = 5000
+
+#: Bytes between two files of a pack that are read rather than asked around.
+_GAP = 1 << 20
 
 
-def fetch_data(assignment: Assignment, channel: Channel) -> None:
-    """Make the trees of all mounts; blocks. One that is there is whole: it appears when its last file was checked."""
-    if not assignment.fetches_data:
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where a file's bytes are: pieces of the links of one page of the list."""
+
+    file: DataFile
+    offset: int  #: of the page
+    links: tuple[str, ...]
+
+
+def fetch_data(assignment: Assignment, cache: DataCache | None, channel: Channel) -> None:
+    """Make the trees of all mounts; blocks. Each appears when its last file was checked."""
+    if cache is None:
         return
-    for mount in assignment.mounts:
-        _make(mount, channel)
+    for source, mount in {mount.source: mount for mount in assignment.mounts}.items():
+        _Fetch(mount, cache, channel).make(Path(source))
 
 
-def _make(mount: Mount, channel: Channel) -> None:
-    tree = Path(mount.source)
-    tree.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with open(os.open(f"{tree}.lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600), "rb") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # another experiment's agent may be fetching the same
-        if tree.is_dir():
-            return
-        partial = Path(f"{tree}.part")
-        shutil.rmtree(partial, ignore_errors=True)
+class _Fetch:
+    """One version, into one cache."""
+
+    def __init__(self, mount: Mount, cache: DataCache, channel: Channel) -> None:
+        self._mount, self._cache, self._channel = mount, cache, channel
+        self._bucket = BucketClient()
+        self._version = f"{mount.name}:{mount.version}"
+
+    def make(self, tree: Path) -> None:
         try:
-            partial.mkdir()
-            for file in _files(mount, channel):
-                _fetch(mount, file, safe_path(partial, file.path), channel)
-            os.rename(partial, tree)
+            tree.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._cache.take(f"{self._mount.name}-{self._mount.version}", tree, self._bring)
         except OSError as error:
             raise Unusable(
-                f"cannot keep datastore {mount.name}:{mount.version} in {tree}: {error.strerror}",
+                f"cannot keep datastore {self._version} in {tree}: {error.strerror}",
                 hint="free space there, or choose another --work-dir for the cluster",
             ) from error
+        finally:
+            self._bucket.close()
 
+    def _bring(self, checks: bool) -> Sequence[DataFile]:
+        places = list(self._list())
+        with self._cache.bringing():
+            if checks:
+                for digest in {place.file.sha256 for place in places}:
+                    self._cache.check(digest)
+            for last in (False, True):
+                missing = {p.file.sha256: p for p in places if not self._cache.has(p.file.sha256, p.file.size)}
+                damaged = self._fetch(list(missing.values()))
+                if not damaged:
+                    break
+                if last:
+                    raise GridError(
+                        f"{damaged[0].path} of datastore {self._version} arrived damaged",
+                        hint=f"`grid datastore verify {self._version}` says what is",
+                    )
+        return [place.file for place in places]
 
-def _files(mount: Mount, channel: Channel) -> Iterator[DataFile]:
-    offset = 0
-    while True:
-        page = channel.call_until_answered(
-            lambda http, o=offset: from_json(
-                DataFiles, http.request("GET", f"{_url(mount)}/files", query={"offset": o, "limit": _PAGE}).json()
-            ),
-            timeout_s=float("inf"),
+    def _list(self) -> Iterator[_Place]:
+        offset = 0
+        while True:
+            page = self._page(offset)
+            for file in page.files:
+                yield _Place(file, offset, page.links)
+            offset += len(page.files)
+            if not page.files or offset >= page.total:
+                return
+
+    def _page(self, offset: int) -> DataFiles:
+        query = {"offset": offset, "limit": _PAGE}
+        path = f"/agent/v1/data/{self._mount.name}/{self._mount.version}/files"
+        return self._channel.call_until_answered(
+            lambda http: from_json(DataFiles, http.request("GET", path, query=query).json()), timeout_s=float("inf")
         )
-        yield from page.files
-        offset += len(page.files)
-        if not page.files or offset >= page.total:
+
+    def _fetch(self, places: list[_Place]) -> list[DataFile]:
+        """Fetch contents; return the files whose content did not arrive as it should be."""
+        damaged: list[DataFile] = []
+        single = [place for place in places if len(place.file.pieces) == 1]
+        for run in _runs(single):
+            damaged += self._fetch_run(run)
+        for place in places:
+            if len(place.file.pieces) != 1 and not self._fetch_pieces(place):
+                damaged.append(place.file)
+        return damaged
+
+    def _fetch_run(self, run: list[_Place]) -> list[DataFile]:
+        """Fetch contents that lie one behind the other in one object."""
+        first, last = run[0].file.pieces[0], run[-1].file.pieces[0]
+        damaged: list[DataFile] = []
+        buffer, at = bytearray(), first.offset
+        left = iter(run)
+        place = next(left, None)
+
+        def take(block: bytes) -> None:
+            nonlocal at, place
+            buffer.extend(block)
+            while place is not None and len(buffer) >= place.file.pieces[0].offset - at + place.file.size:
+                start = place.file.pieces[0].offset - at
+                content = bytes(memoryview(buffer)[start : start + place.file.size])
+                if not self._keep(place.file, content):
+                    damaged.append(place.file)
+                del buffer[: start + place.file.size]
+                at += start + place.file.size
+                place = next(left, None)
+
+        if len(run) == 1:
+            return [] if self._fetch_pieces(run[0]) else [run[0].file]
+        self._read(run[0], first.link, first.offset, last.offset + last.size - first.offset, take)
+        return damaged
+
+    def _keep(self, file: DataFile, content: bytes) -> bool:
+        if hashlib.sha256(content).hexdigest() != file.sha256:
+            return False
+        self._cache.partial(file.sha256).write_bytes(content)
+        self._cache.keep(file.sha256)
+        return True
+
+    def _fetch_pieces(self, place: _Place) -> bool:
+        """Fetch a content that may be large: what an earlier try has left of it is kept."""
+        digest, partial = hashlib.sha256(), self._cache.partial(place.file.sha256)
+        with partial.open("a+b") as file:
+            done = _read_begun(file, place.file.size, digest.update)
+
+            def take(block: bytes) -> None:
+                file.write(block)
+                digest.update(block)
+
+            for piece in place.file.pieces:
+                skipped = min(done, piece.size)
+                done -= skipped
+                self._read(place, piece.link, piece.offset + skipped, piece.size - skipped, take)
+        if digest.hexdigest() != place.file.sha256:
+            partial.unlink()
+            return False
+        self._cache.keep(place.file.sha256)
+        return True
+
+    def _read(self, place: _Place, link: int, offset: int, size: int, take: Callable[[bytes], None]) -> None:
+        url = place.links[link]
+        if url.startswith("/"):
+            self._read_from_server(url, offset, size, take)
             return
+        for block in self._bucket.get(Link(url, lambda: self._page(place.offset).links[link]), offset, size):
+            take(block)
+
+    def _read_from_server(self, link: str, offset: int, size: int, take: Callable[[bytes], None]) -> None:
+        path, query = urlsplit(link).path, dict(parse_qsl(urlsplit(link).query))
+        come = 0
+
+        def download(http: Http) -> None:
+            nonlocal come
+            headers = {"Range": f"bytes={offset + come}-{offset + size - 1}"}
+            with http.stream("GET", path, query=query, headers=headers, timeout_s=60) as blocks:
+                for block in blocks:
+                    come += len(block)
+                    take(block)
+
+        while come < size:
+            self._channel.call_until_answered(download, timeout_s=float("inf"))
 
 
-def _fetch(mount: Mount, file: DataFile, target: Path, channel: Channel) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-
-    def download(http: Http) -> str:
-        found = hashlib.sha256()
-        query = {"path": file.path}
-        with target.open("wb") as content, http.stream("GET", f"{_url(mount)}/content", query=query) as blocks:
-            for block in blocks:
-                found.update(block)
-                content.write(block)
-        return found.hexdigest()
-
-    if channel.call_until_answered(download, timeout_s=float("inf")) != file.sha256:
-        raise GridError(f"{file.path} of datastore {mount.name}:{mount.version} arrived damaged")
-    target.chmod(0o555 if file.executable else 0o444)  # no script is to change what others read
+def _runs(places: list[_Place]) -> Iterator[list[_Place]]:
+    """Divide contents by the object in which they lie, and where much lies between them."""
+    run: list[_Place] = []
+    end = 0
+    for place in sorted(places, key=_where):
+        piece = place.file.pieces[0]
+        if run and (_object(run[-1]) != _object(place) or not 0 <= piece.offset - end <= _GAP):
+            yield run
+            run = []
+        run.append(place)
+        end = piece.offset + piece.size
+    if run:
+        yield run
 
 
-def _url(mount: Mount) -> str:
-    return f"/agent/v1/data/{mount.name}/{mount.version}"
+def _where(place: _Place) -> tuple[str, int]:
+    return _object(place), place.file.pieces[0].offset
+
+
+def _object(place: _Place) -> str:
+    """Return what names the object of a file: its address without what expires."""
+    url = place.links[place.file.pieces[0].link]
+    return url if url.startswith("/") else url.partition("?")[0]
+
+
+def _read_begun(file: BinaryIO, size: int, take: Callable[[bytes], object]) -> int:
+    """Read what is in a file, which ends at `size` at the latest; return how much that is."""
+    file.truncate(min(size, file.seek(0, 2)))
+    file.seek(0)
+    done = 0
+    while block := file.read(1 << 20):
+        take(block)
+        done += len(block)
+    return done

@@ -15,6 +15,7 @@ from opengrid.core.errors import GridError, Unusable
 from opengrid.core.protocol import Assignment
 from opengrid.core.spec import ProgramKind
 from opengrid.node import spawn
+from opengrid.node.cache import DataCache
 from opengrid.node.data import fetch_data
 from opengrid.node.generation import places, reason_for_processes, start_directory
 from opengrid.node.link import Channel
@@ -49,6 +50,7 @@ def make_ready(
     *,
     template: Callable[[Assignment], TemplateSpec],
     channel: Channel,
+    data: DataCache | None,
     scratch: Path,
 ) -> Ready | Failed:
     """Make what is missing; `launcher` is the one from an earlier generation, if it lives. Blocks; never raises."""
@@ -58,7 +60,7 @@ def make_ready(
         def fetch(digest: str, into: Path) -> None:
             _fetch(channel, digest, into)
 
-        fetch_data(assignment, channel)
+        fetch_data(assignment, data, channel)
         # An agent that comes after another finds what that one's ranks wrote: it is not of the user's tree.
         is_made = make_folders(assignment, fetch, scratch)
         finds_more = launcher is None and (not is_made or assignment.salvage is not None)

@@ -218,6 +218,8 @@ class Server:
                 check_mounts=datastores.check_mounts,
                 overlay=environments.overlay,
                 secrets_of=secrets_of,
+                data_cache=state / "datastores" / ".contents" if datastores.has_links else None,
+                data_cache_bytes=settings.content_cache,
             ),
             changed=self._facts_came,
             is_followed=logs.is_followed,
@@ -284,7 +286,7 @@ class Server:
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
         self.app.include_router(agent_api(agents, log_files, sources, reader, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
-        self.app.include_router(agent_data_api(agents, DataShipping(database, datastores.path)))
+        self.app.include_router(agent_data_api(agents, DataShipping(database, datastores)))
         self.app.include_router(driver_api(drivers, zipapp, self.wakeups))
         self.app.include_router(clusters_api(clusters, users))
         self.app.include_router(artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url))

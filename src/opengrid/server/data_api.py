@@ -14,6 +14,7 @@ from fastapi.concurrency import run_in_threadpool
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import datastore_name_of
+from opengrid.core.packs import Packed, PackLinks
 from opengrid.core.records import DatastoreFile
 from opengrid.core.sizes import size_text
 from opengrid.server.auth import Users, caller_of
@@ -60,6 +61,22 @@ class OfferedFiles:
 
     round: int
     files: tuple[OfferedFile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class WantedPacks:
+    """Packs that a client would put, by the SHA-256 of their bytes."""
+
+    round: int
+    packs: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class PackedContents:
+    """Contents that a client has put in packs."""
+
+    round: int
+    contents: tuple[Packed, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -170,6 +187,7 @@ def _uploads(datastores: Datastores) -> APIRouter:
             "round": opened.version.round,
             "staging": str(opened.staging),
             "resumed": opened.is_resumed,
+            "links": datastores.has_links,
         }
 
     @api.put("/datastores/{name}/{version}/files", dependencies=[Depends(owner)])
@@ -179,6 +197,14 @@ def _uploads(datastores: Datastores) -> APIRouter:
             for f in offered.files
         ]
         return {"wanted": datastores.offer(name, version, offered.round, files)}
+
+    @api.post("/datastores/{name}/{version}/links", dependencies=[Depends(owner)])
+    def links(name: str, version: int, wanted: WantedPacks) -> PackLinks:
+        return PackLinks(links=tuple(datastores.links(name, version, wanted.round, wanted.packs)))
+
+    @api.put("/datastores/{name}/{version}/packed", dependencies=[Depends(owner)])
+    def take_packed(name: str, version: int, brought: PackedContents) -> dict[str, list[str]]:
+        return {"missing": datastores.take_packed(name, version, brought.round, brought.contents)}
 
     @api.put("/datastores/{name}/{version}/contents/{digest}", dependencies=[Depends(owner)])
     async def part(
@@ -199,8 +225,7 @@ def _uploads(datastores: Datastores) -> APIRouter:
 
 def _shown(datastores: Datastores, name: str, version: int | None) -> DatastoreDocument:
     found, uses = datastores.show(name, version)
-    location = str(datastores.path(found.name, found.version))
-    return datastore_document(found, uses, protection=datastores.protection, location=location)
+    return datastore_document(found, uses, protection=datastores.protection, location=datastores.location(found))
 
 
 async def _pieces(request: Request) -> AsyncIterator[bytes]:

@@ -140,8 +140,7 @@ class Artifacts:
         left = iter(digests)
         while batch := list(islice(left, _BATCH)):
             with self._database.transaction() as tx:  # nobody can begin to use one meanwhile
-                for digest in tx.artifacts.unused(batch):
-                    self._blobs.remove(digest)
+                self._blobs.remove(tx.artifacts.unused(batch))
 
     def remove_staging(self, attempt_ids: Collection[str]) -> None:
         """Remove what agents of attempts that are over have left half done."""

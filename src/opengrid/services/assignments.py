@@ -17,7 +17,10 @@ from opengrid.planning.recovery import DEFAULT_RESTARTS
 
 
 class Assignments:
-    """Makes assignments. `overlay` tells the folder of a run's environment, `secrets_of` the values of its secrets."""
+    """Makes assignments. `overlay` tells the folder of a run's environment, `secrets_of` the values of its secrets.
+
+    With a `data_cache` the agents of this computer too fetch what their ranks mount, into there.
+    """
 
     def __init__(
         self,
@@ -28,9 +31,12 @@ class Assignments:
         check_mounts: Callable[[Sequence[Mount]], None] = lambda _: None,
         overlay: Callable[[Run], str | None] = lambda _: None,
         secrets_of: Callable[[Run], Mapping[str, str]] = lambda _: {},
+        data_cache: Path | None = None,
+        data_cache_bytes: int = 50 << 30,
     ) -> None:
         self._blobs, self._work, self._staging = blobs, work, staging
         self._check_mounts, self._overlay, self._secrets_of = check_mounts, overlay, secrets_of
+        self._data_cache, self._data_cache_bytes = data_cache, data_cache_bytes
 
     def make(
         self,
@@ -86,6 +92,8 @@ class Assignments:
             now_ns=time.time_ns(),
             max_restarts=DEFAULT_RESTARTS if spec.max_restarts is None else spec.max_restarts,
             mounts=plan.mounts,
+            data_cache=str(self._data_cache) if self._data_cache is not None and plan.mounts else None,
+            data_cache_bytes=self._data_cache_bytes,
             collects=self._staging is not None,
             overlay=self._overlay(run),
             on_start=spec.actions.on_experiment_start,
@@ -106,7 +114,7 @@ def _elsewhere(assignment: Assignment, cluster: Cluster) -> Assignment:
         staging=None,
         overlay=None,
         mounts=tuple(_fetched(mount, cluster) for mount in assignment.mounts),
-        fetches_data=bool(assignment.mounts),
+        data_cache=str(Path(cluster.work_dir, "data", ".contents")) if assignment.mounts else None,
     )
 
 

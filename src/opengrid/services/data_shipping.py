@@ -1,22 +1,25 @@
-"""Datastores for machines that do not see the server's disk: the files of what their run mounts, and nothing else."""
+"""Datastores for machines: the files of what their run mounts, with links to the contents, and nothing else."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
+from urllib.parse import quote
 
 from opengrid.core.errors import Forbidden, NotFound
 from opengrid.core.manifest import safe_path
+from opengrid.core.packs import Piece
 from opengrid.core.protocol import DataFile, DataFiles
+from opengrid.core.records import DatastoreFile
 from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.datastores import Datastores
 from opengrid.store.database import Database, Transaction
 
 
 class DataShipping:
-    """`place` tells where the tree of a datastore version lies on the server."""
+    """Contents of a bucket come from there; those of a folder from the version's tree, through the server."""
 
-    def __init__(self, database: Database, place: Callable[[str, int], Path]) -> None:
-        self._database, self._place = database, place
+    def __init__(self, database: Database, datastores: Datastores) -> None:
+        self._database, self._datastores = database, datastores
 
     def files(self, agent: AgentIdentity, name: str, version: int, *, offset: int, limit: int) -> DataFiles:
         """Return a page of a version's files; Forbidden when the agent's run does not mount it."""
@@ -24,17 +27,27 @@ class DataShipping:
             _check(tx, agent, name, version)
             page = tx.data.files(name, version, limit=limit, offset=offset)
             total, _ = tx.data.count_files(name, version)
-        files = (DataFile(path=f.path, size=f.size, sha256=f.digest, executable=f.executable) for f in page)
-        return DataFiles(files=tuple(files), total=total)
+        found = self._datastores.links_to(page)
+        links, pieces = _own_links(name, version, page) if found is None else found
+        files = (
+            DataFile(path=f.path, size=f.size, sha256=f.digest, executable=f.executable, pieces=of_it)
+            for f, of_it in zip(page, pieces, strict=True)
+        )
+        return DataFiles(files=tuple(files), total=total, links=tuple(links))
 
     def content(self, agent: AgentIdentity, name: str, version: int, path: str) -> Path:
         """Return where a file of a version lies."""
         with self._database.read() as tx:
             _check(tx, agent, name, version)
-        file = safe_path(self._place(name, version), path)
+        file = safe_path(self._datastores.path(name, version), path)
         if not file.is_file():
             raise NotFound(f"datastore {name}:{version} has no file {path!r}")
         return file
+
+
+def _own_links(name: str, version: int, page: list[DatastoreFile]) -> tuple[list[str], list[tuple[Piece, ...]]]:
+    links = [f"/agent/v1/data/{name}/{version}/content?path={quote(file.path, safe='')}" for file in page]
+    return links, [(Piece(link=i, offset=0, size=f.size),) if f.size else () for i, f in enumerate(page)]
 
 
 def _check(tx: Transaction, agent: AgentIdentity, name: str, version: int) -> None:

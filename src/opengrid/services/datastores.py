@@ -12,10 +12,12 @@ from itertools import islice
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
+from opengrid.blobs.blobs import Links as BucketLinks
 from opengrid.core.errors import Conflict, InvalidValue, NotFound, Unusable
 from opengrid.core.manifest import Manifest, ManifestFile, check_paths
 from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
 from opengrid.core.names import check_name
+from opengrid.core.packs import Packed, PackLink, Piece
 from opengrid.core.protocol import least_free_bytes
 from opengrid.core.records import DatastoreFile, DatastoreState, DatastoreUse, DatastoreVersion
 from opengrid.core.spec import RunSpec
@@ -25,7 +27,7 @@ from opengrid.services.trees import Trees, Verdict
 from opengrid.store.database import Database, Transaction
 
 #: Most files in one offer.
-MOST_FILES = 500
+MOST_FILES = 4000
 
 _BATCH = 500
 
@@ -112,6 +114,19 @@ class Datastores:
         self._contents.location(digest)  # which checks it
         return self._staging(found) / f"{digest}.part"
 
+    def links(self, name: str, version: int, round: int, packs: Sequence[str]) -> list[PackLink]:
+        """Return where to put packs for a version that is being filled; those that are here already are left out."""
+        self._filling(name, version, round)
+        return self._of_bucket().to_put(packs)
+
+    def take_packed(self, name: str, version: int, round: int, contents: Sequence[Packed]) -> list[str]:
+        """Take in contents whose packs were put; return packs that are missing: then nothing is.
+
+        Repeating is harmless.
+        """
+        self._filling(name, version, round)
+        return self._of_bucket().add(contents)
+
     def finish(self, name: str, version: int, round: int, *, digest: str, files: int, size: int) -> DatastoreVersion:
         """Make a version's tree of what was offered in this round; Conflict when that is not what the sender says.
 
@@ -133,7 +148,8 @@ class Datastores:
                 hint="repeat the command: it goes on where it was",
             )
         check_paths([file.path for file in offered])
-        self._trees.make(name, version, offered)
+        if self._contents.links is None:
+            self._trees.make(name, version, offered)
         with self._database.transaction() as tx:
             _check_round(tx.data.find(name, version), round)
             tx.data.finish(name, version, digest=digest, files=files, size=size, now_us=self._now_us())
@@ -202,7 +218,10 @@ class Datastores:
                 hint="create it again from its source, as another version",
             )
         with self._verifying:  # all machines of a gang may find the same damage
-            return self._trees.verify(found, files)
+            if self._contents.links is None:
+                return self._trees.verify(found, files)
+            damaged = self._contents.check({file.digest for file in files})
+            return Verdict(files=len(files), damaged=tuple(f.path for f in files if f.digest in damaged), repaired=())
 
     def delete(self, name: str, version: int | None, caller: Caller) -> tuple[list[int], int]:
         """Remove a version, or all of a datastore; return which, and the bytes that this freed.
@@ -268,7 +287,12 @@ class Datastores:
         )
 
     def check_mounts(self, mounts: Sequence[Mount]) -> None:
-        """See that the versions are as they were made, and repair what is not; Unusable names what cannot be."""
+        """See that the versions are as they were made, and repair what is not; Unusable names what cannot be.
+
+        Contents of a bucket are looked at where they are brought to.
+        """
+        if self._contents.links is not None:
+            return
         for name, version in {(mount.name, mount.version) for mount in mounts}:
             with self._database.read() as tx:
                 found = tx.data.find(name, version)
@@ -287,10 +311,31 @@ class Datastores:
         """Return where a version's tree lies."""
         return self._trees.path(name, version)
 
+    def links_to(self, files: Sequence[DatastoreFile]) -> tuple[list[str], list[tuple[Piece, ...]]] | None:
+        """Return links, and which bytes of them each file's content is; None where the server itself has the files."""
+        links = self._contents.links
+        return None if links is None else links.to_get([file.digest for file in files])
+
+    @property
+    def has_links(self) -> bool:
+        """Whether contents are brought and fetched by links, and machines keep what they read."""
+        return self._contents.links is not None
+
+    def location(self, found: DatastoreVersion) -> str:
+        """Return where a version rests, for people to see."""
+        links = self._contents.links
+        return links.place if links is not None else str(self.path(found.name, found.version))
+
     @property
     def protection(self) -> str:
         """How scripts are kept from changing a version, in words."""
         return self._trees.protection
+
+    def _of_bucket(self) -> BucketLinks:
+        links = self._contents.links
+        if links is None:
+            raise InvalidValue("this server keeps contents in a folder: there are no links to it")
+        return links
 
     def _filling(self, name: str, version: int, round: int) -> DatastoreVersion:
         with self._database.read() as tx:
@@ -302,9 +347,7 @@ class Datastores:
         left, freed = iter(digests), 0
         while batch := list(islice(left, _BATCH)):
             with self._database.transaction() as tx:  # nobody can begin to use one meanwhile
-                for digest in tx.data.unused(batch):
-                    freed += self._contents.size(digest) or 0
-                    self._contents.remove(digest)
+                freed += self._contents.remove(tx.data.unused(batch))
         return freed
 
     def _check_space(self, size: int) -> None:

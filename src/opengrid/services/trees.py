@@ -95,7 +95,7 @@ class Trees:
             place = safe_path(tree, file.path)
             if _digest(place) == file.digest:
                 continue
-            if self._contents.check(file.digest):
+            if not self._contents.check([file.digest]):
                 with _writable(place.parent):
                     place.unlink(missing_ok=True)
                     self._put(file, place)

@@ -4,24 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import os
-import subprocess
 import threading
 import time
-import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import obstore
 import pytest
 from obstore.store import S3Store
-from tests.support.s3 import Endpoint, s3_endpoint
-from tests.support.server_app import running_app
+from tests.support.s3 import Endpoint
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.blobs.objects import ObjectBlobs
-from opengrid.client.digests import KnownDigests
-from opengrid.client.transfer import Sender, find_material
 from opengrid.core.errors import GridError, InvalidValue, NotFound, Unusable
 
 MIB = 1 << 20
@@ -29,28 +24,6 @@ MIB = 1 << 20
 
 def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
-
-
-@pytest.fixture(scope="module")
-def endpoint() -> Iterator[Endpoint]:
-    with s3_endpoint() as running:
-        yield running
-
-
-@pytest.fixture
-def bucket(endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch) -> str:
-    """A new bucket, and the variables by which it is found."""
-    name = f"b-{uuid.uuid4().hex[:12]}"
-    endpoint.make_bucket(name)
-    endpoint.fail()
-    for variable, value in {
-        "AWS_ENDPOINT_URL": endpoint.url,
-        "AWS_ACCESS_KEY_ID": "key",
-        "AWS_SECRET_ACCESS_KEY": "very-secret",
-        "AWS_REGION": "us-east-1",
-    }.items():
-        monkeypatch.setenv(variable, value)
-    return name
 
 
 @pytest.fixture
@@ -93,8 +66,8 @@ def test_what_is_written_is_there_whole(blobs: Blobs, size: int) -> None:
     assert blobs.path(digest).read_bytes() == content
     assert digest in blobs.location(digest)
     put(blobs, content)
-    blobs.remove(digest)
-    blobs.remove(digest)
+    blobs.remove([digest])
+    blobs.remove([digest])
     assert (blobs.exists(digest), blobs.size(digest)) == (False, None)
 
 
@@ -128,22 +101,22 @@ def test_staged_files_are_taken_over_at_once(blobs: Blobs, tmp_path: Path) -> No
 
 @pytest.mark.parametrize("digest", ["", "x", "../../etc/passwd", "0" * 63, "0" * 65, "A" * 64, "0" * 63 + "/"])
 def test_what_is_no_digest_names_nothing(blobs: Blobs, digest: str) -> None:
-    for ask in (blobs.path, blobs.exists, blobs.size, blobs.remove, blobs.location):
+    for ask in (blobs.path, blobs.exists, blobs.size, lambda one: blobs.remove([one]), blobs.location):
         with pytest.raises(InvalidValue):
             ask(digest)
 
 
 def test_a_content_is_checked(blobs: Blobs) -> None:
     digest = put(blobs, b"content")
-    assert blobs.check(digest)
-    assert not blobs.check(digest_of(b"nothing"))
+    assert blobs.check([digest]) == set()
+    assert blobs.check([digest_of(b"nothing")]) == {digest_of(b"nothing")}
 
 
 def test_a_damaged_content_of_a_folder_is_removed(tmp_path: Path) -> None:
     blobs = FolderBlobs(tmp_path)
     digest = put(blobs, b"content")
     blobs.path(digest).write_bytes(b"damaged")
-    assert not blobs.check(digest)
+    assert blobs.check([digest]) == {digest}
     assert not blobs.exists(digest)
 
 
@@ -162,7 +135,7 @@ def test_a_damaged_entry_of_the_cache_is_fetched_again(make_objects: Callable[..
     path = blobs.path(digest)
     path.chmod(0o644)
     path.write_bytes(b"damaged")
-    assert blobs.check(digest)
+    assert blobs.check([digest]) == set()
     assert blobs.path(digest).read_bytes() == b"content"
 
 
@@ -173,7 +146,7 @@ def test_what_is_damaged_in_the_bucket_is_never_given(make_objects: Callable[...
     other = make_objects("other")
     with pytest.raises(InvalidValue):
         other.path(digest)
-    assert not other.check(digest)
+    assert other.check([digest]) == {digest}
     assert not other.exists(digest)
 
 
@@ -268,35 +241,3 @@ def test_many_threads_may_use_it(blobs: Blobs) -> None:
     for thread in threads:
         thread.join()
     assert all(blobs.path(digest_of(content)).read_bytes() == content for content in contents)
-
-
-def test_a_datastore_rests_in_the_bucket_and_comes_back_to_a_host_that_lost_it(
-    bucket: str, tmp_path: Path, endpoint: Endpoint
-) -> None:
-    source, home = tmp_path / "source", tmp_path / "home"
-    source.mkdir()
-    home.mkdir()
-    files = {f"f{i}": os.urandom(1000) for i in range(50)}
-    for name, content in files.items():
-        (source / name).write_bytes(content)
-    storage = f"s3://{bucket}/team"
-    with running_app(home, storage) as (api, _, _):
-        opened = api.open_datastore("data", str(source))
-        with KnownDigests(tmp_path / "journal") as known:
-            Sender(api, opened, find_material(source), known, lambda *_: None).run()
-    stored = [
-        path for method, path in endpoint.asked if method == "PUT" and path.startswith(f"/{bucket}/team/datastores/")
-    ]
-    assert len(stored) == 50
-    for folder in ("data", ".contents"):  # another machine, or a new disk
-        subprocess.run(["sh", "-c", 'chmod -R u+w "$0" && rm -r "$0"', str(home / "datastores" / folder)], check=True)
-    with running_app(home, storage) as (api, _, _):
-        verdict = api.verify_datastore("data", 1)
-        assert (len(verdict["repaired"]), verdict["damaged"]) == (50, [])
-        root = home / "datastores" / "data" / "1"
-        assert {p.name: p.read_bytes() for p in root.iterdir()} == files
-        assert api.delete_datastore("data", 1)["freed"] == 50_000
-        deleted = [path for method, path in endpoint.asked if method in ("DELETE", "POST") and bucket in path]
-        assert deleted
-    with running_app(home, storage) as (api, _, _):
-        assert api.datastores() == []
