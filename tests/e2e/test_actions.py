@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
-from tests.support.grid import Grid, eventually
+from tests.support.grid import Grid, eventually, set_secret
 
 SECRET = "hunter2-hunter2-hunter2"
 
@@ -28,13 +26,6 @@ compute:
       on_experiment_start: ["echo started $GRID_EXPERIMENT_NAME > made", "cat made"]
       on_experiment_end: "echo over > ended.txt; echo the end of $GRID_EXPERIMENT_NAME"
 """
-
-
-def set_secret(grid: Grid, name: str, value: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "opengrid.cli", "secret", "set", name]
-    return subprocess.run(
-        command, env=grid.environment, input=f"{value}\n", check=False, capture_output=True, text=True, timeout=100
-    )
 
 
 def test_actions_variables_and_secrets_reach_all_nodes_and_no_secret_is_shown(grid: Grid, folder: Path) -> None:

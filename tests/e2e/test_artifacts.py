@@ -39,11 +39,13 @@ dist.barrier()
 
 
 def files_below(folder: Path) -> dict[str, bytes]:
-    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+    """What a script made: the server's own run.json is left out."""
+    found = {str(path.relative_to(folder)): path for path in folder.rglob("*") if path.is_file()}
+    return {path: file.read_bytes() for path, file in found.items() if path != "run.json"}
 
 
 def listed(grid: Grid, name: str) -> list[dict[str, Any]]:
-    return grid.json("artifacts", "--list", name)["artifacts"]
+    return [row for row in grid.json("artifacts", "--list", name)["artifacts"] if row["path"] != "run.json"]
 
 
 def ask(grid: Grid, path: str, **headers: str) -> tuple[int, dict[str, str], bytes]:
@@ -67,7 +69,7 @@ def test_what_two_nodes_write_is_downloaded_while_they_run_and_after(grid: Grid,
     eventually(lambda: len(listed(grid, name)) == 6)
 
     out = grid.ok("artifacts", run, cwd=folder)
-    assert out.startswith("6 files, ")
+    assert out.startswith("7 files, ")
     written = files_below(work(grid.experiment(name)))
     down = folder / "grid_artifacts" / run / name
     got = files_below(down)
@@ -87,7 +89,7 @@ def test_what_two_nodes_write_is_downloaded_while_they_run_and_after(grid: Grid,
         (work(grid.experiment(name)) / node / "go").touch()
     assert grid.ended(name)["state"] == "succeeded"
     out = grid.ok("artifacts", run, cwd=folder)
-    assert "6 of them were there already" in out
+    assert "7 of them were there already" in out
     assert set(files_below(down)) - set(got) == {
         "go",
         "node1/go",
@@ -151,7 +153,7 @@ def test_names_of_all_kinds_come_down_and_nothing_leaves_the_folder(
     assert files_below(folder / "grid_artifacts" / name) == {n: n.encode() for n in NAMES}
     table = grid.ok("artifacts", "--list", name)
     assert "line\\nbreak" in table
-    assert len(table.splitlines()) == 1 + len(NAMES)
+    assert len(table.splitlines()) == 2 + len(NAMES)
     stored = {row["path"]: row["stored_at"] for row in listed(grid, name)}
     assert Path(stored["-rf"]).read_bytes() == b"-rf"
     assert stored["-rf"] in grid.ok("artifacts", "--bucket_path", name)
@@ -181,7 +183,8 @@ def test_a_stopped_experiment_keeps_what_it_wrote_though_the_server_is_killed_in
     stored = grid.home / "artifacts"
     before = set(stored.glob("*/*/*"))
     name = grid.submit("--instance_type", "2_cpu_4gb", "--framework", "torch", "train.py", cwd=folder)
-    eventually(lambda: set(stored.glob("*/*/*")) - before)  # the first is staged, or in its place already
+    # One is run.json; the first of the script's is staged, or in its place already.
+    eventually(lambda: len(set(stored.glob("*/*/*")) - before) > 1)
     grid.kill_server()
     grid.ok("stop", "experiment", name)
     experiment = grid.ended(name)
@@ -218,9 +221,11 @@ def test_downloads_over_http_are_harmless_to_a_browser_and_can_be_resumed(grid: 
     assert status == 200
     with zipfile.ZipFile(io.BytesIO(body)) as archive:
         assert archive.testzip() is None
-        assert {n: archive.read(n) for n in archive.namelist()} == {n: n.encode() for n in NAMES}
+        read = {n: archive.read(n) for n in archive.namelist()}
+        assert json.loads(read.pop("run.json"))["experiment"] == name
+        assert read == {n: n.encode() for n in NAMES}
     page = json.loads(ask(grid, f"{base}?limit=1&offset=1")[2])
-    assert (len(page["artifacts"]), page["total"]) == (1, len(NAMES))
+    assert (len(page["artifacts"]), page["total"]) == (1, 1 + len(NAMES))
 
 
 def test_what_is_asked_wrongly_is_said(grid: Grid, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -52,7 +53,11 @@ def test_a_build_that_fails_fails_the_experiment_with_the_resolver_s_words(grid:
 
     done = grid.finish("--dependency_file", "deps.txt", "train.py", cwd=folder)
     why = grid.ok("why", done["experiment"])
+    grid.ok("artifacts", done["experiment"], "--download_dir", str(folder), cwd=folder)
 
+    record = json.loads((folder / done["experiment"] / "run.json").read_text())
+    assert record["dependencies"]["requirements"] == ["ogalpha>=7"]
+    assert any(package.startswith("torch==") for package in record["packages"])
     assert done["state"] == "failed"
     assert "only ogalpha<7 is available" in done["reason"] or "ogalpha>=7" in done["reason"]
     assert "ogalpha>=7" in why

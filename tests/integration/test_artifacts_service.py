@@ -126,6 +126,26 @@ def test_a_newer_version_is_served_and_the_older_ones_space_is_freed(world: Worl
         world.artifacts.find(world.experiments[0].name, wanted.id, hashlib.sha256(b"old").hexdigest())
 
 
+def test_the_servers_own_record_lies_among_an_experiments_artifacts_and_makes_way_for_the_scripts_file(
+    world: World, tmp_path: Path
+) -> None:
+    id, name = world.experiments[0].id, world.experiments[0].name
+    world.artifacts.keep_records({id: b"first", world.experiments[1].id: b"another"})
+    world.artifacts.keep_records({id: b"record"})
+    listed = world.artifacts.all(name)
+    assert [(one.path, one.node, one.is_record, world.content("run.json")) for one in listed] == [
+        ("run.json", 0, True, b"record")
+    ]
+    world.save("run.json", b"the script's")
+    world.artifacts.keep_records({id: b"of the next attempt"})
+    assert (world.content("run.json"), world.content("run.grid.json")) == (b"the script's", b"of the next attempt")
+    assert [(one.path, one.is_record) for one in world.artifacts.all(name)] == [
+        ("run.grid.json", True),
+        ("run.json", False),
+    ]
+    assert world.stored(tmp_path) == {b"the script's", b"of the next attempt", b"another"}
+
+
 def test_contents_go_with_the_last_experiment_that_has_them(world: World, tmp_path: Path) -> None:
     world.save("shared", b"shared")
     world.save("own", b"own")

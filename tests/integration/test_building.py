@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,8 +24,13 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
         self.environment, self.looked, self.forgotten = READY, 0, 0
+        self.recorded: list[tuple[str, str]] = []
         self.building = Building(
-            self.database, look=self._look, forget_failure=self._forget_failure, now_us=lambda: 2_000_000
+            self.database,
+            look=self._look,
+            forget_failure=self._forget_failure,
+            keep_records=self._keep_records,
+            now_us=lambda: 2_000_000,
         )
         self.run = make_run()
         with self.database.transaction() as tx:
@@ -37,6 +42,9 @@ class World:
 
     def _forget_failure(self, _: Run) -> None:
         self.forgotten += 1
+
+    def _keep_records(self, experiments: Sequence[Experiment]) -> None:
+        self.recorded += [(experiment.name, experiment.state.value) for experiment in experiments]
 
     def experiments(self) -> list[Experiment]:
         with self.database.read() as tx:
@@ -84,6 +92,7 @@ def test_a_build_that_fails_fails_all_experiments_that_wait_for_it_and_may_be_tr
     assert first.root_cause is not None
     assert first.root_cause.log_tail == "error: no such package"
     assert world.forgotten == 1
+    assert world.recorded == [(each.name, "building") for each in world.experiments()], "before they fail"
     with world.database.transaction() as tx:
         assert tx.runs.move(first, ExperimentState.QUEUED, reason="resumed", now_us=3_000_000)
     world.environment = READY

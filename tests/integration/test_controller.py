@@ -51,6 +51,7 @@ class World:
 
     def __init__(self, folder: Path, accelerators: tuple[Accelerator, ...] = ()) -> None:
         self.now = 1_000_000
+        self.recorded: list[Experiment] = []  #: whose run.json was kept
         self.restore: Restore | None = Restore()  #: what is found to go on from; None: looking for it fails
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
         inventory = Inventory(
@@ -69,6 +70,7 @@ class World:
             engines,
             secret="s",
             find_restore=self._find_restore,
+            keep_records=self.recorded.extend,
             moved=self.agents.attempt_moved,
             ended=lambda _: None,
             now_us=self.clock,

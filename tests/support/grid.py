@@ -102,6 +102,19 @@ class Grid:
         return pid
 
 
+def set_secret(grid: Grid, name: str, value: str) -> subprocess.CompletedProcess[str]:
+    """`grid secret set NAME`, with the value on stdin."""
+    return subprocess.run(
+        [sys.executable, "-m", "opengrid.cli", "secret", "set", name],
+        env=grid.environment,
+        input=f"{value}\n",
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_S,
+    )
+
+
 class Done:
     """A command that has ended."""
 

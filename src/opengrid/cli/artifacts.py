@@ -47,7 +47,6 @@ class _Found:
 @click.option("-m", "--match_regex", help="Only files in whose path this is found.")
 @click.option("--list", "only_list", is_flag=True, help="Download nothing, show what there is.")
 @click.option("--bucket_path", is_flag=True, help="Download nothing, show where the contents are stored.")
-@click.option("--run_json", is_flag=True, help="Only run.json: all that is needed to run the experiment again.")
 @global_options
 def artifacts(
     names: tuple[str, ...],
@@ -56,41 +55,21 @@ def artifacts(
     match_regex: str | None,
     only_list: bool,
     bucket_path: bool,
-    run_json: bool,
 ) -> int:
     """Download the files that experiments have made.
 
-    That is every file which was not there before the script started, as of now while it runs. Repeating the command
+    That is every file which was not there before the script started, as of now while it runs, and run.json, with all
+    that is needed to run the experiment again. Repeating the command
     fetches only what is missing. Where several nodes have made the same path, node 0's (or the first one's) lies at
     that path, and the others' below node<i>/.
     """
     pattern = _pattern(match_regex)
     with connected() as api:
-        if run_json:
-            return _save_run_json(api, names, download_dir)
         found = _find(api, names, pattern)
         if only_list or bucket_path:
             _show(found, bucket_path=bucket_path)
             return 0
         return _Download(api, download_dir, pattern).run(found)
-
-
-def _save_run_json(api: Api, names: tuple[str, ...], directory: Path) -> int:
-    """Write the run.json of every experiment that is named into its folder."""
-    saved: list[str] = []
-    for name in names:
-        is_one = split_experiment_name(name) is not None
-        members = [name] if is_one else [one["experiment"] for one in api.run(name)["experiments"]]
-        for member in members:
-            file = directory / ("" if is_one else name) / member / "run.json"
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(api.run_json(member))
-            saved.append(str(file))
-    if settings().is_json:
-        print_json({"saved": saved})
-    else:
-        click.echo("\n".join(saved))
-    return 0
 
 
 def _pattern(text: str | None) -> re.Pattern[str]:

@@ -237,10 +237,6 @@ class Api:
         document = self._post("/api/v1/tensorboard", {"names": list(names)}, timeout_s=_READING_TIMEOUT_S)
         return cast("TensorBoardDocument", document)
 
-    def run_json(self, name: str) -> bytes:
-        """Return what is needed to run an experiment again, as one JSON document."""
-        return self._transport.request("GET", f"/api/v1/experiments/{name}/run.json").body
-
     def set_secret(self, name: str, value: str) -> None:
         """Store or replace a secret."""
         self._transport.request("PUT", f"/api/v1/secrets/{quote(name, safe='')}", json={"value": value})

@@ -43,7 +43,10 @@ _TOKEN_LIFE_US = 10 * 60 * 1_000_000
 
 
 class Gangs:
-    """Stages of the controller that move attempts; `moved` hears of each attempt that moved."""
+    """Stages of the controller that move attempts; `moved` hears of each attempt that moved.
+
+    `keep_records` writes down what experiments are that start.
+    """
 
     def __init__(
         self,
@@ -52,12 +55,14 @@ class Gangs:
         *,
         secret: str,
         find_restore: Callable[[Attempt], Restore],
+        keep_records: Callable[[Sequence[Experiment]], None],
         moved: Callable[[Attempt], object],
         ended: Callable[[str], None],
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engines, self._secret = database, engines, secret
         self._find_restore, self._moved, self._ended, self._now_us = find_restore, moved, ended, now_us
+        self._keep_records = keep_records
         self._hints: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._to_kill: queue.SimpleQueue[str] = queue.SimpleQueue()
         self._look_at_all_us = 0
@@ -91,6 +96,7 @@ class Gangs:
         except GridError as error:
             log.warning("submit failed", attempt=attempt.id, error=error.message)
             to, reason = AttemptState.FAILED, error.message
+        self._keep_records([experiment])  # while the agents start
         with self._database.transaction() as tx:
             moved = tx.attempts.move(attempt, now_us=self._now_us(), to=to, reason=reason)
             if moved is not None and outcome == "requeued":

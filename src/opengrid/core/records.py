@@ -344,11 +344,16 @@ class Artifact:
     node: int  #: index of the node that wrote it
     path: str  #: relative to the node's work folder, with `/`
     version: int  #: from 1; how often it was collected
-    attempt: int  #: number of the attempt that wrote this version
+    attempt: int  #: number of the attempt that wrote this version; 0: the server's own record of the experiment
     digest: str  #: SHA-256 of the content
     size: int  #: bytes
     modified_us: int  #: as the writer's file system says
     collected_us: int
+
+    @property
+    def is_record(self) -> bool:
+        """Whether it is what the server writes of an experiment, and no rank has made."""
+        return self.attempt == 0
 
     @property
     def id(self) -> str:

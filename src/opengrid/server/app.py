@@ -27,7 +27,7 @@ from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
 from opengrid.controller.loop import Controller
 from opengrid.core.protocol import PROTOCOL
-from opengrid.core.records import Attempt, AttemptState, Run
+from opengrid.core.records import Attempt, Run
 from opengrid.core.tokens import new_token, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.engines.local.engine import LocalEngine
@@ -207,7 +207,7 @@ class Server:
             environment=os.environ,
             changed=self._wake,
         )
-        self._records = RunRecords(database, sources, work=state / "work", packages=environments.packages)
+        records = RunRecords(database, artifacts, sources, packages=environments.packages, secrets_of=secrets_of)
         self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
             database,
@@ -249,13 +249,20 @@ class Server:
             engines,
             secret=secret,
             find_restore=checkpoints.restore,
+            keep_records=records.keep,
             moved=self._attempt_moved,
             ended=self._attempt_ended,
             now_us=now_us,
         )
         admission = Admission(database, engines, secret=secret, now_us=now_us)
         limits = Limits(database, now_us=now_us)
-        building = Building(database, look=environments.look, forget_failure=environments.forget_failure, now_us=now_us)
+        building = Building(
+            database,
+            look=environments.look,
+            forget_failure=environments.forget_failure,
+            keep_records=records.keep,
+            now_us=now_us,
+        )
         self._controller = Controller(
             [
                 limits.stop_overdue,
@@ -299,7 +306,7 @@ class Server:
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
         self.app.include_router(logs_api(logs, users, self.wakeups))
         self.app.include_router(secrets_api(secrets, users))
-        self.app.include_router(build_logs_api(experiments, environments.log, self._records, users))
+        self.app.include_router(build_logs_api(experiments, environments.log, users))
         self.app.include_router(log_window_api(logs, users))
         self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
         self._boards = boards = TensorBoards(database, events, state / "tensorboard")
@@ -359,8 +366,6 @@ class Server:
 
     def _attempt_moved(self, attempt: Attempt) -> None:
         self._agents.attempt_moved(attempt)
-        if attempt.state is AttemptState.RUNNING:
-            self._records.keep(attempt)
         self.wakeups.notify(f"attempt:{attempt.id}")
 
     def _kill_attempt(self, attempt_id: str) -> None:

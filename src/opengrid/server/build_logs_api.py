@@ -1,4 +1,4 @@
-"""How an experiment came to be, over HTTP: the log of its environment's making, and its run.json."""
+"""The log of the making of an experiment's environment, over HTTP."""
 
 from __future__ import annotations
 
@@ -10,21 +10,14 @@ from fastapi import APIRouter, Depends, Query, Response
 from opengrid.core.records import Run
 from opengrid.server.auth import Users
 from opengrid.services.experiments import Experiments
-from opengrid.services.run_records import RunRecords
 
 
-def build_logs_api(
-    experiments: Experiments, read_log: Callable[[Run, int], bytes], records: RunRecords, users: Users
-) -> APIRouter:
+def build_logs_api(experiments: Experiments, read_log: Callable[[Run, int], bytes], users: Users) -> APIRouter:
     """Return the routes; `read_log` gives what the build of a run's environment wrote, from an offset on."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.get("/experiments/{name}/build-logs")
     def build_log(name: str, offset: Annotated[int, Query(ge=0)] = 0) -> Response:
         return Response(read_log(experiments.run_of(name), offset), media_type="text/plain; charset=utf-8")
-
-    @api.get("/experiments/{name}/run.json")
-    def run_json(name: str) -> Response:
-        return Response(records.read(name), media_type="application/json")
 
     return api

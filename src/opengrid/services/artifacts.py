@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import shutil
-from collections.abc import Callable, Collection, Generator, Iterable, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path, PurePosixPath
@@ -20,6 +21,10 @@ from opengrid.services.agent_memory import AgentIdentity
 from opengrid.store.database import Database, Transaction
 
 _LONGEST_PATH = 1 << 14
+
+#: Where the server's own record of an experiment lies among its artifacts, and where when its script writes that file.
+_RECORD, _RECORD_ASIDE = "run.json", "run.grid.json"
+
 _BATCH = 500
 
 
@@ -63,10 +68,24 @@ class Artifacts:
             if strange is not None:
                 raise InvalidValue(f"node {strange.node} is none of machine {agent.machine}")
             found = [file for file in files if self._blobs.size(file.sha256) == file.size]
+            if any((file.node, file.path) == (0, _RECORD) for file in found):
+                tx.artifacts.move_record(attempt.experiment_id, _RECORD_ASIDE)
             replaced = tx.artifacts.save([_artifact(attempt, file, self._now_us()) for file in found])
         self.remove_unused(replaced)
         here = set(found)
         return Wanted(contents=tuple(dict.fromkeys(file.sha256 for file in files if file not in here)))
+
+    def keep_records(self, contents: Mapping[str, bytes]) -> None:
+        """Store the server's own records of experiments, by their ids, among their artifacts; the newest one stays."""
+        for content in contents.values():
+            with self._blobs.writing(hashlib.sha256(content).hexdigest()) as writer:
+                writer.write(content)
+        replaced: set[str] = set()
+        with self._database.transaction() as tx:
+            for experiment_id, content in contents.items():
+                path = tx.artifacts.record_path(experiment_id) or _RECORD
+                replaced |= tx.artifacts.save([_record(experiment_id, path, content, self._now_us())])
+        self.remove_unused(replaced)
 
     @contextmanager
     def receiving(self, agent: AgentIdentity, digest: str, size: int) -> Generator[BlobWriter]:
@@ -215,5 +234,19 @@ def _artifact(attempt: Attempt, file: ArtifactFile, now_us: int) -> Artifact:
         digest=file.sha256,
         size=file.size,
         modified_us=file.modified_us,
+        collected_us=now_us,
+    )
+
+
+def _record(experiment_id: str, path: str, content: bytes, now_us: int) -> Artifact:
+    return Artifact(
+        experiment_id=experiment_id,
+        node=0,
+        path=path,
+        version=1,
+        attempt=0,
+        digest=hashlib.sha256(content).hexdigest(),
+        size=len(content),
+        modified_us=now_us,
         collected_us=now_us,
     )

@@ -47,7 +47,7 @@ class Checkpoints:
         with self._database.read() as tx:
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
             gang = tx.runs.find_by_id(experiment.run_id).plan.gang
-            found = tx.artifacts.all(experiment.id)
+            found = [artifact for artifact in tx.artifacts.all(experiment.id) if not artifact.is_record]
         chosen = self._choose(find_candidates(found, gang.world_size))
         for candidate, problem in chosen.skipped:
             self._note(attempt, f"checkpoint {candidate.path} is not used: {problem}")

@@ -15,7 +15,7 @@ import structlog
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import GridError, Unusable
-from opengrid.core.records import LOCAL_CLUSTER, Run
+from opengrid.core.records import Run
 from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of_run
 from opengrid.services.building import Build, BuildFailed, Commands
 from opengrid.services.packages import changed_at, installed, site_packages
@@ -86,9 +86,13 @@ class Environments:
         return environment.overlay
 
     def packages(self, run: Run) -> list[str]:
-        """Return all packages that ranks find, as `name==version`: the environment's own, and the interpreter's."""
-        folders = [Path(overlay)] if (overlay := self.overlay(run)) is not None else []
-        if run.plan.python is not None and run.plan.cluster == LOCAL_CLUSTER:
+        """Return all packages that ranks find, as `name==version`: the environment's own, and the interpreter's.
+
+        While that is not there, or where it cannot be made, the interpreter's alone.
+        """
+        overlay = self.look(run).overlay
+        folders = [Path(overlay)] if overlay is not None else []
+        if run.plan.python is not None:
             folders += site_packages(run.plan.python)
         return installed(folders)
 

@@ -1,74 +1,102 @@
-"""run.json: everything that is needed to run an experiment again, kept when its first ranks start."""
+"""run.json: everything that is needed to run an experiment again, an artifact that the server itself makes."""
 
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable
-from pathlib import Path
+import re
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import cast
+
+import structlog
 
 from opengrid.core.codec import to_json
-from opengrid.core.errors import NotFound
-from opengrid.core.records import Attempt, Experiment, Run
-from opengrid.services.assignments import work_folder
+from opengrid.core.errors import GridError, NotFound
+from opengrid.core.masking import Masks
+from opengrid.core.records import LOCAL_CLUSTER, Experiment, Run
+from opengrid.services.artifacts import Artifacts
 from opengrid.services.sources import Sources
 from opengrid.services.views import source_view, time_text
 from opengrid.store.database import Database
 
+log = structlog.get_logger(__name__)
+
+#: A longer difference to the commit is told by its digest: a sweep of a thousand would keep it a thousand times.
+_LONGEST_PATCH = 1 << 20
+
+#: Who signs in at an index, in a URL of a requirements file.
+_SIGNED = re.compile(r"(?<=://)[^/@\s]+@")
+
 
 class RunRecords:
-    """One document per experiment beside its work folders; it goes with them when the experiment is deleted."""
+    """Keeps one document per experiment, of when its packages are known: at a start, or when its build has failed."""
 
     def __init__(
-        self, database: Database, sources: Sources, *, work: Path, packages: Callable[[Run], list[str]]
+        self,
+        database: Database,
+        artifacts: Artifacts,
+        sources: Sources,
+        *,
+        packages: Callable[[Run], list[str]],
+        secrets_of: Callable[[Run], Mapping[str, str]],
     ) -> None:
-        self._database, self._sources, self._work, self._packages = database, sources, work, packages
+        self._database, self._artifacts, self._sources = database, artifacts, sources
+        self._packages, self._secrets_of = packages, secrets_of
 
-    def keep(self, attempt: Attempt) -> None:
-        """Write the document of an attempt's experiment, unless it is there. Packages are those of this moment."""
-        with self._database.read() as tx:
-            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
-            run = tx.runs.find_by_id(experiment.run_id)
-        file = self._file(experiment)
-        if file.exists():
-            return
-        file.parent.mkdir(parents=True, exist_ok=True)
-        partial = file.with_suffix(".part")
-        partial.write_text(json.dumps(self._document(run, experiment), indent=2, ensure_ascii=False) + "\n")
-        os.replace(partial, file)
-
-    def read(self, name: str) -> bytes:
-        """Return the document of an experiment; NotFound when its ranks have not started yet."""
-        with self._database.read() as tx:
-            experiment = tx.runs.experiment(name)
+    def keep(self, experiments: Sequence[Experiment]) -> None:
+        """Write the documents of experiments of one run. Repeating is harmless; what goes wrong stops nobody."""
         try:
-            return self._file(experiment).read_bytes()
-        except FileNotFoundError:
-            raise NotFound(f"{name} has no run.json: its ranks have not started", hint="ask again later") from None
+            with self._database.read() as tx:
+                run = tx.runs.find_by_id(experiments[0].run_id)
+            common, masks = self._of_run(run), Masks(self._secrets_of(run).values())
+            documents = {
+                one.id: {"experiment": one.name, "arguments": list(one.arguments), **common} for one in experiments
+            }
+            self._artifacts.keep_records(
+                {
+                    id: (json.dumps(_hidden(document, masks.hide_text), indent=2) + "\n").encode()
+                    for id, document in documents.items()
+                }
+            )
+        except (GridError, OSError) as error:
+            log.warning("no run.json", experiment=experiments[0].name, error=str(error))
 
-    def _file(self, experiment: Experiment) -> Path:
-        return work_folder(self._work, experiment, 0).with_name("run.json")
-
-    def _document(self, run: Run, experiment: Experiment) -> dict[str, object]:
-        spec = run.spec
-        patch = self._sources.patch(spec.source).read_text(errors="replace") if spec.source.patch is not None else None
+    def _of_run(self, run: Run) -> dict[str, object]:
+        spec, is_here = run.spec, run.plan.cluster == LOCAL_CLUSTER
         return {
-            "experiment": experiment.name,
             "run": run.name,
             "user": run.user,
             "created_at": time_text(run.created_us),
             "command": spec.command,
             "program": to_json(spec.program),
-            "arguments": list(experiment.arguments),
             "plan": run.plan.to_wire(),
             "source": to_json(source_view(spec.source)),
-            "patch": patch,
+            "patch": self._patch(run),
             "python": run.plan.python,
-            "packages": self._packages(run),
-            "dependencies": to_json(spec.dependencies),
+            "packages": self._packages(run) if is_here else None,  # of other machines nobody knows them here
+            "dependencies": _hidden(to_json(spec.dependencies), partial(_SIGNED.sub, "****@")),
             "actions": to_json(spec.actions),
             "framework": spec.framework.value,
             "seed": spec.seed,
             "variables": sorted(spec.environment),  # names: values may be nobody's business
             "secrets": list(spec.secrets),
         }
+
+    def _patch(self, run: Run) -> str | None:
+        try:
+            content = self._sources.patch(run.spec.source).read_bytes()
+        except NotFound:
+            return None
+        # Bytes that are no UTF-8 become escapes from which they can be had again.
+        return content.decode("utf-8", "surrogateescape") if len(content) <= _LONGEST_PATCH else None
+
+
+def _hidden(value: object, hide: Callable[[str], str]) -> object:
+    """Return a JSON document with something hidden in all of its texts."""
+    if isinstance(value, str):
+        return hide(value)
+    if isinstance(value, dict):
+        return {key: _hidden(inner, hide) for key, inner in cast("dict[str, object]", value).items()}
+    if isinstance(value, list):
+        return [_hidden(inner, hide) for inner in cast("list[object]", value)]
+    return value

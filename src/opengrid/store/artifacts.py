@@ -102,6 +102,21 @@ class Artifacts:
             raise NotFound("there is no such artifact", hint="`grid artifacts --list` shows what there is")
         return Artifact(**fields(row))
 
+    def record_path(self, experiment_id: str) -> str | None:
+        """Return where the server's own record of an experiment lies; None when there is none."""
+        chosen = select(artifacts.c.path).where(artifacts.c.experiment_id == experiment_id, artifacts.c.attempt == 0)
+        return self._connection.execute(chosen).scalar()
+
+    def move_record(self, experiment_id: str, path: str) -> None:
+        """Give the server's own record of an experiment, if there is one, another path."""
+        chosen = select(*_columns).where(artifacts.c.experiment_id == experiment_id, artifacts.c.attempt == 0)
+        row = self._connection.execute(chosen).mappings().first()
+        if row is not None:
+            record = Artifact(**fields(row))
+            moved = dataclasses.replace(record, path=path)
+            same = (artifacts.c.experiment_id == experiment_id, artifacts.c.id == record.id)
+            self._connection.execute(update(artifacts).where(*same).values(id=moved.id, path=path))
+
     def digests(self, experiment_ids: Collection[str]) -> set[str]:
         """Return the contents that experiments refer to."""
         used = select(artifacts.c.digest).where(artifacts.c.experiment_id.in_(experiment_ids)).distinct()
