@@ -220,7 +220,11 @@ def _explained(said: str, url: str, access: Access) -> GridError:
         r"Host key verification|HTTP 40[13]|error: 40[13]|does not (exist|appear)|Could not read from remote",
         said,
     ):
-        hint = f"if it is private: `grid secret set git@{host}` stores a token that may read it" if host else None
+        hint = None
+        if access.token is not None and url.startswith("https://"):
+            hint = f"the token that is stored as git@{host} may not read it: `grid secret set git@{host}` replaces it"
+        elif host:
+            hint = f"if it is private: `grid secret set git@{host}` stores a token that may read it"
         return NotFound(f"{url} cannot be read: {_last_line(said)}", hint=hint, field="link")
     return NotFound(f"git cannot read {url}: {_last_line(said)}", field="link")
 
