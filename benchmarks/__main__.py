@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 from benchmarks.commands import commands, logs, steady
+from benchmarks.environments import environments
 from benchmarks.launch import launch, memory
 from benchmarks.recovery import recovery
 from benchmarks.sides import Bench
@@ -19,6 +20,7 @@ _PARTS = {
     "commands": commands,
     "logs": logs,
     "sweeps": sweeps,
+    "environments": environments,
 }
 
 #: Parts that bring a server of their own.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.grid import Grid
+from tests.support.repositories import commit
 from tests.support.wheels import index_variables, make_wheel
 
 SCRIPT = "import subprocess, sys, torch, ogalpha\nprint('has', ogalpha.VERSION, torch.__version__)\n"
@@ -27,18 +28,26 @@ def grid(new_grid: Callable[[], Grid], tmp_path_factory: pytest.TempPathFactory)
 def test_missing_packages_are_installed_once_and_found_by_forked_ranks_and_their_children(
     grid: Grid, folder: Path
 ) -> None:
-    (folder / "train.py").write_text(SCRIPT + CHILD)
-    (folder / "requirements.txt").write_text("torch\nogalpha\n")
+    commit(
+        folder,
+        {
+            "study/train.py": SCRIPT + CHILD + "import ogown\nprint('own', ogown.__file__)\n",
+            "src/ogown/__init__.py": "",
+            "pyproject.toml": "[project]\nname = 'ogown'\ndependencies = ['ogalpha']\n",
+            "requirements.txt": "torch\n-e .\n",
+        },
+    )
 
-    plan = grid.json("run", "--dry_run", "train.py", cwd=folder)["plan"]
-    done = grid.finish("train.py", "--lr", "[1, 2]", cwd=folder)
-    again = grid.finish("train.py", cwd=folder)
+    plan = grid.json("run", "--dry_run", "study/train.py", cwd=folder)["plan"]
+    done = grid.finish("study/train.py", "--lr", "[1, 2]", cwd=folder)
+    again = grid.finish("study/train.py", cwd=folder)
 
-    assert plan["packages"] == "requirements.txt: 2 requirements"
+    assert plan["packages"] == "requirements.txt: 2 requirements; imported from src/"
     assert done["state"] == "succeeded", grid.log(done["experiment"]).decode()
     log = grid.log(done["experiment"]).decode()
     assert "has 1.0 2." in log
     assert "child 1.0" in log
+    assert f"own {done['work_dir']}/src/ogown/__init__.py" in log, log
     states = [event["to"] for event in done["events"] if event["kind"] == "state"]
     assert states == ["queued", "building", "queued", "pending", "running", "succeeded"]
     assert any("by fork of the template" in event["reason"] for event in done["events"])

@@ -16,13 +16,15 @@ from typing import Any
 
 import pytest
 from tests.support.records import make_plan, make_run, make_spec
-from tests.support.wheels import index_variables, make_wheel
+from tests.support.wheels import index_variables, make_project, make_wheel
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import Unusable
 from opengrid.core.records import Run
-from opengrid.core.spec import Actions, Dependencies, Source
+from opengrid.core.spec import Actions, Source
+from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.environment import Environment, EnvironmentState
+from opengrid.planning.own_packages import TreeFiles
 from opengrid.services.environments import Environments
 
 READY, BUILDING, FAILED = EnvironmentState.READY, EnvironmentState.BUILDING, EnvironmentState.FAILED
@@ -56,7 +58,9 @@ class Site:
             self._changed.notify_all()
 
     def run(self, *requirements: str, actions: Actions | None = None, tree: dict[str, str] | None = None) -> Run:
-        needed = Dependencies(file="requirements.txt", requirements=requirements) if requirements else None
+        text = "\n".join(requirements)
+        files = {**(tree or {}), "requirements.txt": text}
+        needed = find_dependencies(TreeFiles(files, files.get))
         spec = make_spec(
             source=Source(bundle=self.bundle(tree or {}), root="/home/ada"),
             shell={"PATH": os.environ["PATH"]},
@@ -148,6 +152,35 @@ def test_a_newer_version_comes_before_the_interpreter_s_own(site: Site) -> None:
 
     assert site.made(run).state is READY
     assert site.ask(run, "import ogbeta; print(ogbeta.VERSION)") == "2.0"
+
+
+def test_a_package_that_is_named_by_its_address_is_installed(site: Site) -> None:
+    wheel = make_wheel(site.wheels.parent / "elsewhere", "ogzeta", "3.0")
+    run = site.run(f"ogzeta @ {wheel.as_uri()}")
+
+    assert site.made(run).state is READY
+    assert site.ask(run, "import ogzeta; print(ogzeta.VERSION)") == "3.0"
+
+
+def test_a_package_of_the_tree_is_installed_with_what_it_needs_and_anew_when_the_tree_has_changed(site: Site) -> None:
+    tree = {f"lib/{name}": text for name, text in make_project("oglib", ["ogalpha"], "SAYS = 'first'").items()}
+    first, same = site.run("./lib", tree=tree), site.run("./lib", tree=tree)
+    changed = site.run("./lib", tree={**tree, "lib/oglib/__init__.py": "SAYS = 'second'"})
+    ask = "import ogalpha, oglib; print(oglib.SAYS, oglib.__file__)"
+
+    assert site.made(first).state is READY, site.environments.log(first)
+    assert site.made(changed).state is READY, site.environments.log(changed)
+
+    assert site.ask(first, ask) == f"first {site.environments.overlay(first)}/oglib/__init__.py"
+    assert site.ask(changed, ask).startswith("second ")
+    assert site.environments.overlay(same) == site.environments.overlay(first)
+
+
+def test_of_an_editable_package_only_what_it_needs_is_installed(site: Site) -> None:
+    run = site.run("-e .", tree=make_project("oglib", ["ogalpha"]))
+
+    assert site.made(run).state is READY, site.environments.log(run)
+    assert site.environments.packages(run) == ["ogalpha==1.0", "ogbeta==1.0", "torch==2.13.0+cpu"]
 
 
 def test_torch_is_never_replaced(site: Site) -> None:

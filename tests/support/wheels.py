@@ -27,6 +27,29 @@ def make_wheel(folder: Path, name: str, version: str, needs: Sequence[str] = (),
     return path
 
 
+#: A package whose build needs nothing but itself, and tells what it needs only when it is built.
+_BACKEND = """\
+import sys
+sys.path.insert(0, {support!r})
+from wheels import make_wheel
+from pathlib import Path
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    code = Path({name!r}, "__init__.py").read_text()
+    return make_wheel(Path(wheel_directory), {name!r}, "0.1", {needs!r}, code).name
+"""
+
+
+def make_project(name: str, needs: Sequence[str], code: str = "") -> dict[str, str]:
+    """Return the files of a package's sources, which no index is asked for to build."""
+    system = 'requires = []\nbuild-backend = "backend"\nbackend-path = ["."]\n'
+    return {
+        "pyproject.toml": f"[build-system]\n{system}",
+        "backend.py": _BACKEND.format(name=name, needs=list(needs), support=str(Path(__file__).parent)),
+        f"{name}/__init__.py": code,
+    }
+
+
 def index_variables(folder: Path) -> dict[str, str]:
     """Return the environment in which pip and uv know no packages but those of a folder."""
     return {

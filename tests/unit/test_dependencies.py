@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from opengrid.core.errors import GridError, InvalidValue, NotFound
 from opengrid.core.spec import Dependencies
-from opengrid.planning.dependencies import Found, check_python, find_dependencies
+from opengrid.planning.dependencies import check_python, find_dependencies
+from opengrid.planning.own_packages import TreeFiles
 
 CONDA = """\
 name: study
@@ -22,19 +23,23 @@ dependencies:
 """
 
 
-def found(files: dict[str, str], chosen: str | None = None) -> Found:
-    return find_dependencies(files.get, chosen)
+def found(files: dict[str, str], chosen: str | None = None) -> Dependencies | None:
+    return find_dependencies(TreeFiles(files, files.get), chosen)
+
+
+def needed(files: dict[str, str], chosen: str | None = None) -> Dependencies:
+    dependencies = found(files, chosen)
+    assert dependencies is not None
+    return dependencies
 
 
 def needs(files: dict[str, str], chosen: str | None = None) -> tuple[str, ...]:
-    dependencies = found(files, chosen).dependencies
-    assert dependencies is not None
-    return dependencies.requirements
+    return needed(files, chosen).requirements
 
 
 def test_a_tree_without_such_files_needs_nothing() -> None:
-    assert found({"train.py": "import torch", "pyproject.toml": "[tool.ruff]\n"}) == Found()
-    assert found({"requirements.txt": "# nothing\n\n"}) == Found()
+    assert found({"train.py": "import torch", "pyproject.toml": "[tool.ruff]\n"}) is None
+    assert found({"requirements.txt": "# nothing\n\n"}) is None
 
 
 def test_requirements_are_taken_with_nested_files_comments_and_continued_lines() -> None:
@@ -46,7 +51,7 @@ def test_requirements_are_taken_with_nested_files_comments_and_continued_lines()
         "limits.txt": "click<9",
     }
 
-    dependencies = found(files).dependencies
+    dependencies = found(files)
 
     assert dependencies == Dependencies(
         file="requirements.txt",
@@ -67,11 +72,11 @@ def test_requirements_txt_comes_before_environment_yml_and_that_before_pyproject
     assert needs({**files, "requirements.txt": "# none"}) == ("b",)
     assert needs(files, "pyproject.toml") == ("a",)
     assert needs({**files, "deps/gpu.txt": "d"}, "./deps/gpu.txt") == ("d",)
-    assert found(files, "none") == Found()
+    assert found(files, "none") is None
 
 
 def test_environment_yml_gives_its_python_and_what_pip_installs() -> None:
-    assert found({"environment.yml": CONDA, "more.txt": "rich"}).dependencies == Dependencies(
+    assert found({"environment.yml": CONDA, "more.txt": "rich"}) == Dependencies(
         file="environment.yml", requirements=("numpy>=1.26", "rich"), python="==3.10.*"
     )
 
@@ -89,7 +94,7 @@ def test_environment_yml_gives_its_python_and_what_pip_installs() -> None:
     ],
 )
 def test_conda_s_ways_to_write_a_python_version_are_read(written: str, means: str | None) -> None:
-    dependencies = found({"environment.yml": f"dependencies: ['{written}', {{pip: [x]}}]"}).dependencies
+    dependencies = found({"environment.yml": f"dependencies: ['{written}', {{pip: [x]}}]"})
 
     assert dependencies is not None
     assert dependencies.python == means
@@ -102,12 +107,66 @@ def test_packages_that_only_conda_installs_are_refused_by_name_and_line() -> Non
     assert "`cudatoolkit=11.3` (line 9), `numpy` (line 10)" in error.value.message
 
 
-def test_the_tree_s_own_packages_are_not_installed_and_a_note_says_so() -> None:
-    both = found({"requirements.txt": "-e .\nnumpy\n./lib\n.[dev]\n"})
+PROJECT = """\
+[project]
+name = "Own.Lib"
+requires-python = ">=3.9"
+dependencies = ["numpy>=1.26"]
+[project.optional-dependencies]
+dev = ["rich", "click"]
+all = ["own-lib[dev]"]
+"""
 
-    assert both.dependencies is not None
-    assert both.dependencies.requirements == ("numpy",)
-    assert [note.partition(":")[0] for note in both.notes] == [f"requirements.txt, line {n}" for n in (1, 3, 4)]
+
+def test_an_editable_package_is_imported_from_the_tree_and_what_it_declares_is_installed() -> None:
+    files = {"pyproject.toml": PROJECT, "src/own/__init__.py": "", "requirements.txt": "-e .\nscipy"}
+
+    assert found(files) == Dependencies(
+        file="requirements.txt", requirements=("numpy>=1.26", "scipy"), folders=("src",), python=">=3.9"
+    )
+    assert not needed(files).need_the_tree
+    assert needs({**files, "requirements.txt": "--editable=.[dev]"}) == ("numpy>=1.26", "rich", "click")
+    flat = {"libs/own/pyproject.toml": PROJECT, "libs/own/own.py": "", "requirements.txt": "-e ./libs/own"}
+    assert needed(flat).folders == ("libs/own",)
+    assert needed({**files, "src/__init__.py": ""}).folders == (".",)
+
+
+@pytest.mark.parametrize(
+    ("project", "line"),
+    [
+        ({"setup.py": "from setuptools import setup; setup()"}, "-e ."),
+        ({"pyproject.toml": "[tool.poetry]\nname = 'own'"}, "-e ."),
+        ({"pyproject.toml": "[project]\nname = 'own'\ndynamic = ['dependencies']"}, "-e ."),
+        ({"pyproject.toml": PROJECT}, "-e .[all]"),
+    ],
+)
+def test_what_only_a_build_can_tell_of_an_editable_package_is_left_to_the_build(
+    project: dict[str, str], line: str
+) -> None:
+    dependencies = needed({**project, "requirements.txt": line})
+
+    assert dependencies.requirements == (line.replace("-e .", "./."),)
+    assert (dependencies.editable, dependencies.folders) == ((".",), (".",))
+    assert dependencies.need_the_tree
+
+
+def test_packages_and_archives_of_the_tree_are_installed_with_paths_from_its_root() -> None:
+    files = {
+        "requirements.txt": "-r deps/own.txt\n./lib[a, b]; python_version > '3.8'\nwheels/x-1.0-py3-none-any.whl\n"
+        "file:lib\nfile:///opt/y.whl\n/opt/z.whl\n-e git+https://host/repo#egg=w\n",
+        "deps/own.txt": "./lib/../lib",
+        "lib/setup.cfg": "",
+        "wheels/x-1.0-py3-none-any.whl": "",
+    }
+
+    dependencies = needed(files)
+
+    assert dependencies.requirements == (
+        *("./lib", "./lib[a, b] ; python_version > '3.8'", "./wheels/x-1.0-py3-none-any.whl", "./lib"),
+        *("file:///opt/y.whl", "file:///opt/z.whl", "git+https://host/repo#egg=w"),
+    )
+    assert dependencies.need_the_tree
+    assert (dependencies.editable, dependencies.folders) == ((), ())
 
 
 @pytest.mark.parametrize(
@@ -120,6 +179,16 @@ def test_the_tree_s_own_packages_are_not_installed_and_a_note_says_so() -> None:
         ({"requirements.txt": "--frobnicate x"}, "the option --frobnicate is not known", ""),
         ({"requirements.txt": "--find-links wheels"}, "--find-links wheels", "an absolute path or a URL"),
         ({"sub.txt": "a=1", "requirements.txt": "-r sub.txt"}, "sub.txt, line 1", ""),
+        ({"requirements.txt": "-e ."}, "the tree's root has no pyproject.toml, setup.py or setup.cfg", "no package"),
+        ({"requirements.txt": "a\n-e lib"}, "line 2: `-e lib` cannot be installed: there is no folder lib", "root"),
+        ({"requirements.txt": "-e ../lib"}, "`-e ../lib` cannot be installed: it lies outside the tree", "move it"),
+        ({"requirements.txt": "-e /home/me/lib"}, "it lies outside the tree", "name the package's version"),
+        ({"requirements.txt": "../lib"}, "it lies outside the tree", ""),
+        ({"requirements.txt": "./lib/"}, "there is no lib in the tree", ""),
+        ({"requirements.txt": "./x.whl"}, "there is no x.whl in the tree", "git ignore"),
+        ({"requirements.txt": "lib/", "lib/a.py": ""}, "lib has no pyproject.toml", ""),
+        ({"requirements.txt": "-e .", "pyproject.toml": "[project\n"}, "pyproject.toml", ""),
+        ({"requirements.txt": "-e .", "pyproject.toml": "[project]\ndependencies=['a=1']"}, "'a=1' names no", "a==1?"),
         ({"environment.yml": "dependencies: ["}, "environment.yml, line 1", ""),
         ({"environment.yml": "- a"}, "a mapping with a list of dependencies", ""),
         ({"environment.yml": "dependencies: [{pip: ['a=1']}]"}, "environment.yml, below line 1", ""),
@@ -154,7 +223,7 @@ def test_the_interpreter_must_be_of_a_version_that_the_tree_wants() -> None:
 @given(st.text(max_size=80), st.sampled_from(["requirements.txt", "environment.yml", "pyproject.toml"]))
 def test_any_text_is_understood_or_refused(text: str, name: str) -> None:
     try:
-        dependencies = found({name: text}).dependencies
+        dependencies = found({name: text})
     except GridError:
         return
     assert dependencies is None or dependencies.file == name

@@ -94,6 +94,7 @@ class Assignment:
     data_cache_bytes: int = 50 << 30  #: most bytes of contents that are kept, but for what is in use
     staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
     overlay: str | None = None  #: folder with the packages that the interpreter lacks
+    folders: tuple[str, ...] = ()  #: of the tree, from which ranks import before all else
     masked: tuple[str, ...] = ()  #: values in `environment` that no log may show
     on_start: tuple[str, ...] = ()  #: bash commands before the first ranks, once per node
     on_end: tuple[str, ...] = ()  #: the same after the last ranks

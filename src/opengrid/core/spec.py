@@ -80,11 +80,18 @@ class Dependencies:
     requirements: tuple[str, ...] = ()  #: lines as in requirements.txt, options among them, nested files unfolded
     constraints: tuple[str, ...] = ()  #: the same, for what only restricts versions
     python: str | None = None  #: versions of Python that will do, as `==3.10.*` or `>=3.9,<3.13`
+    editable: tuple[str, ...] = ()  #: folders among the requirements of which only the requirements are installed
+    folders: tuple[str, ...] = ()  #: of the tree, from which ranks import before all else: where editable packages lie
 
     @property
     def count(self) -> int:
         """Number of packages, options not counted."""
         return sum(not line.startswith("-") for line in self.requirements)
+
+    @property
+    def need_the_tree(self) -> bool:
+        """Whether some of them lie in the tree itself."""
+        return any(line.startswith("./") for line in self.requirements)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -81,6 +81,12 @@ def start_directory(assignment: Assignment, node: Node) -> Path:
     return node_folders(assignment)[node.index] / assignment.directory
 
 
+def own_folders(assignment: Assignment, node: Node) -> tuple[str, ...]:
+    """Return the folders of the tree from which a node's ranks import."""
+    root = node_folders(assignment)[node.index]
+    return tuple(os.path.normpath(root / folder) for folder in assignment.folders)
+
+
 def reason_for_processes(assignment: Assignment) -> str:
     """Return why this machine's ranks will be ordinary processes instead of forks; "" when forks are expected."""
     return reason_to_execute(assignment.program, assignment.framework, assignment.environment)
@@ -144,7 +150,7 @@ def _environment(
         error_file=str(files.error(place.rank)),
         devices=_devices(assignment, place.node),
         threads=_threads(assignment, place.node),
-        folders=(str(hooks),) if is_lightning else (),
+        folders=(*((str(hooks),) if is_lightning else ()), *own_folders(assignment, place.node)),
         overlay=assignment.overlay,
         trainer=_trainer(assignment, files, place.node) if is_lightning else None,
     )

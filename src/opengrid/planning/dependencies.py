@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import posixpath
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import cast
 
 import yaml
@@ -17,6 +16,7 @@ from packaging.specifiers import InvalidSpecifier, SpecifierSet
 
 from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.spec import Dependencies
+from opengrid.planning.own_packages import OwnPackage, TreeFiles, is_own_package, read_own_package
 from opengrid.planning.toml_data import parse_toml
 
 #: Files that are looked for in a tree's root; the first that says something counts.
@@ -32,7 +32,6 @@ _OPTIONS = re.compile(
 )
 
 _NESTED = re.compile(r"(?P<option>-r|--requirement|-c|--constraint)(?:\s+|=|(?<=-[rc]))(?P<file>\S.*)")
-_LOCAL = re.compile(r"(?:-e|--editable)(?:\s+|=)|\.{0,2}/|\.{1,2}(?:\[|$)|file:")
 _URL = re.compile(r"(?:\w+\+)?\w+://")
 
 #: A conda version: `3.10`, `3.10.*`, `>=3.9,<3.12`.
@@ -44,38 +43,30 @@ _CONDA = re.compile(
 _MOST_FILES = 50
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Found:
-    """What a tree's files say."""
-
-    dependencies: Dependencies | None = None
-    notes: tuple[str, ...] = ()  #: what is not installed, and why
-
-
-def find_dependencies(read: Callable[[str], str | None], chosen: str | None = None) -> Found:
-    """Return what a tree needs; `read` gives the text of a file of it, None when there is no such file.
+def find_dependencies(tree: TreeFiles, chosen: str | None = None) -> Dependencies | None:
+    """Return what a tree needs; None when it says nothing.
 
     `chosen` names the file (as --dependency_file); without it those in the root are looked for. InvalidValue names file
     and line of what cannot be had, NotFound a file that does not exist.
     """
     if chosen == NO_FILE:
-        return Found()
+        return None
     if chosen is not None:
-        text = read(posixpath.normpath(chosen))
+        text = tree.read(posixpath.normpath(chosen))
         if text is None:
             raise NotFound(
                 f"--dependency_file {chosen}: there is no such file in the tree",
                 hint="a path from the tree's root; does git ignore it?",
                 field="dependency_file",
             )
-        return _read(posixpath.normpath(chosen), text, read)
+        return _read(posixpath.normpath(chosen), text, tree)
     for name in FILES:
-        text = read(name)
+        text = tree.read(name)
         if text is not None:
-            found = _read(name, text, read)
-            if found.dependencies is not None or found.notes:
+            found = _read(name, text, tree)
+            if found is not None:
                 return found
-    return Found()
+    return None
 
 
 def check_python(dependencies: Dependencies, version: str, path: str) -> None:
@@ -89,39 +80,47 @@ def check_python(dependencies: Dependencies, version: str, path: str) -> None:
     )
 
 
-def _read(name: str, text: str, read: Callable[[str], str | None]) -> Found:
+def _read(name: str, text: str, tree: TreeFiles) -> Dependencies | None:
     if name.endswith((".yml", ".yaml")):
-        return _Conda(name, read).read(text)
+        return _Conda(name, tree).read(text)
     if name.endswith(".toml"):
-        return _read_pyproject(name, text)
-    lines = _Lines(read)
+        return _read_pyproject(name, text, tree)
+    lines = _Lines(tree)
     lines.read(name, text)
-    return _found(name, lines)
-
-
-def _found(name: str, lines: _Lines, python: str | None = None) -> Found:
-    if not lines.requirements and python is None:
-        return Found(notes=tuple(lines.notes))
-    return Found(
-        dependencies=Dependencies(
-            file=name,
-            requirements=tuple(lines.requirements),
-            constraints=tuple(lines.constraints),
-            python=python,
-        ),
-        notes=tuple(lines.notes),
-    )
+    return lines.dependencies(name)
 
 
 class _Lines:
     """Collects the lines of a requirements file and of those that it names."""
 
-    def __init__(self, read: Callable[[str], str | None]) -> None:
-        self._read = read
+    def __init__(self, tree: TreeFiles) -> None:
+        self._tree = tree
         self._seen: set[tuple[str, bool]] = set()
-        self.requirements: list[str] = []
-        self.constraints: list[str] = []
-        self.notes: list[str] = []
+        self._requirements: list[str] = []
+        self._constraints: list[str] = []
+        self._editable: list[str] = []
+        self._folders: list[str] = []
+        self._pythons: list[str] = []
+
+    def dependencies(self, name: str) -> Dependencies | None:
+        """Return what was collected, for the file of this name; None when that is nothing."""
+        if not self._requirements and not self._folders and not self._pythons:
+            return None
+        return Dependencies(
+            file=name,
+            requirements=tuple(self._requirements),
+            constraints=tuple(self._constraints),
+            python=str(SpecifierSet(",".join(self._pythons))) if self._pythons else None,
+            editable=tuple(self._editable),
+            folders=tuple(self._folders),
+        )
+
+    def want_python(self, specifier: str, where: str) -> None:
+        """Take which versions of Python will do."""
+        try:
+            self._pythons.append(str(SpecifierSet(specifier)))
+        except InvalidSpecifier:
+            raise InvalidValue(f"{where}: {specifier!r} is no range of versions", field="dependency_file") from None
 
     def read(self, name: str, text: str, *, constrains: bool = False) -> None:
         if (name, constrains) in self._seen:
@@ -137,16 +136,23 @@ class _Lines:
         nested = _NESTED.fullmatch(line)
         if nested is not None:
             self._read_nested(nested, where, folder, constrains=constrains)
-        elif _LOCAL.match(line):
-            self.notes.append(f"{where}: `{line}` is not installed; ranks run the tree itself")
+        elif is_own_package(line) and not constrains:
+            self._add_own(read_own_package(line, where, self._tree), where)
         elif line.startswith("-"):
             self._add_option(line, where)
         else:
-            (self.constraints if constrains else self.requirements).append(_checked(line, where))
+            (self._constraints if constrains else self._requirements).append(_checked(line, where))
+
+    def _add_own(self, own: OwnPackage, where: str) -> None:
+        self._requirements += [each if is_own_package(each) else _checked(each, where) for each in own.requirements]
+        self._editable += [own.editable] if own.editable is not None else []
+        self._folders += [own.folder] if own.folder is not None else []
+        if own.python is not None:
+            self.want_python(own.python, where)
 
     def _read_nested(self, nested: re.Match[str], where: str, folder: str, *, constrains: bool) -> None:
         name = posixpath.normpath(posixpath.join(folder, nested["file"].strip()))
-        text = None if name.startswith(("../", "/")) or _URL.match(nested["file"]) else self._read(name)
+        text = None if name.startswith(("../", "/")) or _URL.match(nested["file"]) else self._tree.read(name)
         if text is None:
             raise InvalidValue(f"{where}: there is no {nested['file'].strip()} in the tree", field="dependency_file")
         self.read(name, text, constrains=constrains or nested["option"] in ("-c", "--constraint"))
@@ -161,10 +167,10 @@ class _Lines:
         if option[1] in ("-f", "--find-links") and not (_URL.match(value) or value.startswith("/")):
             raise InvalidValue(
                 f"{where}: {line}: packages are installed before there is a work folder",
-                hint="an absolute path or a URL",
+                hint="an absolute path or a URL; or name each of them, as ./wheels/package-1.0-py3-none-any.whl",
                 field="dependency_file",
             )
-        self.requirements.append(line)
+        self._requirements.append(line)
 
 
 def _logical_lines(text: str) -> list[tuple[int, str]]:
@@ -203,28 +209,29 @@ def _checked(line: str, where: str) -> str:
     return line
 
 
-def _read_pyproject(name: str, text: str) -> Found:
+def _read_pyproject(name: str, text: str, tree: TreeFiles) -> Dependencies | None:
     project = parse_toml(text, name).get("project")
     if not isinstance(project, dict):
-        return Found()
+        return None
     table = cast("dict[str, object]", project)
-    lines, python = _Lines(lambda _: None), table.get("requires-python")
+    lines, python = _Lines(tree), table.get("requires-python")
     needed = table.get("dependencies", [])
     if not isinstance(needed, list) or not all(isinstance(each, str) for each in cast("list[object]", needed)):
         raise InvalidValue(f"{name}: project.dependencies is a list of texts", field="dependency_file")
     for each in cast("list[str]", needed):
-        lines.requirements.append(_checked(each, f"{name}, project.dependencies"))
-    return _found(name, lines, _specifier(str(python), f"{name}, requires-python") if python is not None else None)
+        lines.add(_checked(each, f"{name}, project.dependencies"), f"{name}, project.dependencies", "")
+    if python is not None:
+        lines.want_python(str(python), f"{name}, requires-python")
+    return lines.dependencies(name)
 
 
 class _Conda:
     """Reads an environment.yml: its Python, and the part that pip installs."""
 
-    def __init__(self, name: str, read: Callable[[str], str | None]) -> None:
-        self._name, self._lines = name, _Lines(read)
-        self._python: str | None = None
+    def __init__(self, name: str, tree: TreeFiles) -> None:
+        self._name, self._lines = name, _Lines(tree)
 
-    def read(self, text: str) -> Found:
+    def read(self, text: str) -> Dependencies | None:
         entries, numbers = self._entries(text)
         refused = [
             (number, entry) for entry, number in zip(entries, numbers, strict=True) if not self._take(entry, number)
@@ -237,7 +244,7 @@ class _Conda:
                 "--python, and --dependency_file none",
                 field="dependency_file",
             )
-        return _found(self._name, self._lines, self._python)
+        return self._lines.dependencies(self._name)
 
     def _entries(self, text: str) -> tuple[list[object], list[int]]:
         try:
@@ -269,7 +276,7 @@ class _Conda:
         if name == "python" and (match["exact"] or match["range"]):
             exact = (match["exact"] or "").removesuffix(".*").removesuffix("*")
             specifier = match["range"] or (f"=={exact}" if exact.count(".") > 1 else f"=={exact}.*")
-            self._python = _specifier(specifier, f"{self._name}, line {number}")
+            self._lines.want_python(specifier, f"{self._name}, line {number}")
         return True
 
 
@@ -279,10 +286,3 @@ def _lines_of(root: yaml.Node | None, key: str) -> list[int]:
         if name.value == key and isinstance(value, yaml.SequenceNode):
             return [cast("yaml.Node", entry).start_mark.line + 1 for entry in value.value]
     return []
-
-
-def _specifier(text: str, where: str) -> str:
-    try:
-        return str(SpecifierSet(text))
-    except InvalidSpecifier:
-        raise InvalidValue(f"{where}: {text!r} is no range of versions", field="dependency_file") from None

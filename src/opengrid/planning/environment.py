@@ -38,7 +38,8 @@ class Recipe:
     constraints: tuple[str, ...] = ()
     before: tuple[str, ...] = ()  #: actions before the dependencies
     after: tuple[str, ...] = ()  #: actions after them
-    bundle: str | None = None  #: the tree, which only actions see
+    editable: tuple[str, ...] = ()  #: folders among the requirements that are not installed themselves
+    bundle: str | None = None  #: the tree, for actions and for packages that lie in it
     directory: str = "."
 
     @property
@@ -66,13 +67,16 @@ def recipe_of(spec: RunSpec, python: str | None) -> Recipe | None:
     has_packages = needed is not None and needed.count > 0 and python is not None
     if not has_packages and not before and not after:
         return None
+    packages = needed if has_packages else None
     has_actions = bool(before or after)
+    sees_tree = has_actions or (packages is not None and packages.need_the_tree)
     return Recipe(
         python=python or "",
-        requirements=needed.requirements if needed is not None and has_packages else (),
-        constraints=needed.constraints if needed is not None and has_packages else (),
+        requirements=packages.requirements if packages is not None else (),
+        constraints=packages.constraints if packages is not None else (),
+        editable=packages.editable if packages is not None else (),
         before=before,
         after=after,
-        bundle=spec.source.bundle if has_actions else None,
+        bundle=spec.source.bundle if sees_tree else None,
         directory=spec.source.directory if has_actions else ".",
     )

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+
+from packaging.utils import canonicalize_name
 
 #: Every environment brings these itself.
 _TOOLS = frozenset({"pip", "setuptools", "wheel", "opengrid"})
@@ -23,13 +24,8 @@ class Package:
 
 def requirements(packages: Sequence[Package]) -> tuple[str, ...]:
     """Return one line for each package, by name; what only this computer has becomes a comment."""
-    lines = {normal_name(p.name): _line(p) for p in packages if normal_name(p.name) not in _TOOLS}
+    lines = {canonicalize_name(p.name): _line(p) for p in packages if canonicalize_name(p.name) not in _TOOLS}
     return tuple(lines[name] for name in sorted(lines))
-
-
-def normal_name(name: str) -> str:
-    """Return the one spelling of a package's name."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def _line(package: Package) -> str:

@@ -114,11 +114,16 @@ def _fewer(spec: RunSpec, shape: Shape, most: int) -> str:
 
 
 def _packages(spec: RunSpec) -> str:
-    recipe = recipe_of(spec, spec.python)
-    if recipe is None:
-        return ""
-    file = f"{spec.dependencies.file}: " if spec.dependencies is not None and recipe.requirements else ""
-    return file + recipe.title
+    recipe, needed = recipe_of(spec, spec.python), spec.dependencies
+    parts = [recipe.title] if recipe is not None else []
+    if needed is not None and needed.folders:
+        parts.append(f"imported from {', '.join(_in_words(folder) for folder in needed.folders)}")
+    file = f"{needed.file}: " if needed is not None and (needed.count or needed.folders) else ""
+    return file + "; ".join(parts) if parts else ""
+
+
+def _in_words(folder: str) -> str:
+    return "the tree's root" if folder == "." else f"{folder}/"
 
 
 def _gang(spec: RunSpec, shape: Shape, inventory: Inventory) -> Gang:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import stat
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict, cast
+from typing import TypedDict, cast
 
 from opengrid.client.home import find_home
 from opengrid.client.program import Typed, find_program, find_python, shell_variables
@@ -29,9 +30,6 @@ from opengrid.core.spec import (
 )
 from opengrid.planning.link import is_link, parse_link
 from opengrid.sdk.ignoring import ignored_in
-
-if TYPE_CHECKING:
-    from opengrid.planning.dependencies import Found
 
 
 class RunOptions(TypedDict, total=False):
@@ -96,18 +94,17 @@ def read_request(
 
     The script may be a link: to a file in a repository, or to a repository, when its first argument names the file.
     """
-    wanted, found = options, None
+    wanted = options
     if is_link(script):
         typed, tree = _linked(script, tuple(arguments), options), None
         program, source = typed.program(shell.cwd), Source(bundle=None, root="", link=script)
     else:
         typed, tree = _found(script, tuple(arguments), options, shell)
         program, source = program_of(typed, tree), source_of(tree)
-        found = _dependencies(tree, options.get("dependency_file"))
-        wanted = cast("RunOptions", {**options, "dependencies": found.dependencies if found is not None else None})
+        needed = _dependencies(tree, options.get("dependency_file"))
+        wanted = cast("RunOptions", {**options, "dependencies": needed})
     spec = make_spec(program, source, wanted, shell=shell, command=command)
-    notes = (*(tree.notes if tree is not None else ()), *(found.notes if found is not None else ()))
-    return Request(typed=typed, tree=tree, spec=spec, notes=notes)
+    return Request(typed=typed, tree=tree, spec=spec, notes=tree.notes if tree is not None else ())
 
 
 def make_spec(program: Program, source: Source, options: RunOptions, *, shell: Shell, command: str) -> RunSpec:
@@ -178,13 +175,16 @@ def _found(script: str, arguments: tuple[str, ...], options: RunOptions, shell: 
     return typed, tree
 
 
-def _dependencies(tree: Tree, chosen: str | None) -> Found | None:
+def _dependencies(tree: Tree, chosen: str | None) -> Dependencies | None:
     """Return what packages a tree says it needs."""
-    from opengrid.planning.dependencies import FILES, find_dependencies  # readers that a tree without one need not load
+    # Readers that a tree without one need not load.
+    from opengrid.planning.dependencies import FILES, find_dependencies
+    from opengrid.planning.own_packages import TreeFiles
 
-    if chosen is None and not any(name in tree for name in FILES):
+    paths = frozenset(file.path for file in tree.files if not stat.S_ISDIR(file.mode))
+    if chosen is None and paths.isdisjoint(FILES):
         return None
-    return find_dependencies(partial(read_text, tree), chosen)
+    return find_dependencies(TreeFiles(paths, partial(read_text, tree)), chosen)
 
 
 def _linked(script: str, arguments: tuple[str, ...], options: RunOptions) -> Typed:

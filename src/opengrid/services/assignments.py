@@ -96,6 +96,7 @@ class Assignments:
             data_cache_bytes=self._data_cache_bytes,
             collects=self._staging is not None,
             overlay=self._overlay(run),
+            folders=spec.dependencies.folders if spec.dependencies is not None else (),
             on_start=spec.actions.on_experiment_start,
             on_end=spec.actions.on_experiment_end,
             staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,

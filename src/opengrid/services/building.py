@@ -19,7 +19,7 @@ from pathlib import Path
 from opengrid.core.masking import Masker, Masks
 from opengrid.planning.environment import Recipe
 from opengrid.services import uv
-from opengrid.services.packages import installed, normal, site_packages
+from opengrid.services.packages import installed, site_packages
 
 _LONGEST_S = 3600.0
 _BLOCK = 1 << 16
@@ -131,13 +131,19 @@ class Build:
 
     def _install(self, part: Path) -> tuple[str, ...]:
         recipe, python = self._recipe, self._recipe.python
-        environment = {**uv.pip_settings(self._variables, Path(python).parent.parent), **self._variables}
+        environment = {
+            "SETUPTOOLS_SCM_PRETEND_VERSION": "0.0.0",  # the tree has no history to find a version in
+            **uv.pip_settings(self._variables, Path(python).parent.parent),
+            **self._variables,
+        }
         torch = [each for each in installed(site_packages(python)) if each.startswith("torch==")]
         (part / "requirements.txt").write_text("\n".join(recipe.requirements) + "\n")
         (part / "constraints.txt").write_text("\n".join([*recipe.constraints, *torch]) + "\n")
-        looking = uv.looking_for_missing(python, "requirements.txt", "constraints.txt")
-        said = self._commands.run(looking, part, environment, title="which packages are missing")
-        packages = uv.packages_to_install(said)
+        looking = uv.looking_for_missing(python, "../requirements.txt", "../constraints.txt")
+        # Paths among the requirements are the tree's.
+        said = self._commands.run(looking, self._tree(part), environment, title="which packages are missing")
+        imported = {(part / "tree" / folder).as_uri() for folder in recipe.editable}
+        packages = tuple(each for each in uv.packages_to_install(said) if each.partition(" @ ")[2] not in imported)
         if packages:
             options = [line for line in recipe.requirements if line.startswith("-") and line != "--require-hashes"]
             (part / "missing.txt").write_text("\n".join([*options, *packages]) + "\n")
@@ -146,21 +152,27 @@ class Build:
             (part / "overlay" / ".lock").unlink(missing_ok=True)  # uv's own
         return packages
 
+    def _tree(self, part: Path) -> Path:
+        """Return the folder with a copy of the tree, an empty one where the recipe sees none."""
+        tree = part / "tree"
+        if not tree.exists():
+            tree.mkdir()
+            if self._bundle is not None:
+                with tarfile.open(self._bundle, "r:") as archive:
+                    archive.extractall(tree, filter="tar")
+        return tree
+
     def _act(self, actions: Sequence[str], part: Path) -> None:
-        """Carry actions out in a copy of the tree, which ends with the build.
+        """Carry actions out in the copy of the tree, which ends with the build.
 
         pip, called by one of them, installs into the environment: the interpreter's own packages stay as they are.
         """
         if not actions:
             return
-        tree = part / "tree"
-        start = tree / self._recipe.directory
-        if self._bundle is not None and not tree.exists():
-            with tarfile.open(self._bundle, "r:") as archive:
-                archive.extractall(tree, filter="tar")
+        start = self._tree(part) / self._recipe.directory
         start.mkdir(parents=True, exist_ok=True)
         theirs = installed(site_packages(self._recipe.python)) if self._recipe.python else []
-        fixed = [each for each in theirs if normal(each.partition("==")[0]) not in _TOOLS]
+        fixed = [each for each in theirs if each.partition("==")[0] not in _TOOLS]
         (part / "installed.txt").write_text("\n".join(fixed) + "\n")
         folders = [str(part / "overlay"), self._variables.get("PYTHONPATH", "")]
         path = [str(part / "overlay/bin"), str(part / "prefix/bin"), os.path.dirname(self._recipe.python)]

@@ -25,6 +25,7 @@ from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.spec import Place, Program, ProgramKind, RunSpec, Source
 from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.link import Link, divide, parse_link
+from opengrid.planning.own_packages import TreeFiles
 
 _BLOCK = 1 << 20
 
@@ -76,12 +77,12 @@ class Links:
             place=Place(url=link.url, ref=ref, commit=source.commit or "", path=path),
         )
         bundle = self._blobs.path(source.bundle or "")
-        found = find_dependencies(partial(_text_in, bundle), spec.dependency_file)
+        needed = find_dependencies(TreeFiles(paths, partial(_text_in, bundle)), spec.dependency_file)
         return dataclasses.replace(
             spec,
             source=source,
             program=program,
-            dependencies=found.dependencies,
+            dependencies=needed,
             python=spec.python or sys.executable,
             shell=spec.shell or dict(self._shell),
         )

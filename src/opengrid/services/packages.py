@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import os
-import re
 from collections.abc import Iterable
 from pathlib import Path
+
+from packaging.utils import canonicalize_name
 
 
 def site_packages(python: str) -> list[Path]:
@@ -20,13 +21,8 @@ def installed(folders: Iterable[Path]) -> list[str]:
     for folder in folders:
         for entry in sorted(folder.glob("*.dist-info")):
             name, _, version = entry.name.removesuffix(".dist-info").partition("-")
-            found.setdefault(normal(name), version)
+            found.setdefault(canonicalize_name(name), version)
     return [f"{name}=={version}" for name, version in sorted(found.items())]
-
-
-def normal(name: str) -> str:
-    """Return the one spelling of a package's name."""
-    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def changed_at(python: str) -> str:

@@ -36,8 +36,8 @@ def looking_for_missing(python: str, requirements: str, constraints: str) -> lis
 
 def packages_to_install(said: str) -> tuple[str, ...]:
     """Return what that command has found missing, each as a line of a requirements file."""
-    found = re.findall(r"^ \+ ([\w.-]+)(==\S+)(?: \(from (\S+)\))?$", said, re.MULTILINE)
-    return tuple(f"{name} @ {url}" if url else f"{name}{version}" for name, version, url in found)
+    found = re.findall(r"^ [+~] ([\w.-]+)(==\S+)?(?: \(from (\S+)\)| @ (\S+))?$", said, re.MULTILINE)
+    return tuple(f"{name} @ {url or at}" if url or at else f"{name}{version}" for name, version, url, at in found)
 
 
 def installing(python: str, requirements: str, folder: str) -> list[str]:
