@@ -207,7 +207,9 @@ class Server:
             environment=os.environ,
             changed=self._wake,
         )
-        records = RunRecords(database, artifacts, sources, packages=environments.packages, secrets_of=secrets_of)
+        self._records = records = RunRecords(
+            database, artifacts, sources, packages=environments.packages, secrets_of=secrets_of
+        )
         self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
             database,
@@ -407,6 +409,7 @@ class Server:
         self._scalar_reader.close()
         self._boards.close()
         self._environments.close()
+        self._records.close()
         self._engines.close()
 
     def begin_shutdown(self) -> None:

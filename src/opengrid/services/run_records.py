@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import TimeoutError as TookTooLong
 from functools import partial
 from typing import cast
 
@@ -24,6 +27,9 @@ log = structlog.get_logger(__name__)
 #: A longer difference to the commit is told by its digest: a sweep of a thousand would keep it a thousand times.
 _LONGEST_PATCH = 1 << 20
 
+#: The controller, which has others to look after, waits so long for documents to be written.
+_WAIT_S = 2.0
+
 #: Who signs in at an index, in a URL of a requirements file.
 _SIGNED = re.compile(r"(?<=://)[^/@\s]+@")
 
@@ -42,9 +48,25 @@ class RunRecords:
     ) -> None:
         self._database, self._artifacts, self._sources = database, artifacts, sources
         self._packages, self._secrets_of = packages, secrets_of
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run records")
+        self._last: Future[None] | None = None
 
     def keep(self, experiments: Sequence[Experiment]) -> None:
-        """Write the documents of experiments of one run. Repeating is harmless; what goes wrong stops nobody."""
+        """Write the documents of experiments of one run. Repeating is harmless; what goes wrong stops nobody.
+
+        Waits for it, but not for long: the contents may go to a bucket that does not answer.
+        """
+        is_free = self._last is None or self._last.done()
+        self._last = self._thread.submit(self._keep, experiments)
+        if is_free:
+            with contextlib.suppress(TookTooLong):
+                self._last.result(_WAIT_S)
+
+    def close(self) -> None:
+        """Let go of what is not written yet."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _keep(self, experiments: Sequence[Experiment]) -> None:
         try:
             with self._database.read() as tx:
                 run = tx.runs.find_by_id(experiments[0].run_id)
