@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tarfile
 import threading
+import time
 import uuid
 from hashlib import sha256
 from pathlib import Path
@@ -25,8 +26,10 @@ from opengrid.core.spec import Actions, Source
 from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.environment import Environment, EnvironmentState
 from opengrid.planning.own_packages import TreeFiles
+from opengrid.planning.pruning import Bounds
 from opengrid.services.environments import Environments
 
+DAY_S = 86400.0
 READY, BUILDING, FAILED = EnvironmentState.READY, EnvironmentState.BUILDING, EnvironmentState.FAILED
 
 
@@ -41,6 +44,7 @@ class Site:
         self.folder = folder / "environments"
         self.blobs = FolderBlobs(folder / "blobs")
         self.secrets: dict[str, str] = {}
+        self.active: set[str] = set()  #: ids of runs
         self._changed = threading.Condition()
         self.environments = self.make()
 
@@ -51,6 +55,8 @@ class Site:
             secrets_of=lambda _: self.secrets,
             environment={**os.environ, **index_variables(self.wheels)},
             changed=self._notify,
+            active_runs=lambda: self.active,
+            bounds=Bounds(most_bytes=0, longest_unused_s=DAY_S),
         )
 
     def _notify(self) -> None:
@@ -222,6 +228,29 @@ def test_runs_with_the_same_content_share_one_environment_made_once_also_after_a
     assert len(overlays) == 1
     assert {site.environments.look(site.run("ogalpha")).overlay} == overlays
     assert {path.name: path.stat().st_mtime_ns for path in site.folder.iterdir()} == before
+
+
+def test_what_no_active_run_uses_is_removed_beyond_the_bounds_and_made_anew(site: Site) -> None:
+    used, unused = site.run("ogalpha"), site.run("ogbeta==2.0")
+    failed = site.run("ogdelta")
+    overlays = [site.made(used).overlay, site.made(unused).overlay]
+    assert site.made(failed).state is FAILED
+    site.active = {used.id}
+    site.environments.close()
+    site.environments = site.make()
+
+    gone = site.environments.prune(now_s=time.time())
+
+    assert [Path(overlay or "").parent.name for overlay in overlays[1:]] == gone
+    assert [Path(overlay or "").exists() for overlay in overlays] == [True, False]
+    assert site.made(unused).state is READY
+    assert site.ask(unused, "import ogbeta; print(ogbeta.VERSION)") == "2.0"
+    site.active = {unused.id, used.id}
+    assert sum(path.suffix == ".log" for path in site.folder.iterdir()) == 3, "the failed build's too"
+    assert site.environments.prune(now_s=time.time() + 2 * DAY_S) == []
+    site.active = set()
+    site.environments.prune(now_s=time.time())
+    assert list(site.folder.iterdir()) == []
 
 
 def test_actions_run_around_the_dependencies_in_a_copy_of_the_tree(site: Site, tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tarfile
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from opengrid.blobs.folder import FolderBlobs
 from opengrid.client.remote import Access
 from opengrid.core.errors import GridError, InvalidValue, NotFound, Unusable
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
+from opengrid.planning.pruning import Bounds
 from opengrid.services.links import Links
 
 REPO = f"{HOST}/repo"
@@ -35,7 +37,14 @@ class Site:
         access = Access(
             protocols=protocols, environment=self.environment, as_user=True, size_limit=size_limit, timeout_s=60
         )
-        return Links(self.blobs, self.folder, access, token_of=lambda _user, _host: None, shell={"PATH": "/bin"})
+        return Links(
+            self.blobs,
+            self.folder,
+            access,
+            token_of=lambda _user, _host: None,
+            shell={"PATH": "/bin"},
+            bounds=Bounds(most_bytes=1 << 20, longest_unused_s=1000),
+        )
 
     def completed(self, link: str, target: str = "", kind: ProgramKind = ProgramKind.SCRIPT) -> RunSpec:
         return self.links().completed(request(link, target, kind), "ada")
@@ -111,6 +120,26 @@ def test_the_same_commit_is_stored_once_and_a_new_one_is_fetched(site: Site) -> 
     assert (before.bundle, before.commit) == (again.bundle, site.first)
     assert after.commit == new
     assert site.content(after)["train.py"] == b"print(3)"
+
+
+def test_repositories_that_were_not_used_for_long_are_removed_and_fetched_again(site: Site) -> None:
+    links = site.links()
+    before = links.completed(request(REPO, "train.py"), "ada").source
+
+    assert links.prune(now_s=time.time()) == []
+    gone = links.prune(now_s=time.time() + 2000)
+
+    assert len(gone) == 1
+    assert list(site.folder.iterdir()) == []
+    assert links.completed(request(REPO, "train.py"), "ada").source == before
+
+
+def test_commits_that_were_fetched_before_do_not_make_a_repository_too_large(site: Site) -> None:
+    links = site.links(size_limit=3 << 20)
+    for _ in range(4):
+        (site.repository / "large.bin").write_bytes(os.urandom(1 << 20))
+        new = commit(site.repository, {})
+        assert links.completed(request(REPO, "train.py"), "ada").source.commit == new
 
 
 @pytest.mark.parametrize(

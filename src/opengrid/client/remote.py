@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from opengrid.core.errors import GridError, InvalidValue, NotFound, Unusable
+from opengrid.core.files import folder_size
 
 _LOOK_S = 0.05
 
@@ -193,17 +194,8 @@ def _user_of_token(url: str) -> str:
 
 
 def _check_size(repository: Path | None, access: Access, url: str) -> None:
-    if repository is not None and _size(repository) > access.size_limit:
+    if repository is not None and folder_size(repository) > access.size_limit:
         raise Unusable(f"{url} has more than {access.size_limit >> 20} MiB", hint="data belongs into datastores")
-
-
-def _size(folder: Path) -> int:
-    total = 0
-    for above, _, names in os.walk(folder):
-        for name in names:
-            with contextlib.suppress(OSError):  # git renames while we look
-                total += os.lstat(os.path.join(above, name)).st_size
-    return total
 
 
 def _explained(said: str, url: str, access: Access) -> GridError:

@@ -1,4 +1,4 @@
-"""Copies of files: without copying where the file system can, holes kept, and going on where one was broken off."""
+"""Copies of files, without copying where the file system can, holes kept, going on where one was broken off; sizes."""
 
 from __future__ import annotations
 
@@ -56,6 +56,16 @@ def copy_file(source: Path, target: Path, progress: Callable[[int], None] | None
                     written += copy.write(memoryview(piece)[written:])
                 done += len(piece)
                 _tell(progress, len(piece))
+
+
+def folder_size(folder: Path) -> int:
+    """Return the bytes of all files below a folder, as far as they are there while one looks."""
+    total = 0
+    for above, _, names in os.walk(folder):
+        for name in names:
+            with contextlib.suppress(OSError):
+                total += os.lstat(os.path.join(above, name)).st_size
+    return total
 
 
 def _data(descriptor: int, at: int, size: int) -> tuple[int, int]:

@@ -13,6 +13,7 @@ from datetime import datetime, timezone
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import structlog
 from fastapi import FastAPI
 from fastapi.concurrency import run_in_threadpool
 
@@ -35,6 +36,7 @@ from opengrid.engines.local.processes import boot_id
 from opengrid.engines.ray.engine import RayEngine, greet
 from opengrid.engines.ray.render import Program
 from opengrid.planning.catalogue import load_catalogue
+from opengrid.planning.pruning import Bounds
 from opengrid.server import problems
 from opengrid.server.accounts_api import accounts_api
 from opengrid.server.admin_api import admin_api
@@ -113,6 +115,13 @@ from opengrid.services.tensorboards import TensorBoards
 from opengrid.store.database import Database, Transaction
 from opengrid.store.runs import RunFilter
 
+log = structlog.get_logger(__name__)
+
+_DAY_S = 24 * 3600.0
+
+#: When caches are looked through: the first time when the start is over.
+_PRUNE_FIRST_S, _PRUNE_EVERY_S = 60.0, 3600.0
+
 
 def now_us() -> int:
     """Return microseconds since the epoch."""
@@ -174,12 +183,13 @@ class Server:
         def secrets_of(run: Run) -> dict[str, str]:
             return secrets.values(run.user, run.spec.secrets)
 
-        links = Links(
+        self._links = links = Links(
             blobs,
             state / "repositories",
             git_access(settings),
             token_of=secrets.git_token,
             shell=shell_variables(os.environ),
+            bounds=Bounds(most_bytes=settings.repository_cache, longest_unused_s=settings.unused_days * _DAY_S),
         )
         datastores = Datastores(
             database,
@@ -206,6 +216,8 @@ class Server:
             secrets_of=secrets_of,
             environment=os.environ,
             changed=self._wake,
+            active_runs=self._active_runs,
+            bounds=Bounds(most_bytes=settings.environment_cache, longest_unused_s=settings.unused_days * _DAY_S),
         )
         self._records = records = RunRecords(
             database, artifacts, sources, packages=environments.packages, secrets_of=secrets_of
@@ -399,11 +411,11 @@ class Server:
         self._scalar_reader.start()
         self._imports.fail_left()
         idle = asyncio.create_task(self._end_when_idle())
-        boards = asyncio.create_task(self._end_idle_boards())
+        tasks = [idle, asyncio.create_task(self._end_idle_boards()), asyncio.create_task(self._prune())]
         self._announce()
         gone = asyncio.create_task(self._presence.end_when_gone(self._stop))
         yield
-        for task in (idle, boards, gone):
+        for task in (*tasks, gone):
             task.cancel()
         self._controller.close()
         self._scalar_reader.close()
@@ -435,6 +447,22 @@ class Server:
         while True:
             await asyncio.sleep(30.0)
             await run_in_threadpool(self._boards.end_idle)
+
+    async def _prune(self) -> None:
+        """Remove environments and repositories that nobody uses any more: soon after the start, then now and then."""
+        await asyncio.sleep(_PRUNE_FIRST_S)
+        while True:
+            for prune in (self._environments.prune, self._links.prune):
+                try:
+                    gone = await run_in_threadpool(prune, now_s=time.time())
+                    log.info("removed what was not used", folders=gone) if gone else None
+                except OSError as error:
+                    log.warning("cannot remove what is not used", error=str(error))
+            await asyncio.sleep(_PRUNE_EVERY_S)
+
+    def _active_runs(self) -> set[str]:
+        with self._database.read() as tx:
+            return tx.runs.active_run_ids()
 
     async def _end_when_idle(self) -> None:
         """End an embedded server for which nothing is left to do. Agents asking count as something to do."""

@@ -37,6 +37,9 @@ class Settings:
     storage: str | None = None  #: s3://bucket/prefix for all contents; None = folders below `state`
     content_cache: int = 50 << 30  #: most bytes of a bucket's contents that are kept on this host
     source_limit: int = 1 << 30  #: most bytes of a source tree, and of a repository that is fetched
+    environment_cache: int = 20 << 30  #: most bytes of environments that no active run uses
+    repository_cache: int = 5 << 30  #: most bytes of fetched repositories
+    unused_days: float = 30.0  #: environments and repositories that were not used for so long are removed
     ui: Path | None = None  #: folder of another build of the page than the package's
 
     @property
@@ -118,12 +121,17 @@ def read_settings(
         tls_key=Path(tls_key) if tls_key else None,
         database=environment.get("GRID_DATABASE"),
         public_url=_public_url(public_url or environment.get("GRID_PUBLIC_URL")),
-        idle_s=_seconds(environment, "GRID_IDLE_S", IDLE_S),
+        idle_s=_number(environment, "GRID_IDLE_S", IDLE_S, "seconds"),
         nvml_library=environment.get("GRID_NVML_LIBRARY"),
         git_protocols=_protocols(environment),
         storage=environment.get("GRID_STORAGE") or None,
         content_cache=parse_size(environment.get("GRID_CONTENT_CACHE") or "50GiB", name="GRID_CONTENT_CACHE"),
         source_limit=parse_size(environment.get("GRID_SOURCE_LIMIT") or "1GiB", name="GRID_SOURCE_LIMIT"),
+        environment_cache=parse_size(
+            environment.get("GRID_ENVIRONMENT_CACHE") or "20GiB", name="GRID_ENVIRONMENT_CACHE"
+        ),
+        repository_cache=parse_size(environment.get("GRID_REPOSITORY_CACHE") or "5GiB", name="GRID_REPOSITORY_CACHE"),
+        unused_days=_number(environment, "GRID_UNUSED_DAYS", 30.0, "days"),
         ui=Path(environment["GRID_UI_DIR"]) if environment.get("GRID_UI_DIR") else None,
     )
 
@@ -137,15 +145,15 @@ def _public_url(text: str | None) -> str | None:
     return text.rstrip("/")
 
 
-def _seconds(environment: Mapping[str, str], name: str, default: float) -> float:
+def _number(environment: Mapping[str, str], name: str, default: float, unit: str) -> float:
     text = environment.get(name, "")
     try:
-        seconds = float(text) if text else default
+        number = float(text) if text else default
     except ValueError:
-        seconds = 0.0
-    if not seconds > 0:
-        raise InvalidValue(f"{name}={text} is no length of time", hint="a number of seconds, more than 0")
-    return seconds
+        number = 0.0
+    if not number > 0:
+        raise InvalidValue(f"{name}={text} is no length of time", hint=f"a number of {unit}, more than 0")
+    return number
 
 
 def _protocols(environment: Mapping[str, str]) -> tuple[str, ...]:

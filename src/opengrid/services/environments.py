@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
 import shutil
 import threading
-from collections.abc import Callable, Mapping
+import uuid
+from collections.abc import Callable, Collection, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -15,8 +17,10 @@ import structlog
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import GridError, Unusable
+from opengrid.core.files import folder_size
 from opengrid.core.records import Run
 from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of_run
+from opengrid.planning.pruning import Bounds, Kept, to_remove
 from opengrid.services.building import Build, BuildFailed, Commands
 from opengrid.services.packages import changed_at, installed, site_packages
 
@@ -32,7 +36,10 @@ _KEPT = re.compile(
 
 
 class Environments:
-    """A folder with one environment per content; `changed` hears when one is made or has failed."""
+    """A folder with one environment per content; `changed` hears when one is made or has failed.
+
+    Beside each lie the names of the runs that use it; those of `active_runs` keep it from being removed.
+    """
 
     def __init__(
         self,
@@ -42,12 +49,16 @@ class Environments:
         secrets_of: Callable[[Run], Mapping[str, str]],
         environment: Mapping[str, str],
         changed: Callable[[], None],
+        active_runs: Callable[[], Collection[str]],
+        bounds: Bounds,
     ) -> None:
+        self._active_runs, self._bounds = active_runs, bounds
         self._folder, self._blobs, self._changed, self._secrets_of = folder, blobs, changed, secrets_of
         self._environment = {name: value for name, value in environment.items() if _KEPT.fullmatch(name)}
         self._lock = threading.Lock()
         self._keys: dict[str, str] = {}  #: by run
         self._known: dict[str, Environment] = {}  #: by key: made, being made, or failed
+        self._used: set[tuple[str, str]] = set()  #: keys and runs of which it is written down that they belong together
         self._commands: set[Commands] = set()  #: of the builds that are under way
         self._is_closed = False
         self._workers = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="build")
@@ -65,6 +76,10 @@ class Environments:
             known = self._known.get(key)
             if known is None:
                 known = self._known[key] = self._read(key) or self._begin(key, recipe, run)
+            if known.state is EnvironmentState.READY and (key, run.id) not in self._used:
+                self._runs_folder(key).mkdir(exist_ok=True)
+                (self._runs_folder(key) / run.id).touch()
+                self._used.add((key, run.id))
             return known
 
     def forget_failure(self, run: Run) -> None:
@@ -107,6 +122,48 @@ class Environments:
             file.seek(offset)
             return file.read()
         return b""
+
+    def prune(self, *, now_s: float) -> list[str]:
+        """Remove what is beyond the bounds and no active run uses; return the names of what went."""
+        kept: list[Kept] = []
+        for file in self._folder.glob("*/environment.json"):
+            key = file.parent.name
+            with self._lock:
+                in_use = self._is_used(key)
+            runs = self._runs_folder(key)
+            used_s = (runs if runs.is_dir() else file).stat().st_mtime
+            kept.append(Kept(name=key, size=folder_size(file.parent), used_s=used_s, in_use=in_use))
+        gone = [key for key in to_remove(kept, self._bounds, now_s=now_s) if self._remove(key)]
+        for log_file in self._folder.glob("*.log"):  # of builds that failed
+            is_old = now_s - log_file.stat().st_mtime > self._bounds.longest_unused_s
+            if is_old and not (self._folder / log_file.stem).exists():
+                log_file.unlink()
+        return gone
+
+    def _remove(self, key: str) -> bool:
+        """Remove an environment unless it is used after all."""
+        aside = self._folder / f".{key}.{uuid.uuid4().hex[:8]}.part"
+        with self._lock:
+            if self._is_used(key):
+                return False
+            self._known.pop(key, None)
+            os.rename(self._folder / key, aside)
+        shutil.rmtree(aside, ignore_errors=True)
+        self._log_file(key).unlink(missing_ok=True)
+        return True
+
+    def _is_used(self, key: str) -> bool:
+        """Return whether active runs use an environment; forget those that have ended. Call with the lock held."""
+        folder = self._runs_folder(key)
+        runs = {run.name for run in folder.iterdir()} if folder.is_dir() else set[str]()
+        active = self._active_runs() if runs else ()  # asked last: who is named here was active before
+        for run in runs.difference(active):
+            (folder / run).unlink(missing_ok=True)  # which makes this the time of the last use
+            self._used.discard((key, run))
+        return not runs.isdisjoint(active)
+
+    def _runs_folder(self, key: str) -> Path:
+        return self._folder / key / "runs"
 
     def close(self) -> None:
         """End what is being made: the next server begins it anew."""

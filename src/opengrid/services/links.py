@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import difflib
 import hashlib
+import os
 import posixpath
 import shutil
 import stat
@@ -22,10 +23,12 @@ from opengrid.client.bundle import packed
 from opengrid.client.remote import Access, fetch, list_refs
 from opengrid.client.tree import Tree, read_commit
 from opengrid.core.errors import InvalidValue, NotFound
+from opengrid.core.files import folder_size
 from opengrid.core.spec import Place, Program, ProgramKind, RunSpec, Source
 from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.link import Link, divide, parse_link
 from opengrid.planning.own_packages import TreeFiles
+from opengrid.planning.pruning import Bounds, Kept, to_remove
 
 _BLOCK = 1 << 20
 
@@ -37,7 +40,7 @@ class Links:
     """Fetches repositories into a folder of the server, which is only a cache.
 
     `token_of` tells the token that a user has stored for a host; `shell` is what ranks see of a shell where nobody
-    typed a command.
+    typed a command. Of the repositories, prune() keeps what is within `bounds`.
     """
 
     def __init__(
@@ -48,9 +51,10 @@ class Links:
         *,
         token_of: Callable[[str, str], str | None],
         shell: Mapping[str, str],
+        bounds: Bounds,
     ) -> None:
         self._blobs, self._folder, self._access = blobs, folder, access
-        self._token_of, self._shell = token_of, shell
+        self._token_of, self._shell, self._bounds = token_of, shell, bounds
         self._packed: OrderedDict[tuple[str, str], tuple[Source, frozenset[str]]] = OrderedDict()
         self._fetching: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
@@ -87,12 +91,31 @@ class Links:
             shell=spec.shell or dict(self._shell),
         )
 
+    def prune(self, *, now_s: float) -> list[str]:
+        """Remove repositories that are beyond the bounds; return the names of their folders."""
+        kept = [
+            Kept(name=folder.name, size=folder_size(folder), used_s=folder.stat().st_mtime)
+            for folder in (self._folder.iterdir() if self._folder.is_dir() else ())
+        ]
+        gone: list[str] = []
+        for name in to_remove(kept, self._bounds, now_s=now_s):
+            if self._fetching[name].acquire(blocking=False):  # else it is used just now
+                try:
+                    shutil.rmtree(self._folder / name, ignore_errors=True)
+                    gone.append(name)
+                finally:
+                    self._fetching[name].release()
+        return gone
+
     def _source(self, url: str, wanted: str, access: Access) -> tuple[Source, frozenset[str]]:
         """Fetch and pack what is not here yet."""
         repository = self._folder / hashlib.sha256(url.encode()).hexdigest()[:24]
-        with self._fetching[url]:
+        with self._fetching[repository.name]:
+            if repository.exists() and folder_size(repository) > access.size_limit / 2:
+                shutil.rmtree(repository, ignore_errors=True)  # of commits that were fetched before, for the most part
             try:
                 commit = fetch(repository, url, wanted, access)
+                os.utime(repository)
             except BaseException:
                 shutil.rmtree(repository, ignore_errors=True)  # it may be half, or too large
                 raise

@@ -208,6 +208,11 @@ class Runs:
         """Return the experiments in any of these states, oldest first."""
         return self._experiments(_EXPERIMENT.where(experiments.c.state.in_(states)).order_by(*_OLDEST_FIRST))
 
+    def active_run_ids(self) -> set[str]:
+        """Return the ids of the runs that have an experiment which has not ended."""
+        active = select(experiments.c.run_id).where(experiments.c.state.in_(_OPEN)).distinct()
+        return set(self._connection.execute(active).scalars())
+
     def queue(self, *, limit: int, offset: int) -> list[Experiment]:
         """Return a page of the experiments that wait for machines, oldest first."""
         waiting = _EXPERIMENT.where(experiments.c.state == ExperimentState.QUEUED).order_by(*_OLDEST_FIRST)
