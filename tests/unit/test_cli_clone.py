@@ -54,6 +54,8 @@ LINES = [
     "--strategy random_search --num_trials 3 --seed 7 --max_experiments 99 --parallel 2 --fail_fast go.sh 'range(9)'",
     "--max_time 1h30m --max_restarts 2 --auto_resume -m pkg.mod -m --name x -- --y",
     "--strategy none train.py '' --note \"it's\"",
+    "--on_build 'pip --version' --on_build_start 'a; b' --on_build_end c --on_experiment_end 'd > e' go.sh",
+    "--on_experiment_start 'echo \"$X\"' --on_experiment_start 'it''s' go.sh",
 ]
 
 
@@ -136,11 +138,24 @@ def test_a_clone_is_started_with_the_tree_that_ran_then(api: FakeApi, grid: Typi
 def test_like_takes_another_script_with_the_same_options_and_a_config_file_comes_between(
     api: FakeApi, grid: Typist, tmp_path: Path
 ) -> None:
-    grid("run", "--dry_run", "--gpus", "4", "--cpus", "1", "--parallel", "2", "train.py", "--lr", "1")
+    more = ("--parallel", "2", "--on_experiment_start", "d", "--on_build_end", "e")
+    grid("run", "--dry_run", "--gpus", "4", "--cpus", "1", *more, "train.py", "--lr", "1")
     known(api, "calm-fox-7", planned(api))
-    (tmp_path / "folder" / "c.yml").write_text("compute: {train: {gpus: 6, cpus: 3}}")
-    assert grid("run", "--dry_run", "--like", "calm-fox-7", "--config", "c.yml", "--gpus", "8", "go.sh", "x").code == 0
+    (tmp_path / "folder" / "c.yml").write_text(
+        "compute: {train: {gpus: 6, cpus: 3, actions: {on_build: [a], on_build_end: [b]}}}"
+    )
+    actions = ("--on_build_end", "c")
+    done = grid("run", "--dry_run", "--like", "calm-fox-7", "--config", "c.yml", "--gpus", "8", *actions, "go.sh", "x")
+    assert done.code == 0
+    assert "--on_build_end of the command line wins over c.yml, line 1" in done.err
     spec = planned(api)
+    assert spec["actions"] == {
+        "on_build": ["a"],
+        "on_build_start": [],
+        "on_build_end": ["c"],
+        "on_experiment_start": ["d"],
+        "on_experiment_end": [],
+    }
     assert (spec["gpus"], spec["cpus"], spec["parallel"]) == (8, 3, 2)
     assert (spec["program"]["target"], spec["program"]["arguments"]) == ("./go.sh", ["x"])
 

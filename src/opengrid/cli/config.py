@@ -11,6 +11,7 @@ import click
 from click.core import ParameterSource
 
 from opengrid.core.errors import InvalidValue, UserError
+from opengrid.core.spec import MOMENTS
 
 if TYPE_CHECKING:
     from opengrid.planning.config_file import ConfigFile
@@ -92,4 +93,10 @@ def config_notes() -> list[str]:
         for name, value in config.environment.items()
         if name in chosen
     ]
-    return [*config.notes, *overruled, *variables]
+    actions = [
+        f"--{moment} of the command line wins over {config.origin}, "
+        f"line {config.lines[f'compute.train.actions.{moment}']}"
+        for moment in MOMENTS
+        if context.params[moment] and getattr(config.actions, moment)
+    ]
+    return [*config.notes, *overruled, *variables, *actions]

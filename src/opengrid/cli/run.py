@@ -25,7 +25,7 @@ from opengrid.client.request import start_run
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import parse_labels
 from opengrid.core.sizes import size_text
-from opengrid.core.spec import Actions, ProgramKind, RunSpec, Strategy
+from opengrid.core.spec import MOMENTS, Actions, ProgramKind, RunSpec, Strategy
 from opengrid.planning.command import is_folder, script_words
 from opengrid.sdk.request import Request, RunOptions, Shell, read_request
 
@@ -116,6 +116,11 @@ class Options:
     datastore_version: int | None
     datastore_mount_dir: str | None
     label: tuple[str, ...]
+    on_build: tuple[str, ...]
+    on_build_start: tuple[str, ...]
+    on_build_end: tuple[str, ...]
+    on_experiment_start: tuple[str, ...]
+    on_experiment_end: tuple[str, ...]
     dry_run: bool
     detach: bool
     follow: bool
@@ -189,6 +194,13 @@ class Options:
 @click.option("--datastore_version", type=int, metavar="N", help="Its version [default: the newest].")
 @click.option("--datastore_mount_dir", metavar="DIR", help="Where the script finds it [default: /datastores/NAME].")
 @click.option("--label", multiple=True, metavar="KEY=VALUE", help="To find the run by; may be repeated.")
+@click.option(
+    "--on_build", multiple=True, metavar="COMMAND", help="Bash before packages are installed; may be repeated."
+)
+@click.option("--on_build_start", multiple=True, metavar="COMMAND", help="The same, after those of --on_build.")
+@click.option("--on_build_end", multiple=True, metavar="COMMAND", help="Bash after the packages.")
+@click.option("--on_experiment_start", multiple=True, metavar="COMMAND", help="Bash on each node, before the ranks.")
+@click.option("--on_experiment_end", multiple=True, metavar="COMMAND", help="Bash on each node, after the ranks.")
 @click.option("--dry_run", is_flag=True, help="Show the plan; start nothing.")
 @click.option("--detach", is_flag=True, help="Return as soon as the run is queued.")
 @click.option("--follow", is_flag=True, help="Stay until the end and show what the ranks write.")
@@ -275,7 +287,11 @@ def wanted_options(options: Options) -> RunOptions:
         "secrets": tuple(dict.fromkeys((*(like.spec.secrets if like is not None else ()), *options.secret))),
         "dependency_file": options.dependency_file,
         "dependencies": like.spec.dependencies if like is not None else None,
-        "actions": config.actions if config is not None else like.spec.actions if like is not None else Actions(),
+        "actions": _actions(
+            options,
+            *((config.actions,) if config is not None else ()),
+            *((like.spec.actions,) if like is not None else ()),
+        ),
         "module": options.module,
         "localdir": options.localdir,
         "committed": options.committed,
@@ -297,6 +313,14 @@ def wanted_options(options: Options) -> RunOptions:
             **{key: value or "" for key, value in parse_labels(options.label, needs_value=True).items()},
         },
     }
+
+
+def _actions(options: Options, *others: Actions) -> Actions:
+    """Return, for each moment, the commands that were typed, else those of the first of the others that has some."""
+    said: dict[str, list[tuple[str, ...]]] = {
+        name: [getattr(one, name) for one in (options, *others)] for name in MOMENTS
+    }
+    return Actions(**{name: next(filter(None, commands), ()) for name, commands in said.items()})
 
 
 def show_plan(api: Api, spec: RunSpec) -> int:

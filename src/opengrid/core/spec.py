@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import Enum
 from typing import ClassVar
 
@@ -108,6 +108,10 @@ class Actions:
     def before_dependencies(self) -> tuple[str, ...]:
         """All that a build begins with."""
         return (*self.on_build, *self.on_build_start)
+
+
+#: When actions run: the fields of Actions, the options of `grid run` and the keys of a config file.
+MOMENTS = tuple(field.name for field in fields(Actions))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

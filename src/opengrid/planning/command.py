@@ -8,7 +8,7 @@ import shlex
 from collections.abc import Mapping
 from enum import Enum
 
-from opengrid.core.spec import ProgramKind, RunSpec
+from opengrid.core.spec import MOMENTS, ProgramKind, RunSpec
 
 #: Fields of a request and the options of `grid run` that set them.
 OPTIONS = {
@@ -37,8 +37,8 @@ OPTIONS = {
     "dependency_file": "dependency_file",
 }
 
-#: Fields that are several words each, or none of a command line: `name` is given once, `shell` is who types,
-#: `dependencies` are read from the tree, and `actions` stand in config files.
+#: Fields that are several words each, or none of a command line: `name` is given once, `shell` is who types, and
+#: `dependencies` are read from the tree.
 OTHERS = frozenset(
     {"program", "source", "environment", "labels", "name", "command", "shell", "dependencies", "actions", "secrets"}
 )
@@ -66,6 +66,9 @@ def command_line(spec: RunSpec) -> tuple[str, ...]:
         words += ["--secret", name]
     for name, value in spec.labels.items():
         words += ["--label", f"{name}={value}"]
+    for moment in MOMENTS:
+        for command in getattr(spec.actions, moment):
+            words += [f"--{moment}", command]
     if is_folder(spec):
         words.append("--localdir")
     if spec.program.kind is ProgramKind.MODULE:

@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import cast
 
 import yaml
 
 from opengrid.core.errors import InvalidValue
-from opengrid.core.spec import Actions
+from opengrid.core.spec import MOMENTS, Actions
 from opengrid.planning.arguments import parts
 from opengrid.planning.unused import UNUSED
 
@@ -62,7 +62,7 @@ _MISSING = {
 }
 
 #: Lists of commands, by the name of their field.
-_ACTIONS = {f"compute.train.actions.{each.name}": each.name for each in fields(Actions)}
+_ACTIONS = {f"compute.train.actions.{moment}": moment for moment in MOMENTS}
 
 #: Keys below these are the user's own.
 _FREE = ("compute.train.environment", "hyper_params.params")
