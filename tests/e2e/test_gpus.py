@@ -16,7 +16,7 @@ SHOW = "import os, time\nprint(os.environ['RANK'], os.environ['CUDA_VISIBLE_DEVI
 @pytest.fixture
 def gpus(tmp_path: Path) -> list[str]:
     """UUIDs of four GPUs that nobody else on this computer knows."""
-    return write_gpus(tmp_path / "gpus", [("NVIDIA H100 80GB HBM3", 81_559, 0)] * 4)
+    return write_gpus(tmp_path, [("NVIDIA H100 80GB HBM3", 81_559, 0)] * 4, use=61, used_mib=2048)
 
 
 @pytest.fixture
@@ -24,7 +24,7 @@ def gpu_box(new_grid: Callable[[], Grid], tmp_path: Path, gpus: list[str]) -> Gr
     """A home whose server sees them."""
     library = build_fake_nvml(tmp_path)
     grid = new_grid()
-    grid.environment |= {"GRID_NVML_LIBRARY": str(library), "GRID_FAKE_NVML": str(tmp_path / "gpus")}
+    grid.environment["GRID_NVML_LIBRARY"] = str(library)
     grid.environment.pop("CUDA_VISIBLE_DEVICES", None)
     return grid
 
@@ -68,6 +68,13 @@ def test_an_experiment_waits_for_gpus_and_starts_when_they_are_free(gpu_box: Gri
     arguments = ["--gpus", "3", "--instance_type", "4_v100_16gb", "--env", f"GO={go}", "hold.py"]
     first = gpu_box.submit(*arguments, cwd=folder)
     gpu_box.running(first)
+    used = eventually(
+        lambda: {row["name"]: row["value"] for row in gpu_box.json("metrics", first, "--system")["series"]}
+    )
+    assert {name: value for name, value in used.items() if name.startswith("gpu/")} == {
+        f"gpu/{gpu}/{name}": value for gpu in range(3) for name, value in (("use", 61), ("memory", 2048 << 20))
+    }
+    assert {"rank/2/cpu", "rank/2/memory", "machine/0/cpu", "machine/0/sent"} < used.keys()
     second = gpu_box.submit(*arguments, cwd=folder)
     waiting = eventually(lambda: (e := gpu_box.experiment(second))["reason"] and e)
     assert waiting["state"] == "queued"

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from tests.support.nvml import build_fake_nvml, write_gpus
 
+from opengrid.core.nvml import GpuUse, Meter, gpus
 from opengrid.engines.engine import NoCapacity
 from opengrid.engines.local.host import host_inventory
-from opengrid.engines.local.nvml import gpus
 from opengrid.engines.local.slots import GpuSlots
 
 
@@ -20,11 +20,10 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The file that says which GPUs there are."""
-    path = tmp_path / "gpus"
-    monkeypatch.setenv("GRID_FAKE_NVML", str(path))
-    return path
+def shown(library: Path) -> Path:
+    """The folder that says which GPUs there are: none, until a test says so."""
+    (library.parent / "gpus").unlink(missing_ok=True)
+    return library.parent
 
 
 def test_a_host_without_a_driver_has_no_gpus(library: Path, shown: Path) -> None:
@@ -39,6 +38,17 @@ def test_gpus_are_listed_with_memory_and_the_processes_on_them(library: Path, sh
         (0, "NVIDIA H100 80GB HBM3", 81_559, ()),
         (1, "NVIDIA A100-SXM4-40GB", 40_960, (4711,)),
     ]
+
+
+def test_gpus_are_measured_by_uuid_or_by_number_and_one_that_is_not_there_tells_nothing(
+    library: Path, shown: Path
+) -> None:
+    _, second = write_gpus(shown, [("NVIDIA H100", 81_559, 0)] * 2, use=73, used_mib=512)
+    meter = Meter([second, "0", "GPU-fake-0-0"], str(library))
+    used = GpuUse(use=73, memory=512 << 20)
+    assert meter.read() == [used, used, GpuUse(use=None, memory=None)]
+    meter.close()
+    assert Meter(["0"], "libno-such-thing.so.1").read() == [GpuUse(use=None, memory=None)]
 
 
 def test_a_strangers_process_makes_a_gpu_busy_and_says_whose_it_is(library: Path, shown: Path, tmp_path: Path) -> None:

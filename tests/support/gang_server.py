@@ -58,6 +58,7 @@ class GangServer:
         self.index: dict[tuple[int, int, int, str], list[tuple[int, int]]] = {}
         self.events: dict[tuple[int, str], bytearray] = {}  #: event files by node and path
         self.events_of: dict[tuple[int, str], int] = {}  #: in which generation an agent first saw them
+        self.samples: dict[tuple[int, int], bytearray] = {}  #: by machine and generation
         self.refuse_events: GridError | None = None
         self.stacks: list[tuple[int, Stacks]] = []  #: with the machine that sent them
         self.contents: dict[str, bytes] = {}
@@ -307,6 +308,11 @@ class _Handler(BaseHTTPRequestHandler):
         if what == "events":
             size, fits = gang.append_events(int(rest[0]), query, body)
             return (200 if fits else 409), _json({"size": size})
+        if what == "samples":
+            file = gang.samples.setdefault((machine, int(rest[0])), bytearray())
+            fits = len(file) == int(query["offset"])
+            file += body if fits else b""
+            return (200 if fits else 409), _json({"size": len(file)})
         if what == "stacks":
             gang.stacks.append((machine, from_json(Stacks, json.loads(body))))
             return 200, b"{}"

@@ -129,3 +129,54 @@ def test_options_that_do_not_fit_are_said(api: FakeApi, grid: Typist, arguments:
     typed = grid("metrics", *arguments)
     assert typed.code == 2
     assert message in typed.out + typed.err
+
+
+SYSTEM = f"/api/v1/experiments/{NAME}/system"
+
+
+def measured(name: str, value: float, unit: str) -> dict[str, Any]:
+    subject, number, quantity = name.split("/")
+    about = {"subject": subject, "number": int(number), "quantity": quantity}
+    return {"name": name, **about, "unit": unit, "value": value, "at": "2026-01-01T00:00:00.000Z"}
+
+
+def test_what_an_experiment_uses_of_its_machines_is_a_table_by_machine_rank_and_gpu(api: FakeApi, grid: Typist) -> None:
+    rows = [
+        measured("machine/0/cpu", 54.4, "%"),
+        measured("machine/0/received", 1536.0, "B/s"),
+        measured("rank/0/cpu", 130.0, "%"),
+        measured("rank/0/memory", 3 << 30, "B"),
+        measured("gpu/0/use", 97.0, "%"),
+    ]
+    api.on("GET", SYSTEM, {"experiment": NAME, "series": rows})
+    typed = grid("metrics", NAME, "--system")
+    assert typed.out.splitlines() == [
+        "Of           Use   Memory   Received  Sent  Read  Written",
+        "machine 0   54 %        -  1.5 KiB/s     -     -        -",
+        "rank 0     130 %  3.0 GiB          -     -     -        -",
+        "gpu 0       97 %        -          -     -     -        -",
+    ]
+    assert json.loads(grid("metrics", NAME, "--system", "-o", "json").out)["series"] == rows
+
+
+def test_every_sample_is_written_as_csv(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", SYSTEM, {"experiment": NAME, "series": [measured("rank/0/cpu", 5.0, "%")]})
+    found = {"series": [series("rank/0/cpu", [4.5, 5.0], [])], "cursors": {}, "reset": []}
+    api.on("POST", "/api/v1/system", found)
+    typed = grid("metrics", NAME, "--system", "--csv")
+    assert typed.out.splitlines() == ["tag,step,time,value", "rank/0/cpu,0,1000.5,4.5", "rank/0/cpu,1,1001.5,5.0"]
+    assert api.only("POST", "/api/v1/system").document["tags"] == ["rank/0/cpu"]
+    typed = grid("metrics", NAME, "--system", "--tag", "rank/0/cpuu")
+    assert typed.code == 2
+    assert "has no series 'rank/0/cpuu'" in typed.err
+    assert "rank/0/cpu" in typed.err
+
+
+def test_before_anything_is_measured_and_of_a_whole_run_it_is_said(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", SYSTEM, {"experiment": NAME, "series": []})
+    typed = grid("metrics", NAME, "--system")
+    assert (typed.code, typed.out) == (0, "")
+    assert "nothing was measured" in typed.err
+    typed = grid("metrics", "calm-fox-7", "--system")
+    assert typed.code == 2
+    assert "calm-fox-7-exp0" in typed.err

@@ -19,8 +19,8 @@ from opengrid.client.home import find_home, network_of
 from opengrid.client.http import proxy_of
 from opengrid.client.program import find_python
 from opengrid.core.errors import GridError
+from opengrid.core.nvml import gpus
 from opengrid.engines.local.host import host_inventory
-from opengrid.engines.local.nvml import gpus
 from opengrid.planning.health import Facts, Torch
 
 _TORCH_TIMEOUT_S = 120

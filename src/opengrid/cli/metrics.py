@@ -13,10 +13,11 @@ from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, note, print_json, print_table, settings, tell, value_text
 from opengrid.client.api import Api
-from opengrid.client.documents import ScalarRow, SeriesRow, TableDocument, TableRow
+from opengrid.client.documents import ScalarRow, SeriesDocument, SeriesRow, SystemRow, TableDocument, TableRow
 from opengrid.client.http import Query
 from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.names import split_experiment_name
+from opengrid.core.sizes import size_text
 
 #: What four bytes can hold.
 _LARGEST = 3.4e38
@@ -32,23 +33,38 @@ _ROWS = 100
 @click.option("--sort", help="Of a run: state, duration, param:NAME, metric:TAG, metric:TAG:last | :min | :max.")
 @click.option("--desc", is_flag=True, help="The greatest first.")
 @click.option("--filter", "filters", multiple=True, help="Of a run: only experiments like 'param:lr<0.1'. Repeatable.")
+@click.option("--system", "is_system", is_flag=True, help="Of an experiment: how much it uses of its machines.")
 @global_options
 def metrics(
-    name: str, *, tags: tuple[str, ...], as_csv: bool, sort: str | None, desc: bool, filters: tuple[str, ...]
+    name: str,
+    *,
+    tags: tuple[str, ...],
+    as_csv: bool,
+    sort: str | None,
+    desc: bool,
+    filters: tuple[str, ...],
+    is_system: bool,
 ) -> None:
     """Show an experiment's metrics, or those of all experiments of a run.
 
     Metrics are what the script writes for TensorBoard, whatever writes it, and what Lightning's self.log() gets. Of an
     experiment: last, least and greatest value of each, or all points of those named. Of a run: its experiments with
     their hyperparameters and the last value of each metric.
+
+    With --system: processor, memory and GPUs of each machine, rank and GPU, as last measured; with --tag, such as
+    rank/0/cpu, or --csv every sample.
     """
     is_run = split_experiment_name(name) is None
     if as_csv and settings().is_json:
         raise InvalidValue("--csv and -o json exclude each other")
     if not is_run and (sort is not None or desc or filters):
         raise InvalidValue(f"{name} is an experiment: --sort, --desc and --filter are for the experiments of a run")
+    if is_run and is_system:
+        raise InvalidValue(f"{name} is a run: --system is for an experiment", hint=f"such as {name}-exp0")
     with connected() as api:
-        if is_run:
+        if is_system:
+            _show_system(api, name, tags, as_csv=as_csv)
+        elif is_run:
             query = {
                 "sort": sort or "index",
                 "order": "desc" if desc else "asc",
@@ -126,14 +142,51 @@ def _show_experiment(api: Api, name: str) -> None:
     )
 
 
+def _show_system(api: Api, name: str, tags: Sequence[str], *, as_csv: bool) -> None:
+    document = api.system(name)
+    known = [row["name"] for row in document["series"]]
+    if tags or (as_csv and known):
+        _check_known(name, "series", tags, known)
+        _print_points(api.system_series(name, tags or known), as_csv=as_csv)
+    elif settings().is_json:
+        print_json(document)
+    elif not known:
+        tell(f"nothing was measured of {name} so far: that begins with its ranks")
+    else:
+        _print_system(document["series"])
+
+
+def _print_system(series: Sequence[SystemRow]) -> None:
+    of: dict[str, dict[str, str]] = {}
+    for row in series:
+        values = of.setdefault(f"{row['subject']} {row['number']}", {})
+        values["use" if row["quantity"] == "cpu" else row["quantity"]] = _measured(row)
+    titles = {name: name.capitalize() for name in ("use", "memory", "received", "sent", "read", "written")}
+    columns = [Column(title="Of"), *(Column(title=title, is_number=True) for title in titles.values())]
+    print_table(columns, [[subject, *(values.get(name, "-") for name in titles)] for subject, values in of.items()])
+
+
+def _measured(row: SystemRow) -> str:
+    if row["unit"] == "%":
+        return f"{row['value']:.0f} %"
+    return size_text(row["value"]) + row["unit"].removeprefix("B")
+
+
 def _show_points(api: Api, name: str, tags: Sequence[str], *, as_csv: bool) -> None:
     there = api.scalars(name)
     known = [row["tag"] for row in there["tags"]]
+    _check_known(name, "metric", tags, known)
+    _tell_problems(there["problems"])
+    _print_points(api.series(name, tags or known), as_csv=as_csv)
+
+
+def _check_known(name: str, kind: str, tags: Sequence[str], known: Sequence[str]) -> None:
     for tag in tags:
         if tag not in known:
-            raise NotFound(f"{name} has no metric {tag!r}", hint=_offer(tag, known))
-    _tell_problems(there["problems"])
-    document = api.series(name, tags or known)
+            raise NotFound(f"{name} has no {kind} {tag!r}", hint=_offer(tag, known))
+
+
+def _print_points(document: SeriesDocument, *, as_csv: bool) -> None:
     if settings().is_json:
         print_json(document)
     elif as_csv:

@@ -36,6 +36,7 @@ from opengrid.client.documents import (
     SignInDocument,
     StacksDocument,
     StoppedDocument,
+    SystemDocument,
     TableDocument,
     TensorBoardDocument,
     UploadDocument,
@@ -223,6 +224,15 @@ class Api:
         """Return every point of an experiment's metrics."""
         request = {"experiments": [experiment], "tags": list(tags), "pixels": None}
         return cast("SeriesDocument", self._post("/api/v1/scalars", request, timeout_s=_READING_TIMEOUT_S))
+
+    def system(self, experiment: str) -> SystemDocument:
+        """Return how much an experiment uses of its machines, as last measured."""
+        return cast("SystemDocument", self._get(f"/api/v1/experiments/{experiment}/system"))
+
+    def system_series(self, experiment: str, names: Sequence[str]) -> SeriesDocument:
+        """Return every sample of an experiment's machines, ranks and GPUs."""
+        request = {"experiments": [experiment], "tags": list(names), "pixels": None}
+        return cast("SeriesDocument", self._post("/api/v1/system", request, timeout_s=_READING_TIMEOUT_S))
 
     def table(self, run: str, query: Query) -> TableDocument:
         """Return a page of a run's experiments with their metrics."""

@@ -489,6 +489,25 @@ class SeriesDocument(TypedDict):
     reset: list[str]
 
 
+class SystemRow(TypedDict):
+    """The newest sample of one series."""
+
+    name: str
+    subject: str
+    number: int
+    quantity: str
+    unit: str
+    value: float
+    at: str
+
+
+class SystemDocument(TypedDict):
+    """How much an experiment uses of its machines."""
+
+    experiment: str
+    series: list[SystemRow]
+
+
 class TableRow(ExperimentDocument):
     """One experiment with its metrics, by name."""
 

@@ -36,6 +36,7 @@ from opengrid.core.protocol import (
     Released,
     Restore,
     Restored,
+    Started,
     Stop,
 )
 from opengrid.node.actions import NodeActions
@@ -66,6 +67,7 @@ from opengrid.node.restoring import put_back
 from opengrid.node.settling import SETTLE_S
 from opengrid.node.stacks import StackSender
 from opengrid.node.steps import AskToEnd, Clear, Own, Prepare, PutBack, Skip, Stage, Start, Step, next_step
+from opengrid.node.telemetry import Telemetry, find_samples
 from opengrid.node.workspace import node_folders
 
 #: How an agent that has lost its server ends ranks that make no progress.
@@ -85,6 +87,7 @@ class Settings:
     limits: OrphanLimits = field(default_factory=OrphanLimits)
     settle_s: float = SETTLE_S  #: how long a file must not change to be collected
     leash: int | None = None  #: descriptor that is closed when whoever holds this machine for us is gone
+    nvml: str | None = None  #: library that tells about GPUs, where it is not the usual one
     removes_work: bool = False  #: whether the work folder goes when all of it is safe: nobody else looks into it
 
 
@@ -136,6 +139,7 @@ class Agent:
         self._ranks = Ranks(
             assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
         )
+        self._telemetry = Telemetry(assignment, clock, nvml=settings.nvml, log=self._log)
         self._rehearsals = Rehearsals(
             assignment.machine,
             address,
@@ -160,11 +164,13 @@ class Agent:
         signal.signal(signal.SIGTERM, self._on_sigterm)
         threading.excepthook = lambda crash: self._inbox.put(Crashed(f"{crash.thread}: {crash.exc_value!r}"))
         self._link.start()
+        spool = self._files.spool
         self._logs.add(
-            [*find_streams(self._files.spool, Masks(self._assignment.masked)), *find_metrics(self._files.spool)]
+            [*find_streams(spool, Masks(self._assignment.masked)), *find_metrics(spool), *find_samples(spool)]
         )
         self._logs.start()
         self._artifacts.start()
+        self._telemetry.start()
         if self._settings.leash is not None:
             threading.Thread(target=self._hold_leash, args=(self._settings.leash,), name="leash", daemon=True).start()
         try:
@@ -231,7 +237,10 @@ class Agent:
         """Send a fact, and take it in."""
         if isinstance(fact, Exited):
             self._own = dataclasses.replace(self._own, living=self._ranks.living)
+        elif isinstance(fact, Started):
+            self._telemetry.watch(self._ranks.samples, self._ranks.sessions)
         elif isinstance(fact, Ended):
+            self._telemetry.rest()
             self._own = Own(generation=fact.generation)
         elif isinstance(fact, Broken):
             self._log(f"generation {fact.generation} cannot run here: {fact.message}")
@@ -437,6 +446,7 @@ class Agent:
     def _leave(self) -> None:
         self._actions.cancel()
         self._link.stop()
+        self._telemetry.stop()
         self._logs.stop()
         self._artifacts.stop()
         self._ranks.close()

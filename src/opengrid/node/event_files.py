@@ -8,9 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from opengrid.core.errors import GridError, Unusable
 from opengrid.core.names import OWN_FOLDER
-from opengrid.node.logs import Stream
+from opengrid.node.logs import Extra
 
 #: What event files are called, by every writer there is.
 _MARK = "tfevents"
@@ -28,7 +27,7 @@ def is_event_file(path: str) -> bool:
 
 
 @dataclass(slots=True)
-class EventStream(Stream):
+class EventStream(Extra):
     """An event file. It is the script's: it may vanish, or be replaced by something else."""
 
     inode: int | None = None  #: None while it does not exist
@@ -63,12 +62,6 @@ class EventStream(Stream):
             os.close(descriptor)
         self.is_shut = len(data) < size  # it was cut
         return data
-
-    def refuse(self, error: GridError) -> None:
-        """Send no more of a file that the server does not want; only a full disk may get better."""
-        if isinstance(error, Unusable):
-            raise error
-        self.is_shut = True
 
 
 def event_stream(path: Path, *, node: int, name: str, generation: int) -> EventStream:

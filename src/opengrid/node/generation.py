@@ -37,6 +37,11 @@ class Files:
         """Return the file that gets rank 0's first and last step."""
         return self.folder / "progress"
 
+    @property
+    def samples(self) -> Path:
+        """Return the file of what is measured while they run."""
+        return self.folder / "samples"
+
     def scratch(self, rank: int) -> Path:
         """Return the empty folder in which a rank makes its mounts."""
         return self.folder / f"{rank}.mounts"

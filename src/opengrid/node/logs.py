@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import cast
 
 from opengrid.client.http import Http
-from opengrid.core.errors import GridError, Superseded, UserError
+from opengrid.core.errors import GridError, Superseded, Unusable, UserError
 from opengrid.core.masking import Masks
 from opengrid.core.protocol import LOG_INDEX_HEADER
 from opengrid.node.clock import ServerClock
@@ -112,6 +112,17 @@ class Stream:
         self.is_shut = size > self.size
         while len(self.times) > 1 and self.times[1][0] <= size:
             del self.times[0]
+
+
+@dataclass(slots=True)
+class Extra(Stream):
+    """A file that nobody waits for: the server may refuse it."""
+
+    def refuse(self, error: GridError) -> None:
+        """Send no more of it; only a full disk may get better."""
+        if isinstance(error, Unusable):
+            raise error
+        self.is_shut = True
 
 
 class LogShipper:

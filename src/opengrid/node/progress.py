@@ -1,24 +1,48 @@
-"""Signs of life of ranks: the processor time of their sessions, and the steps that rank 0 tells of."""
+"""Signs of life of ranks: what their sessions use of the machine, and the steps that rank 0 tells of."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Collection
+from dataclasses import dataclass
 from pathlib import Path
 
-
-def cpu_seconds(sessions: Collection[int]) -> float:
-    """Return the user and system time of all processes of these sessions, with that of their reaped children."""
-    ticks = sum(_ticks(int(name), sessions) for name in os.listdir("/proc") if name.isdigit()) if sessions else 0
-    return ticks / os.sysconf("SC_CLK_TCK")
+_TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 
-def _ticks(pid: int, sessions: Collection[int]) -> int:
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What the processes of a session use."""
+
+    cpu_s: float  #: processor time so far, with that of children that are gone
+    resident: int  #: bytes of memory; pages that processes share count in each
+
+
+def usage(sessions: Collection[int], proc: str = "/proc") -> dict[int, Usage]:
+    """Return what each of these sessions uses; sessions without a process are left out."""
+    found: dict[int, Usage] = {}
+    for name in os.listdir(proc) if sessions else ():
+        fields = _stat(f"{proc}/{name}/stat") if name.isdigit() else None
+        if fields is None or (session := int(fields[3])) not in sessions:
+            continue
+        cpu_s, resident = sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE
+        more = found.get(session, Usage(0.0, 0))
+        found[session] = Usage(more.cpu_s + cpu_s, more.resident + resident)
+    return found
+
+
+def _stat(path: str) -> list[bytes] | None:
+    """Return the fields of a /proc/PID/stat after the name, which may hold anything; None when the process is gone."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
-        return 0
-    return sum(map(int, fields[11:15])) if int(fields[3]) in sessions else 0
+        return None
+    try:
+        return os.read(descriptor, 4096).rpartition(b")")[2].split() or None
+    except OSError:
+        return None
+    finally:
+        os.close(descriptor)
 
 
 def read_steps(path: Path) -> tuple[int, int] | tuple[None, None]:

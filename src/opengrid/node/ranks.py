@@ -22,8 +22,9 @@ from opengrid.node.outcome import Outcome, read_outcome
 from opengrid.node.preload.client import Event, Launcher, PreloadFailed
 from opengrid.node.preload.messages import STACKS_SIGNAL, Cleared, RankExited, RankStarted, StoreFailed
 from opengrid.node.program import needs_store
-from opengrid.node.progress import cpu_seconds, read_steps
+from opengrid.node.progress import read_steps, usage
 from opengrid.node.stacks import AskedRank
+from opengrid.node.telemetry import samples_stream
 from opengrid.node.workspace import node_folders
 
 
@@ -65,7 +66,17 @@ class Ranks:
 
     def cpu_seconds(self) -> float:
         """Return the processor time that the sessions of this generation's ranks have used so far."""
-        return cpu_seconds({event.pid for event in self._started.values()})
+        return sum(one.cpu_s for one in usage(set(self.sessions.values())).values())
+
+    @property
+    def sessions(self) -> dict[int, int]:
+        """The session of each rank that was started in this generation."""
+        return {event.rank: event.pid for event in self._started.values()}
+
+    @property
+    def samples(self) -> Path:
+        """The file of what is measured of this generation's ranks."""
+        return self._files().samples
 
     def open(self, generation: int, launcher: Launcher) -> int | None:
         """Make a generation ready to start; return the port where its ranks meet, on machine 0.
@@ -94,6 +105,8 @@ class Ranks:
         streams = make_streams(files.folder, self._generation, self._places, self._masks)
         if uses_lightning(self._assignment) and 0 in self._places:
             streams.append(metrics_stream(files.folder, self._generation))
+        files.samples.touch(mode=0o600)
+        streams.append(samples_stream(files.samples, self._generation))
         starts = rank_starts(
             self._assignment,
             self._generation,

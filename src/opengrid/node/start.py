@@ -36,6 +36,7 @@ EXIT_REFUSED = 1
 def agent_main(arguments: list[str]) -> int:
     """`agent TICKET [--away_s S] [--stuck_s S] [--gone_s S] [--settle_s S] [--templates FOLDER] …`.
 
+    `--nvml FILE` is another library than the usual one to measure GPUs with.
     On a cluster's machine also `--leash stdin` (end when it is closed), `--shell own` (ranks get this process's PATH,
     HOME …, the user's being another computer's), `--work remove` (when all of it is safe), `--devices 0,1`, and
     `--address IP` (where the other machines of the cluster reach this one).
@@ -128,6 +129,7 @@ def _run(
         ),
         settle_s=float(options.get("--settle_s", SETTLE_S)),
         leash=sys.stdin.fileno() if options.get("--leash") == "stdin" else None,
+        nvml=options.get("--nvml"),
         removes_work=options.get("--work") == "remove",
     )
     return Agent(assignment, places_of(ticket), address, session, clock, settings).run()

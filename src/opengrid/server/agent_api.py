@@ -16,8 +16,10 @@ from opengrid.server.auth import KnownAgents, agent_of, bearer
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.agents import Agents
+from opengrid.services.feeds import SAMPLES
 from opengrid.services.growing import OffsetMismatch
 from opengrid.services.log_files import LogFiles
+from opengrid.services.samples import Samples
 from opengrid.services.scalar_reader import ScalarReader
 from opengrid.services.sources import Sources
 
@@ -25,7 +27,9 @@ from opengrid.services.sources import Sources
 _MAX_CHUNK = 4 << 20
 
 
-def agent_api(agents: Agents, logs: LogFiles, sources: Sources, scalars: ScalarReader, wakeups: Wakeups) -> APIRouter:
+def agent_api(
+    agents: Agents, logs: LogFiles, sources: Sources, scalars: ScalarReader, samples: Samples, wakeups: Wakeups
+) -> APIRouter:
     """Return the routes under /agent/v1."""
     api = APIRouter(prefix="/agent/v1")
     known = [Depends(KnownAgents(agents))]
@@ -93,6 +97,20 @@ def agent_api(agents: Agents, logs: LogFiles, sources: Sources, scalars: ScalarR
             return JSONResponse({"size": await run_in_threadpool(append)})
         except OffsetMismatch as mismatch:
             return JSONResponse({"size": mismatch.size}, status_code=409)
+
+    @api.put("/samples/{generation}", dependencies=known)
+    async def append_samples(request: Request, generation: int, offset: int) -> JSONResponse:
+        agent, data = agent_of(request), await _body(request)
+
+        def append() -> int:
+            return samples.append(agent, generation, offset=offset, data=data)
+
+        try:
+            size = await run_in_threadpool(append)
+        except OffsetMismatch as mismatch:
+            return JSONResponse({"size": mismatch.size}, status_code=409)
+        wakeups.notify(SAMPLES)
+        return JSONResponse({"size": size})
 
     @api.get("/restore/{generation}", dependencies=known)
     def restore(request: Request, generation: int) -> Restore:

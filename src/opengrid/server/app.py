@@ -83,6 +83,7 @@ from opengrid.services.event_files import EventFiles
 from opengrid.services.experiments import Experiments
 from opengrid.services.feeds import (
     CHANGES,
+    SAMPLES,
     Feed,
     HintFeed,
     LogsFeed,
@@ -91,6 +92,7 @@ from opengrid.services.feeds import (
     artifacts_version,
     experiment_version,
     machines_version,
+    samples_version,
     scalars_version,
 )
 from opengrid.services.imports import Imports
@@ -103,6 +105,7 @@ from opengrid.services.new_run import NewRuns
 from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.run_records import RunRecords
 from opengrid.services.runs import Runs
+from opengrid.services.samples import Samples
 from opengrid.services.scalar_reader import ScalarReader
 from opengrid.services.scalars import Scalars
 from opengrid.services.secrets import Secrets, new_key
@@ -209,6 +212,7 @@ class Server:
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)
         events = EventFiles(database, state / "events")
         self._scalar_reader = reader = ScalarReader(database, events, changed=self._scalars_changed)
+        samples = Samples(database, state / "logs")
         stacks = StackRequests(database, now_us=now_us)
         self._environments = environments = Environments(
             state / "environments",
@@ -288,7 +292,7 @@ class Server:
             ],
             changed=self._changed,
         )
-        self._stream = Stream(self._feeds(logs), self.wakeups)
+        self._stream = Stream(self._feeds(logs, samples), self.wakeups)
         sign_in = SignIn(database, now_us=now_us)
         schemes = {settings.scheme, urlsplit(self.url).scheme}
         browsers = Browsers(f"grid_session_{token_hash(secret)[:8]}", schemes=schemes)
@@ -305,7 +309,7 @@ class Server:
         self.app.state.owner = owner
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
-        self.app.include_router(agent_api(agents, log_files, sources, reader, self.wakeups))
+        self.app.include_router(agent_api(agents, log_files, sources, reader, samples, self.wakeups))
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(agent_data_api(agents, DataShipping(database, datastores)))
         self.app.include_router(driver_api(drivers, zipapp, self.wakeups))
@@ -322,7 +326,8 @@ class Server:
         self.app.include_router(secrets_api(secrets, users))
         self.app.include_router(build_logs_api(experiments, environments.log, users))
         self.app.include_router(log_window_api(logs, users))
-        self.app.include_router(scalars_api(Scalars(database, events, reader), Table(database, now_us=now_us), users))
+        scalars, table = Scalars(database, events, reader), Table(database, now_us=now_us)
+        self.app.include_router(scalars_api(scalars, samples, table, users))
         self._boards = boards = TensorBoards(database, events, state / "tensorboard")
         self.app.include_router(tensorboard_api(boards, users))
         self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
@@ -347,7 +352,7 @@ class Server:
             "home": str(self.settings.home),
         }
 
-    def _feeds(self, logs: Logs) -> dict[str, Callable[[str, str], Feed]]:
+    def _feeds(self, logs: Logs, samples: Samples) -> dict[str, Callable[[str, str], Feed]]:
         database = self._database
 
         def hints(version: Callable[[str], Callable[[Transaction], str | None]]) -> Callable[[str, str], Feed]:
@@ -363,6 +368,9 @@ class Server:
             "experiment:": hints(experiment_version),
             "artifacts:": hints(artifacts_version),
             "scalars:": lambda topic, name: HintFeed(database, topic, scalars_version(name), "scalars", pause_s=1.0),
+            "system:": lambda topic, name: HintFeed(
+                database, topic, samples_version(samples, name), SAMPLES, pause_s=2.0
+            ),
             "logs:": lambda topic, name: LogsFeed(logs, topic, name, followed),
         }
 

@@ -1,4 +1,4 @@
-"""Scalars over HTTP: which there are, series for charts, and tables of experiments with them."""
+"""Scalars and samples over HTTP: which there are, series for charts, and tables of experiments with them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import TypeAdapter
 
 from opengrid.server.auth import Users
+from opengrid.services.documents import SystemDocument
+from opengrid.services.samples import Samples
 from opengrid.services.scalars import ExperimentScalars, RunTags, Scalars, SeriesAnswer, SeriesRequest
 from opengrid.services.table import Table, TableDocument, TableRequest
 
@@ -18,8 +20,8 @@ from opengrid.services.table import Table, TableDocument, TableRequest
 _TABLES = TypeAdapter(TableDocument)
 
 
-def scalars_api(scalars: Scalars, table: Table, users: Users) -> APIRouter:
-    """Return the routes for scalars, and for a run's experiments as a table with them."""
+def scalars_api(scalars: Scalars, samples: Samples, table: Table, users: Users) -> APIRouter:
+    """Return the routes for scalars, for samples, and for a run's experiments as a table with scalars."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.get("/runs/{name}/scalars")
@@ -34,6 +36,14 @@ def scalars_api(scalars: Scalars, table: Table, users: Users) -> APIRouter:
     @api.post("/scalars", response_model=SeriesAnswer)
     def series(request: SeriesRequest) -> Response:
         return Response(_text(scalars.series(request)), media_type="application/json")
+
+    @api.get("/experiments/{name}/system")
+    def system(name: str) -> SystemDocument:
+        return samples.now(name)
+
+    @api.post("/system", response_model=SeriesAnswer)
+    def system_series(request: SeriesRequest) -> Response:
+        return Response(_text(samples.series(request)), media_type="application/json")
 
     @api.get("/runs/{name}/table", response_model=TableDocument)
     def show_table(

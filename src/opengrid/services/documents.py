@@ -452,6 +452,27 @@ class ArtifactsDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SystemRow:
+    """The newest sample of one series."""
+
+    name: str  #: `subject/number/quantity`, as in a request for its points
+    subject: str  #: machine | rank | gpu
+    number: int  #: GPUs are numbered through the gang, node by node
+    quantity: str
+    unit: str  #: % | B | B/s
+    value: float
+    at: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SystemDocument:
+    """How much an experiment uses of its machines: of its newest start, as last measured."""
+
+    experiment: str
+    series: list[SystemRow]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RunsChange:
     """Runs that are new or have changed; with `refetch`, more of them than are worth listing."""
 

@@ -14,6 +14,7 @@ from opengrid.core.errors import NotFound
 from opengrid.core.names import split_experiment_name
 from opengrid.services.documents import Gone, Hint, RunChange, RunsChange
 from opengrid.services.logs import LogChoice, Logs
+from opengrid.services.samples import Samples
 from opengrid.services.views import experiment_view, run_view
 from opengrid.store.database import Database, Transaction
 
@@ -24,6 +25,9 @@ _MOST_ROWS = 200
 
 #: What wakes whoever watches runs and experiments.
 CHANGES = "changes"
+
+#: What wakes whoever watches how machines are used.
+SAMPLES = "samples"
 
 
 class Feed(Protocol):
@@ -203,6 +207,18 @@ def scalars_version(name: str) -> Callable[[Transaction], str | None]:
             if split_experiment_name(name) is None:
                 return tx.scalars.version(run_id=tx.runs.find(name).id)
             return tx.scalars.version(experiment_id=tx.runs.experiment(name).id)
+        except NotFound:
+            return None
+
+    return version
+
+
+def samples_version(samples: Samples, name: str) -> Callable[[Transaction], str | None]:
+    """Return what tells the version of what was measured of an experiment."""
+
+    def version(tx: Transaction) -> str | None:
+        try:
+            return samples.version(tx, name)
         except NotFound:
             return None
 

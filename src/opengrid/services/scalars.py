@@ -185,7 +185,7 @@ class Scalars:
                 first, before = int(new.whole(tag)["step"][0]), old.whole(tag)
                 is_append = bool(len(before)) and first > int(before["step"][-1])
                 whole = whole[np.searchsorted(whole["step"], first) :] if is_append else whole
-            found.append(_document(experiment.name, tag, whole, viewport, start=start, is_append=is_append))
+            found.append(series_document(experiment.name, tag, whole, viewport, start=start, is_append=is_append))
         return found
 
     def _experiments(self, names: Sequence[str]) -> list[Experiment]:
@@ -223,9 +223,10 @@ def scalar_values(scalar: Scalar) -> ScalarValues:
     )
 
 
-def _document(
+def series_document(
     experiment: str, tag: str, series: Points, viewport: Viewport, *, start: float, is_append: bool
 ) -> SeriesDocument:
+    """Return what of a series is drawn in a viewport; `start` is when the experiment's first point was made."""
     seen = inside(series, viewport, start)
     drawn = sample(seen, viewport)
     values: npt.NDArray[np.float64] = drawn["value"]

@@ -1,12 +1,12 @@
-/** All charts of a run or of one experiment, and how they are drawn. */
+/** Charts of a run or of one experiment, and how they are drawn. */
 import { SegmentedControl, Slider, Switch, TextInput } from "@mantine/core";
 import { Search } from "lucide-react";
 import { useDeferredValue, useState } from "react";
-import { Empty } from "@/common/notices";
 import { plural } from "@/format/numbers";
-import { ChartCard } from "./ChartCard";
+import { ChartCard, type Chart } from "./ChartCard";
 import css from "./charts.module.css";
 import type { XAxis } from "./series";
+import type { SeriesKind } from "./useSeries";
 
 const AXES = [
   { value: "step", label: "Step" },
@@ -15,40 +15,36 @@ const AXES = [
 ];
 
 interface BoardProps {
+  kind: SeriesKind;
   /** A run or an experiment: whose news to listen to. */
   topic: string;
-  tags: string[];
+  charts: Chart[];
   experiments: string[];
   /** At most two rows are in view: something else follows. */
   isBounded?: boolean;
 }
 
-export function ChartBoard({ topic, tags, experiments, isBounded }: BoardProps) {
+export function ChartBoard({ kind, topic, charts, experiments, isBounded }: BoardProps) {
   const [search, setSearch] = useState("");
-  const [axis, setAxis] = useState<XAxis>("step");
+  // What is measured has no steps.
+  const axes = kind === "system" ? AXES.slice(1) : AXES;
+  const [axis, setAxis] = useState(axes[0]!.value as XAxis);
   const [isLog, setLog] = useState(false);
   const [smoothing, setSmoothing] = useState(0);
   const weight = useDeferredValue(smoothing);
-  const shown = tags.filter((tag) => tag.toLowerCase().includes(search.trim().toLowerCase()));
-  if (tags.length === 0) {
-    return (
-      <Empty title="No metrics yet.">
-        Scalars that the script writes as TensorBoard events appear here while it runs. Lightning writes them by itself with a TensorBoardLogger.
-      </Empty>
-    );
-  }
+  const shown = charts.filter(({ title }) => title.toLowerCase().includes(search.trim().toLowerCase()));
   return (
     <div className={css.board}>
       <div className={css.bar}>
         <TextInput
-          aria-label="Search metrics"
-          placeholder={`Search ${plural(tags.length, "metric")}`}
+          aria-label="Search charts"
+          placeholder={`Search ${plural(charts.length, "chart")}`}
           leftSection={<Search size={14} />}
           value={search}
           onChange={(event) => setSearch(event.currentTarget.value)}
           w={220}
         />
-        <SegmentedControl data={AXES} value={axis} onChange={(value) => setAxis(value as XAxis)} aria-label="Horizontal axis" />
+        <SegmentedControl data={axes} value={axis} onChange={(value) => setAxis(value as XAxis)} aria-label="Horizontal axis" />
         <label className={css.smoothing}>
           <span className="soft">Smoothing</span>
           <Slider w={120} size="xs" min={0} max={0.99} step={0.01} value={smoothing} onChange={setSmoothing} label={(value) => value.toFixed(2)} thumbLabel="Smoothing" />
@@ -56,10 +52,10 @@ export function ChartBoard({ topic, tags, experiments, isBounded }: BoardProps) 
         <Switch label="Log axis" checked={isLog} onChange={(event) => setLog(event.currentTarget.checked)} />
         <span className={css.hint}>Drag to zoom, double-click to see all</span>
       </div>
-      {shown.length === 0 && <p className="soft">No metric matches.</p>}
+      {shown.length === 0 && <p className="soft">No chart matches.</p>}
       <div className={css.grid} data-bounded={isBounded || undefined}>
-        {shown.map((tag) => (
-          <ChartCard key={tag} topic={topic} tag={tag} experiments={experiments} axis={axis} isLog={isLog} smoothing={weight} />
+        {shown.map((chart) => (
+          <ChartCard key={chart.title} kind={kind} topic={topic} chart={chart} experiments={experiments} axis={axis} isLog={isLog} smoothing={weight} />
         ))}
       </div>
     </div>

@@ -1,4 +1,4 @@
-/** One tag over all chosen experiments. */
+/** One chart: a scalar over all chosen experiments, or one thing that agents measure, of each rank, GPU or machine. */
 import { ActionIcon, Tooltip } from "@mantine/core";
 import { useIntersection } from "@mantine/hooks";
 import { Maximize2, Minimize2, ZoomOut } from "lucide-react";
@@ -7,14 +7,24 @@ import { problemOf } from "@/api/errors";
 import type { Series } from "@/api/types";
 import css from "./charts.module.css";
 import { LineChart, type Line } from "./LineChart";
-import { colorOf, indexOf } from "./palette";
+import { plural, withUnit } from "@/format/numbers";
+import { nameOf } from "./palette";
 import { xOf, type XAxis } from "./series";
 import { smooth } from "./smooth";
-import { useSeries, type Viewport } from "./useSeries";
+import { useSeries, type SeriesKind, type Viewport } from "./useSeries";
+
+/** What is drawn together. */
+export interface Chart {
+  title: string;
+  /** Series of every experiment that has them. */
+  tags: string[];
+  unit?: string;
+}
 
 interface ChartCardProps {
+  kind: SeriesKind;
   topic: string;
-  tag: string;
+  chart: Chart;
   experiments: string[];
   axis: XAxis;
   isLog: boolean;
@@ -23,29 +33,30 @@ interface ChartCardProps {
 
 const PIXELS = 700;
 
-export function ChartCard({ topic, tag, experiments, axis, isLog, smoothing }: ChartCardProps) {
+export function ChartCard({ kind, topic, chart, experiments, axis, isLog, smoothing }: ChartCardProps) {
   const [viewport, setViewport] = useState<Viewport | null>(null);
   const [isLarge, setLarge] = useState(false);
   const [hover, setHover] = useState<Parameters<React.ComponentProps<typeof LineChart>["onHover"]>[0]>(null);
   const { ref, entry } = useIntersection({ rootMargin: "300px" });
-  const series = useSeries({ topic, experiments, tag, axis, viewport, pixels: isLarge ? 2 * PIXELS : PIXELS, enabled: entry?.isIntersecting ?? false });
+  const series = useSeries({ kind, topic, experiments, tags: chart.tags, axis, viewport, pixels: isLarge ? 2 * PIXELS : PIXELS, enabled: entry?.isIntersecting ?? false });
   const lines = useMemo(() => toLines(series.data?.series ?? [], axis, smoothing), [series.data, axis, smoothing]);
+  const { title } = chart;
   const total = series.data?.series.reduce((sum, each) => sum + each.total, 0) ?? 0;
   return (
-    <section className={css.card} data-large={isLarge || undefined} ref={ref} aria-label={tag}>
+    <section className={css.card} data-large={isLarge || undefined} ref={ref} aria-label={title}>
       <header className={css.head}>
-        <h3 className="mono ellipsis" title={tag}>
-          {tag}
+        <h3 className="mono ellipsis" title={title}>
+          {title}
         </h3>
         {viewport && (
           <Tooltip label="Show all">
-            <ActionIcon size="sm" aria-label={`Show all of ${tag}`} onClick={() => setViewport(null)}>
+            <ActionIcon size="sm" aria-label={`Show all of ${title}`} onClick={() => setViewport(null)}>
               <ZoomOut size={14} />
             </ActionIcon>
           </Tooltip>
         )}
         <Tooltip label={isLarge ? "Smaller" : "Larger"}>
-          <ActionIcon size="sm" aria-label={isLarge ? `Make ${tag} smaller` : `Make ${tag} larger`} onClick={() => setLarge(!isLarge)}>
+          <ActionIcon size="sm" aria-label={isLarge ? `Make ${title} smaller` : `Make ${title} larger`} onClick={() => setLarge(!isLarge)}>
             {isLarge ? <Minimize2 size={13} /> : <Maximize2 size={13} />}
           </ActionIcon>
         </Tooltip>
@@ -54,7 +65,8 @@ export function ChartCard({ topic, tag, experiments, axis, isLog, smoothing }: C
         <p className="soft">{problemOf(series.error).message}</p>
       ) : (
         <LineChart
-          label={`${tag}, ${total} points of ${experiments.length} experiments`}
+          label={`${title}, ${plural(total, "point")} of ${plural(lines.filter((line) => !line.isFaint).length, "line")}`}
+          format={(value) => withUnit(value, chart.unit)}
           lines={lines}
           axis={axis}
           isLog={isLog}
@@ -78,7 +90,8 @@ export function ChartCard({ topic, tag, experiments, axis, isLog, smoothing }: C
 
 function toLines(series: Series[], axis: XAxis, smoothing: number): Line[] {
   return series.flatMap((each) => {
-    const line = { label: `exp${indexOf(each.experiment)}`, color: colorOf(indexOf(each.experiment)), x: xOf(each, axis), y: each.values };
+    const { label, color } = nameOf(each);
+    const line = { label, color, x: xOf(each, axis), y: each.values };
     return smoothing > 0 ? [{ ...line, isFaint: true }, { ...line, y: smooth(each.values, smoothing) }] : [line];
   });
 }

@@ -22,6 +22,7 @@ interface LineChartProps {
   axis: XAxis;
   isLog: boolean;
   height: number;
+  format: (value: number) => string;
   onZoom: (viewport: { min: number; max: number } | null) => void;
   onHover: (values: { x: string; rows: { label: string; color: string; value: string }[] } | null) => void;
 }
@@ -52,7 +53,7 @@ export function LineChart(props: LineChartProps) {
         scales: { x: { time: axis === "time" }, y: { distr: isLog ? 3 : 1 } },
         axes: [
           { stroke: ink, font, grid, ticks: grid, size: 30, values: axis === "relative" ? (_, ticks) => ticks.map(duration) : axis === "step" ? (_, ticks) => ticks.map((tick) => metric(tick)) : undefined },
-          { stroke: ink, font, grid, ticks: grid, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : metric(tick))) },
+          { stroke: ink, font, grid, ticks: grid, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : calls.current.format(tick))) },
         ],
         series: [
           {},
@@ -109,13 +110,13 @@ function aligned(lines: Line[]): uPlot.AlignedData {
   return uPlot.join(lines.map((line) => [line.x, line.y] as uPlot.AlignedData));
 }
 
-function hovered(u: uPlot, { lines, axis }: LineChartProps): Parameters<LineChartProps["onHover"]>[0] {
+function hovered(u: uPlot, { lines, axis, format }: LineChartProps): Parameters<LineChartProps["onHover"]>[0] {
   const index = u.cursor.idx;
   if (index == null || u.cursor.left == null || u.cursor.left < 0) return null;
   const x = u.data[0][index]!;
   const rows = lines.flatMap((line, position) => {
     const value = u.data[position + 1]?.[index];
-    return line.isFaint || value == null ? [] : [{ label: line.label, color: line.color, value: metric(value) }];
+    return line.isFaint || value == null ? [] : [{ label: line.label, color: line.color, value: format(value) }];
   });
   const text = axis === "step" ? `step ${metric(x)}` : axis === "relative" ? duration(x) : new Date(x * 1000).toLocaleString();
   return { x: text, rows };

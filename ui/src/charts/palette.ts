@@ -5,6 +5,13 @@ export function colorOf(index: number): string {
   return COLORS[index % COLORS.length]!;
 }
 
+/** What a line is called, and its colour: `exp3` of a scalar, `rank 3` of what was measured of it. */
+export function nameOf({ experiment, tag }: { experiment: string; tag: string }): { label: string; color: string } {
+  const [, subject, number] = /^(rank|gpu|machine)\/(\d+)\/[a-z]+$/.exec(tag) ?? [];
+  const index = number === undefined ? indexOf(experiment) : Number(number);
+  return { label: subject === undefined ? `exp${index}` : `${subject === "gpu" ? "GPU" : subject} ${index}`, color: colorOf(index) };
+}
+
 /** The number at the end of `<run>-exp<N>`. */
 export function indexOf(experiment: string): number {
   return Number(/-exp(\d+)$/.exec(experiment)?.[1] ?? 0);

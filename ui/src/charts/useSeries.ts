@@ -11,25 +11,29 @@ export interface Viewport {
   max: number;
 }
 
+/** Which of the server's series: scalars of scripts, or what agents measure. */
+export type SeriesKind = "scalars" | "system";
+
 interface Wanted {
+  kind: SeriesKind;
   /** A run or an experiment: whose news to listen to. */
   topic: string;
   experiments: string[];
-  tag: string;
+  tags: string[];
   axis: XAxis;
   viewport: Viewport | null;
   pixels: number;
   enabled: boolean;
 }
 
-export function useSeries({ topic, experiments, tag, axis, viewport, pixels, enabled }: Wanted) {
+export function useSeries({ kind, topic, experiments, tags, axis, viewport, pixels, enabled }: Wanted) {
   const client = useQueryClient();
   const busy = useRef(false);
-  const key = ["series", topic, experiments, tag, axis, viewport, pixels];
-  const request = { experiments, tags: [tag], x: axis, min: viewport?.min ?? null, max: viewport?.max ?? null, pixels };
+  const key = ["series", kind, topic, experiments, tags, axis, viewport, pixels];
+  const request = { experiments, tags, x: axis, min: viewport?.min ?? null, max: viewport?.max ?? null, pixels };
   const series = useQuery({
     queryKey: key,
-    queryFn: ({ signal }) => post<SeriesAnswer>("scalars", request, signal),
+    queryFn: ({ signal }) => post<SeriesAnswer>(kind, request, signal),
     enabled: enabled && experiments.length > 0,
     placeholderData: keepPreviousData,
     staleTime: Infinity,
@@ -41,7 +45,7 @@ export function useSeries({ topic, experiments, tag, axis, viewport, pixels, ena
     if (longest(known) > 5 * pixels) return refetch();
     busy.current = true;
     try {
-      const answer = await post<SeriesAnswer>("scalars", { ...request, since: known.cursors });
+      const answer = await post<SeriesAnswer>(kind, { ...request, since: known.cursors });
       client.setQueryData<SeriesAnswer>(key, (now) => (now === undefined ? now : merge(now, answer)));
     } catch {
       // The next news, or the stream's return, brings what is missing: cursors have not moved.
@@ -49,6 +53,6 @@ export function useSeries({ topic, experiments, tag, axis, viewport, pixels, ena
       busy.current = false;
     }
   };
-  useLive(enabled ? `scalars:${topic}` : null, () => void news(), refetch);
+  useLive(enabled ? `${kind}:${topic}` : null, () => void news(), refetch);
   return series;
 }

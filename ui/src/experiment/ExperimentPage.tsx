@@ -17,12 +17,12 @@ import { Overview } from "./Overview";
 import { Parameters } from "./Parameters";
 import { RootCauseCard } from "./RootCauseCard";
 import { ExperimentStrip } from "./ExperimentStrip";
-import { System } from "./System";
 import { useExperiment } from "./useExperiment";
 
 const Logs = lazy(() => import("@/logs/LogsTab"));
 const Artifacts = lazy(() => import("@/artifacts/ArtifactsTab"));
 const Metrics = lazy(() => import("./Metrics"));
+const System = lazy(() => import("./System"));
 
 const TABS = ["overview", "parameters", "metrics", "logs", "build", "artifacts", "system"] as const;
 type Tab = (typeof TABS)[number];

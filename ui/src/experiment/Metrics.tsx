@@ -1,5 +1,5 @@
 /** The scalars of one experiment. */
-import { ChartBoard } from "@/charts/ChartBoard";
+import { MetricCharts } from "@/charts/MetricCharts";
 import { useExperimentTags } from "@/charts/useTags";
 import type { ExperimentDocument } from "@/api/types";
 import { Failure, Loading, Warning } from "@/common/notices";
@@ -15,7 +15,7 @@ export default function Metrics({ experiment }: { experiment: ExperimentDocument
           <span className="mono">{problem.path}</span> of node {problem.node}: {problem.reason}
         </Warning>
       ))}
-      <ChartBoard topic={experiment.experiment} tags={tags.data.tags.map((tag) => tag.tag)} experiments={[experiment.experiment]} />
+      <MetricCharts topic={experiment.experiment} tags={tags.data.tags} experiments={[experiment.experiment]} />
     </>
   );
 }

@@ -5,13 +5,16 @@ import { Card } from "@/common/Page";
 import css from "./experiment.module.css";
 import { RankGrid } from "./RankGrid";
 import { Timeline } from "./Timeline";
+import { readUse } from "./use";
+import { useSystem } from "./useSystem";
 
 export function Overview({ experiment }: { experiment: ExperimentDocument }) {
+  const use = readUse(useSystem(experiment.experiment).data);
   return (
     <div className={css.overview}>
       <div className={css.stack}>
         <Card title="Ranks" aside={<Layout experiment={experiment} />}>
-          <RankGrid experiment={experiment.experiment} placement={experiment.placement} />
+          <RankGrid experiment={experiment.experiment} placement={experiment.placement} use={use} />
         </Card>
         <Card title="Command">
           <CommandBlock command={experiment.command} />

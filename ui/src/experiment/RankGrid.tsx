@@ -7,8 +7,15 @@ import { Ago } from "@/common/time";
 import { mebibytes, plural } from "@/format/numbers";
 import { stateColor } from "@/format/states";
 import css from "./ranks.module.css";
+import type { RankUse, Use } from "./use";
 
-export function RankGrid({ experiment, placement }: { experiment: string; placement: MachinePlacement[] }) {
+interface RankGridProps {
+  experiment: string;
+  placement: MachinePlacement[];
+  use: Use;
+}
+
+export function RankGrid({ experiment, placement, use }: RankGridProps) {
   return (
     <div className={css.machines}>
       {placement.map((machine) => (
@@ -16,6 +23,7 @@ export function RankGrid({ experiment, placement }: { experiment: string; placem
           <header className={css.head}>
             <strong>Machine {machine.machine}</strong>
             <span className="mono soft ellipsis">{machine.hostname ?? machine.state}</span>
+            <span className={css.use}>{isRunning(machine) && use.ofMachine(machine.machine)}</span>
             {machine.unreachable_since && (
               <span className={css.silent}>
                 silent since <Ago at={machine.unreachable_since} />
@@ -24,7 +32,7 @@ export function RankGrid({ experiment, placement }: { experiment: string; placem
           </header>
           <div className={css.nodes}>
             {machine.nodes.map((node) => (
-              <Node key={node.node} experiment={experiment} node={node} />
+              <Node key={node.node} experiment={experiment} node={node} use={use} />
             ))}
           </div>
         </section>
@@ -33,7 +41,11 @@ export function RankGrid({ experiment, placement }: { experiment: string; placem
   );
 }
 
-function Node({ experiment, node }: { experiment: string; node: NodeView }) {
+function isRunning(machine: MachinePlacement): boolean {
+  return machine.nodes.some((node) => node.ranks.some((rank) => rank.state === "running"));
+}
+
+function Node({ experiment, node, use }: { experiment: string; node: NodeView; use: Use }) {
   const what = node.gpus > 0 ? plural(node.gpus, "GPU") : plural(node.cpus, "CPU");
   return (
     <div className={css.node}>
@@ -45,19 +57,20 @@ function Node({ experiment, node }: { experiment: string; node: NodeView }) {
       </div>
       <div className={css.ranks}>
         {node.ranks.map((rank) => (
-          <Rank key={rank.rank} experiment={experiment} rank={rank} device={node.devices[rank.local_rank]?.name} />
+          <Rank key={rank.rank} experiment={experiment} rank={rank} device={node.devices[rank.local_rank]?.name} use={use.ofRank(rank, node)} />
         ))}
       </div>
     </div>
   );
 }
 
-function Rank({ experiment, rank, device }: { experiment: string; rank: RankView; device?: string }) {
+function Rank({ experiment, rank, device, use }: { experiment: string; rank: RankView; device?: string; use: RankUse | null }) {
   const facts = [
     `rank ${rank.rank}, local rank ${rank.local_rank}: ${rank.state}`,
     device,
     rank.exit_code === null ? null : `exit code ${rank.exit_code}`,
     rank.exception,
+    use?.text,
     rank.peak_mib === null ? null : `at most ${mebibytes(rank.peak_mib)}`,
   ].filter(Boolean);
   return (
@@ -67,9 +80,17 @@ function Rank({ experiment, rank, device }: { experiment: string; rank: RankView
         href={`/${path("experiments", experiment)}?tab=logs&rank=${rank.rank}`}
         style={{ "--rank": stateColor(rank.state) } as React.CSSProperties}
         data-rank-state={rank.state}
+        data-measured={use !== null || undefined}
         aria-label={facts.join(", ")}
       >
-        {rank.rank}
+        <span>{rank.rank}</span>
+        {use && (
+          <>
+            <span className={css.share}>{use.share}</span>
+            <i className={css.bar} style={{ "--part": `${use.percent}%` } as React.CSSProperties} />
+            <span className={css.memory}>{use.memory}</span>
+          </>
+        )}
       </Link>
     </Tooltip>
   );

@@ -29,6 +29,12 @@ export function mebibytes(value: number): string {
   return value >= 1024 ? `${(value / 1024).toFixed(value >= 10240 ? 0 : 1)} GiB` : `${Math.round(value)} MiB`;
 }
 
+/** A measured value with its unit: `73 %`, `1.4 GB`, `20 MB/s`; a metric has none. */
+export function withUnit(value: number, unit?: string): string {
+  if (unit === "%") return `${Math.round(value)} %`;
+  return unit === undefined ? metric(value) : `${bytes(value)}${unit.slice(1)}`;
+}
+
 /** `$12.85`; small sums keep their digits. */
 export function dollars(value: number): string {
   if (value === 0) return "$0";

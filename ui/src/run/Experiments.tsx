@@ -2,7 +2,7 @@
 import { useMemo } from "react";
 import { useSearchParams } from "wouter";
 import type { RunSummary, TableColumns } from "@/api/types";
-import { ChartBoard } from "@/charts/ChartBoard";
+import { MetricCharts } from "@/charts/MetricCharts";
 import { indexOf } from "@/charts/palette";
 import { useRunTags } from "@/charts/useTags";
 import { DataTable } from "@/common/DataTable";
@@ -27,7 +27,7 @@ export default function Experiments({ run }: { run: RunSummary }) {
   const names = useMemo(() => drawn.map((index) => `${run.run}-exp${index}`), [run.run, drawn.join()]);
   return (
     <div className={css.stack}>
-      {tags.data && <ChartBoard topic={run.run} tags={tags.data.tags.map((tag) => tag.tag)} experiments={names} isBounded={run.experiments > 1} />}
+      {tags.data && <MetricCharts topic={run.run} tags={tags.data.tags} experiments={names} isBounded={run.experiments > 1} />}
       {tags.data && tags.data.tags.length > 0 && run.experiments > 1 && (
         <BestExperiment run={run.run} tags={tags.data.tags} chosen={query.best} choose={(best) => change({ best })} />
       )}

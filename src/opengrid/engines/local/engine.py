@@ -16,10 +16,10 @@ from pathlib import Path
 
 from opengrid.core.codec import to_json
 from opengrid.core.errors import Unusable
+from opengrid.core.nvml import gpus
 from opengrid.core.protocol import Ticket
 from opengrid.engines.engine import AgentProcess, GangRequest, Submission
 from opengrid.engines.local.host import Interpreters, has_mounts, host_inventory
-from opengrid.engines.local.nvml import gpus
 from opengrid.engines.local.processes import ProcessId, boot_id, read_process_id
 from opengrid.engines.local.slots import GpuSlots
 from opengrid.planning.inventory import Interpreter, Inventory
@@ -112,9 +112,10 @@ class LocalEngine:
         ticket.unlink(missing_ok=True)
         with open(os.open(ticket, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
             json.dump(to_json(agent.ticket), file)
+        options = ["--nvml", self._nvml_library] if self._nvml_library is not None else []
         with self._file(*key, "log").open("ab") as log:
             child = subprocess.Popen(
-                [sys.executable, "-I", "-S", str(self._zipapp()), "agent", str(ticket)],
+                [sys.executable, "-I", "-S", str(self._zipapp()), "agent", str(ticket), *options],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from opengrid.core.errors import Unusable
-from opengrid.engines.local.nvml import Gpu
+from opengrid.core.nvml import Gpu
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
 
 _PROBE_TIMEOUT_S = 60

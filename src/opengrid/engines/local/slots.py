@@ -8,8 +8,8 @@ import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from opengrid.core.nvml import Gpu
 from opengrid.engines.engine import NoCapacity
-from opengrid.engines.local.nvml import Gpu
 
 
 class GpuSlots:
