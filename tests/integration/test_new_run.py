@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.fake_ray import FakeRay
 from tests.support.repositories import HOST, commit, hosted
 from tests.support.server import Caller, serving
 
@@ -162,3 +163,31 @@ def test_machine_types_come_with_labels_and_values_that_are_unique(caller: Calle
     assert by_value["4_v100_16gb"]["spot_label"] == "4xV100 (16 GB) $3.86/h (p3.8xlarge)"
     catalogue = load_catalogue()
     assert [catalogue.find(value).cloud for value in by_value if value != "local"] == [r["cloud"] for r in rows[1:]]
+
+
+def test_a_cluster_can_be_chosen_and_its_own_machines_come_first(caller: Caller) -> None:
+    ray = FakeRay()
+    ray.start()
+    for address in ("10.0.0.1", "10.0.0.2"):
+        ray.add_node(address, CPU=16, GPU=4, memory=64 << 30)
+    try:
+        added = caller("POST", "clusters", {"name": "lab", "engine": "ray", "address": ray.address})
+        assert added.status == 201, added
+        assert caller("GET", "new-run/clusters").document["clusters"] == [
+            {"cluster": "local", "label": "This computer", "default": True},
+            {"cluster": "lab", "label": "lab: 2 machines, 8 GPUs", "default": False},
+        ]
+        first = caller("GET", "instance-types", cluster="lab").document["instance_types"][0]
+        assert (first["value"], first["gpus"], first["on_demand"]) == ("local", 4, 0.0)
+        assert first["label"] == "Machines of lab: 4 × GPU, 16 CPUs each"
+        answer = plan(caller, link=SCRIPT, cluster="lab", gpus=8, framework="torch")
+        assert answer["problem"] is None
+        assert (answer["plan"]["cluster"], answer["plan"]["machines"]) == ("lab", 2)
+        words = shlex.split(answer["command"])
+        assert words[words.index("--cluster") + 1] == "lab"
+        problem = plan(caller, link=SCRIPT, cluster="moon")["problem"]
+        assert problem["field"] == "cluster"
+        assert caller("GET", "instance-types", cluster="moon").status == 404
+    finally:
+        caller("DELETE", "clusters/lab")
+        ray.stop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from opengrid.core.gang import Plan
 from opengrid.planning.catalogue import InstanceType
+from opengrid.planning.fleet import Fleet
 from opengrid.planning.inventory import Inventory, in_words
 
 
@@ -35,6 +36,17 @@ def here_label(inventory: Inventory) -> str:
     """Return `This computer: 8 × NVIDIA H100, 64 CPUs, 512 GB`."""
     gpus = in_words(inventory.accelerators) or "no GPU"
     return f"This computer: {gpus}, {count(inventory.cpus, 'CPU')}, {inventory.memory_mib / 1024:.0f} GB"
+
+
+def fleet_label(fleet: Fleet, kind: InstanceType) -> str:
+    """Return `Machines of lab: 4 × H100, 64 CPUs each`: of several kinds the one with the most GPUs."""
+    gpus = f"{kind.gpus} × {kind.accelerator}, " if kind.gpus else ""
+    return f"Machines of {fleet.cluster}: {gpus}{count(kind.cpus, 'CPU')} each"
+
+
+def cluster_label(name: str, machines: int, gpus: int) -> str:
+    """Return `lab: 2 machines, 8 GPUs`."""
+    return f"{name}: {count(machines, 'machine')}, {count(gpus, 'GPU')}"
 
 
 def count(number: int, noun: str) -> str:

@@ -15,7 +15,7 @@ def admin_api(
     *,
     status: Callable[[], dict[str, object]],
     stop: Callable[[], None],
-    types: Callable[[], list[InstanceTypeRow]],
+    types: Callable[[str | None], list[InstanceTypeRow]],
 ) -> APIRouter:
     """Return the routes about the server; only /healthz needs no token."""
     api = APIRouter()
@@ -36,7 +36,7 @@ def admin_api(
         return {}
 
     @api.get("/api/v1/instance-types", dependencies=known)
-    def instance_types() -> InstanceTypesDocument:
-        return InstanceTypesDocument(instance_types=types())
+    def instance_types(cluster: str | None = None) -> InstanceTypesDocument:
+        return InstanceTypesDocument(instance_types=types(cluster))
 
     return api

@@ -28,7 +28,7 @@ from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
 from opengrid.controller.loop import Controller
 from opengrid.core.protocol import PROTOCOL
-from opengrid.core.records import Attempt, Run
+from opengrid.core.records import LOCAL_CLUSTER, Attempt, Run
 from opengrid.core.tokens import new_token, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.engines.local.engine import LocalEngine
@@ -318,7 +318,7 @@ class Server:
         self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
         self.app.include_router(accounts_api(accounts, users, owner))
         self.app.include_router(runs_api(runs, experiments, users, self.wakeups))
-        self.app.include_router(new_run_api(NewRuns(database, runs, links), users))
+        self.app.include_router(new_run_api(NewRuns(database, runs, links), clusters, users))
         self.app.include_router(machines_api(Machines(database, engines), users))
         self.app.include_router(stream_api(self._stream, users))
         self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
@@ -337,7 +337,7 @@ class Server:
                 users,
                 status=self.status,
                 stop=stop,
-                types=lambda: instance_type_rows(catalogue, local.inventory()),
+                types=lambda cluster: instance_type_rows(catalogue, engines.of(cluster or LOCAL_CLUSTER).inventory()),
             )
         )
         self.app.include_router(pages(settings.ui or BUILT))

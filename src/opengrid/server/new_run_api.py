@@ -6,8 +6,9 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Request
 
-from opengrid.server.auth import Users, caller_of
-from opengrid.services.documents import ClonedDocument, CloneRow, CreatedDocument, NewRunPlanDocument
+from opengrid.server.auth import Users, caller_of, user_of
+from opengrid.services.clusters import Clusters
+from opengrid.services.documents import ClonedDocument, CloneRow, ClusterChoices, CreatedDocument, NewRunPlanDocument
 from opengrid.services.new_run import NewRun, NewRuns
 from opengrid.services.views import plan_view
 
@@ -19,13 +20,17 @@ class RunNames:
     names: tuple[str, ...]
 
 
-def new_run_api(new_runs: NewRuns, users: Users) -> APIRouter:
+def new_run_api(new_runs: NewRuns, clusters: Clusters, users: Users) -> APIRouter:
     """Return the routes of the dialog. A plan that cannot be is an answer too: people are still typing."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.post("/new-run/plan")
     def plan(form: NewRun, request: Request) -> NewRunPlanDocument:
         return new_runs.plan(form, caller_of(request))
+
+    @api.get("/new-run/clusters")
+    def choices(request: Request) -> ClusterChoices:
+        return ClusterChoices(clusters=clusters.choices(user_of(request)))
 
     @api.post("/new-run", status_code=201)
     def create(form: NewRun, request: Request) -> CreatedDocument:

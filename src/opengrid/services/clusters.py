@@ -19,7 +19,9 @@ from opengrid.engines.engine import Engine, EngineAway, Engines
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.fleet import Fleet
 from opengrid.planning.inventory import Inventory
+from opengrid.planning.sentences import cluster_label
 from opengrid.services.callers import Caller
+from opengrid.services.documents import ClusterChoice
 from opengrid.store.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
@@ -112,6 +114,21 @@ class Clusters:
         with self._database.read() as tx:
             known, default = tx.clusters.list(), tx.clusters.default(user)
         return [self._row(cluster, default) for cluster in (None, *known)]
+
+    def choices(self, user: str) -> list[ClusterChoice]:
+        """Return all clusters as what a run can go to, this computer first."""
+        with self._database.read() as tx:
+            known, default = tx.clusters.list(), tx.clusters.default(user) or LOCAL_CLUSTER
+        labels = {LOCAL_CLUSTER: "This computer"} | {cluster.name: self._label(cluster) for cluster in known}
+        return [ClusterChoice(cluster=name, label=label, default=name == default) for name, label in labels.items()]
+
+    def _label(self, cluster: Cluster) -> str:
+        try:
+            inventory = self._engines.of(cluster.name).inventory()
+        except GridError:
+            return f"{cluster.name}: does not answer"
+        machines = inventory.all if isinstance(inventory, Fleet) else ()
+        return cluster_label(cluster.name, len(machines), sum(machine.gpus for machine in machines))
 
     def show(self, name: str, user: str) -> dict[str, object]:
         """Return one cluster with its machines, and what runs on each."""

@@ -396,6 +396,22 @@ class NewRunPlanDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterChoice:
+    """A cluster that a run can go to."""
+
+    cluster: str
+    label: str
+    default: bool  #: whether the user's runs go there when nothing else is said
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterChoices:
+    """All clusters that a run can go to: this computer first."""
+
+    clusters: list[ClusterChoice]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceTypeRow:
     """One type of machine; prices in US dollars per hour, null where there is none."""
 
@@ -415,7 +431,7 @@ class InstanceTypeRow:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class InstanceTypesDocument:
-    """All types of machines: this computer first."""
+    """All types of machines: first this computer, or the machines that the cluster has."""
 
     instance_types: list[InstanceTypeRow]
 

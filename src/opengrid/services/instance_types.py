@@ -3,14 +3,42 @@
 from __future__ import annotations
 
 from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType
+from opengrid.planning.fleet import Fleet
+from opengrid.planning.fleet_plan import own_type
 from opengrid.planning.inventory import Inventory, in_words
-from opengrid.planning.sentences import here_label, type_label
+from opengrid.planning.sentences import fleet_label, here_label, type_label
 from opengrid.services.documents import InstanceTypeRow
 
 
-def instance_type_rows(catalogue: Catalogue, inventory: Inventory) -> list[InstanceTypeRow]:
-    """Return this computer, then every type of the catalogue in its order."""
-    here = InstanceTypeRow(
+def instance_type_rows(catalogue: Catalogue, machines: Inventory | Fleet) -> list[InstanceTypeRow]:
+    """Return this computer, or the machines that a cluster has, then every type of the catalogue in its order."""
+    own = _here(machines) if isinstance(machines, Inventory) else _of_fleet(machines)
+    return [*own, *(_row(catalogue, kind) for kind in catalogue.types)]
+
+
+def _of_fleet(fleet: Fleet) -> list[InstanceTypeRow]:
+    if not fleet.all:
+        return []
+    kind = own_type(fleet)
+    row = InstanceTypeRow(
+        name=LOCAL,
+        value=LOCAL,
+        cloud=fleet.cluster,
+        label=fleet_label(fleet, kind),
+        spot_label=None,
+        on_demand=0.0,
+        spot=None,
+        cpus=kind.cpus,
+        gpus=kind.gpus,
+        memory_gb=kind.memory_gb,
+        accelerator=kind.accelerator,
+        gpu_memory_gb=kind.gpu_memory_gb,
+    )
+    return [row]
+
+
+def _here(inventory: Inventory) -> list[InstanceTypeRow]:
+    row = InstanceTypeRow(
         name=LOCAL,
         value=LOCAL,
         cloud=inventory.hostname,
@@ -24,7 +52,7 @@ def instance_type_rows(catalogue: Catalogue, inventory: Inventory) -> list[Insta
         accelerator=in_words(inventory.accelerators),
         gpu_memory_gb=round(min((a.memory_mib for a in inventory.accelerators), default=0) / 1024),
     )
-    return [here, *(_row(catalogue, kind) for kind in catalogue.types)]
+    return [row]
 
 
 def _row(catalogue: Catalogue, kind: InstanceType) -> InstanceTypeRow:

@@ -39,6 +39,7 @@ class NewRun:
     num_trials: int | None = None
     seed: int | None = None
     framework: str = "lightning"
+    cluster: str | None = None  #: None: the user's default
     instance_type: str = "local"
     gpus: int | None = None
     cpus: int | None = None
@@ -109,6 +110,7 @@ class NewRuns:
             num_trials=spec.num_trials,
             seed=spec.seed,
             framework=spec.framework.value,
+            cluster=spec.cluster,
             instance_type=spec.instance_type,
             gpus=spec.gpus,
             cpus=spec.cpus,
@@ -137,6 +139,7 @@ class NewRuns:
             num_trials=form.num_trials,
             seed=form.seed,
             framework=parse_framework(form.framework),
+            cluster=form.cluster,
             instance_type=form.instance_type,
             gpus=form.gpus,
             cpus=form.cpus,

@@ -41,6 +41,7 @@ export type ExperimentDocument = Schemas["ExperimentDocument"];
 export type NewRun = Required<Schemas["NewRun"]>;
 export type NewRunPlan = Schemas["NewRunPlanDocument"];
 export type LinkParts = Schemas["PlaceDocument"];
+export type ClusterChoice = Schemas["ClusterChoice"];
 export type InstanceType = Schemas["InstanceTypeRow"];
 
 export type RunsChange = Schemas["RunsChange"];

@@ -12,6 +12,7 @@ export const EMPTY: NewRun = {
   num_trials: null,
   seed: null,
   framework: "lightning",
+  cluster: null,
   instance_type: "local",
   gpus: null,
   cpus: null,
