@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ import pytest
 from opengrid.core.errors import InvalidValue
 from opengrid.services import log_search, log_window
 from opengrid.services.log_files import LogFiles, LogStream
-from opengrid.services.log_search import Errors, Matcher, Text, search
+from opengrid.services.log_search import ERRORS, search
 from opengrid.services.log_window import LogWindows, WindowLine, packed, unpacked
+from opengrid.services.patterns import Pattern
 
 
 @pytest.fixture
@@ -133,12 +135,12 @@ def test_places_are_packed_and_unpacked() -> None:
     assert len(packed(place)) < 4000, "it goes into an address"
 
 
-def places(log: LogWindows, matcher: Matcher, at: str, *, is_forward: bool) -> list[bytes]:
+def places(log: LogWindows, pattern: Pattern, at: str, *, is_forward: bool) -> list[bytes]:
     """Return all lines that are found, going on from each."""
     found: list[bytes] = []
     place = log.place(at)
     while True:
-        seen = search(log, matcher, place, is_forward=is_forward)
+        seen = search(log, pattern, place, is_forward=is_forward)
         if seen.line is not None:
             found.append(seen.line.data)
             place = log.place(seen.line.after if is_forward else seen.line.cursor)
@@ -148,28 +150,57 @@ def places(log: LogWindows, matcher: Matcher, at: str, *, is_forward: bool) -> l
             return found
 
 
+def wanted(text: str, *, is_regex: bool = False, is_case_sensitive: bool = False) -> Pattern:
+    return Pattern(text, is_regex=is_regex, is_case_sensitive=is_case_sensitive)
+
+
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize(
+    ("pattern", "same"),
+    [
+        (wanted(".1"), r"\.1"),
+        (wanted("XXXX"), "xxxx"),
+        (wanted("XXXX", is_case_sensitive=True), "(?-i:XXXX)"),
+        (wanted("nosuch"), "nosuch"),
+        (wanted(r"\d\.\d", is_regex=True), r"\d\.\d"),
+        (wanted("^1|2$", is_regex=True), "^1|2$"),
+        (wanted(r"^[^\n]*\b1\b", is_regex=True), r"\b1\b"),
+    ],
+)
 def test_a_search_finds_each_matching_line_in_order_in_slices_of_any_size(
-    tmp_path: Path, seed: int, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, seed: int, pattern: Pattern, same: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(log_search, "_BLOCK", 32)
-    monkeypatch.setattr(log_search, "_OVERLAP", 8)
-    monkeypatch.setattr(Text, "most_bytes", 64)
+    monkeypatch.setattr(log_search, "_BLOCK", 64)
+    monkeypatch.setattr(log_search, "_OVERLAP", 32)
+    monkeypatch.setattr(log_search, "_SLICE", 128)
     log = windows(some_log(tmp_path, seed))
-    for wanted in (".1", "2.2", "XXXX", "nosuch"):
-        expected = [x.data for x in log.lines_after(log.place("start")) if wanted.lower().encode() in x.data.lower()]
-        assert places(log, Text(wanted), "start", is_forward=True) == expected
-        assert places(log, Text(wanted), "end", is_forward=False) == expected[::-1]
+    lines = [line.data for line in log.lines_after(log.place("start"))]
+    expected = [line for line in lines if re.search(same.encode(), line.removesuffix(b"\n"), re.IGNORECASE)]
+    assert places(log, pattern, "start", is_forward=True) == expected
+    assert places(log, pattern, "end", is_forward=False) == expected[::-1]
+
+
+@pytest.mark.parametrize("text", ["(", "a)(b", "(?=a)b", "x*", "^$", ""])
+def test_what_is_no_regular_expression_or_matches_everything_is_refused(text: str) -> None:
+    with pytest.raises(InvalidValue) as caught:
+        wanted(text, is_regex=True)
+    assert caught.value.field == "q"
+
+
+def test_no_expression_takes_longer_than_its_text_is_long() -> None:
+    data = b"x" * 200_000 + b"\n"
+    assert wanted(r"(x+x+)+y", is_regex=True).first(data, 0, is_whole=True) == -1
+    assert wanted(r"(x+x+)+y", is_regex=True).last(data, 0, is_whole=True) == -1
 
 
 def test_errors_are_found_whoever_wrote_them(tmp_path: Path) -> None:
     files = LogFiles(tmp_path)
     write(files, 1, 0, "stdout", [(1, b"Errors: 0, no error here\n"), (5, b"ValueError: bad lr\n")])
     write(files, 1, 1, "stderr", [(3, b"fine\nTraceback (most recent call last):\n")])
-    first = search(windows(files), Errors(), windows(files).place("start"), is_forward=True)
+    first = search(windows(files), ERRORS, windows(files).place("start"), is_forward=True)
     assert first.line is not None
     assert (first.line.stream.rank, first.line.data) == (1, b"Traceback (most recent call last):\n")
-    assert places(windows(files), Errors(), "end", is_forward=False)[0] == b"ValueError: bad lr\n"
+    assert places(windows(files), ERRORS, "end", is_forward=False)[0] == b"ValueError: bad lr\n"
 
 
 def test_the_cost_of_a_window_does_not_depend_on_the_size_of_the_log(

@@ -33,6 +33,10 @@ def test_a_page_opens_a_log_at_its_end_goes_up_searches_and_follows(tmp_path: Pa
         assert [line["rank"] for line in up["lines"]] == [0] + [1] * 47
         found = caller("GET", f"{log}/log-search", q="RANK 1 LINE 7").document
         assert (found["line"]["text"], found["line"]["rank"]) == ("rank 1 line 7", 1)
+        by_regex = caller("GET", f"{log}/log-search", q=r"line 1\d$", regex=True, at=found["cursor"])
+        assert by_regex.document["line"]["text"] == "rank 1 line 10"
+        assert caller("GET", f"{log}/log-search", q="RANK", case=True).document["line"] is None
+        assert "missing )" in caller("GET", f"{log}/log-search", q="(", regex=True).error
         around = caller("GET", f"{log}/log-window", at=found["cursor"], before=1, after=1).document
         assert [line["text"] for line in around["lines"]] == ["rank 1 line 6", "rank 1 line 7"]
         assert caller("GET", f"{log}/log-search", errors=True).document == {

@@ -209,7 +209,7 @@ def test_a_runs_table_has_hyperparameters_and_metrics_as_columns(world: World) -
     world.reader.catch_up([e.id for e in world.experiments])
     document = table(world, sort="metric:val_loss", descending=True)
     assert (document.total, document.columns.params) == (2, ["lr"])
-    assert [(column.tag, column.goal) for column in document.columns.metrics] == [("acc", "max"), ("val_loss", "min")]
+    assert [(column.tag, column.goal) for column in document.columns.metrics] == [("val_loss", "min"), ("acc", "max")]
     first, second = document.experiments
     assert (first.experiment, second.experiment) == ("brave-otter-exp1", "brave-otter-exp0")
     assert (first.metrics["val_loss"].best, first.metrics["val_loss"].last) == (1.0, 2.0)
@@ -227,9 +227,9 @@ def test_the_whole_table_is_written_as_csv(world: World, monkeypatch: pytest.Mon
     request = TableRequest.parse(sort="index", descending=True, filters=[], search="", metrics=None)
     lines = "".join(Table(world.database, now_us=lambda: T0).csv("brave-otter", request)).splitlines()
     assert lines == [
-        'experiment,state,duration_s,param:lr,"a,""b"":last","a,""b"":best",acc:last,acc:best',
+        'experiment,state,duration_s,param:lr,acc:last,acc:best,"a,""b"":last","a,""b"":best"',
         "brave-otter-exp1,queued,,0.1,,,,",
-        "brave-otter-exp0,queued,,0.1,2.0,2.0,Infinity,0.1",
+        "brave-otter-exp0,queued,,0.1,Infinity,0.1,2.0,2.0",
     ]
     with pytest.raises(NotFound):
         Table(world.database, now_us=lambda: T0).csv("none", request)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,7 +15,6 @@ from opengrid.planning.series import (
     Points,
     Viewport,
     extend,
-    goal_of,
     inside,
     merge,
     sample,
@@ -103,21 +101,6 @@ def test_a_sample_keeps_first_last_and_extremes_and_what_is_no_number_does_not_h
     assert (np.diff(drawn["step"]) > 0).all()
     assert len(sample(series, Viewport(pixels=None))) == 100_000
     assert len(sample(series[:900], Viewport(pixels=500))) == 900
-
-
-@pytest.mark.parametrize(
-    ("tag", "goal"),
-    [
-        ("val_loss", "min"),
-        ("val/acc", "max"),
-        ("macro-F1", "max"),
-        ("train_accuracy_epoch", "max"),
-        ("map_loading_s", "max"),
-        ("lr", "min"),
-    ],
-)
-def test_a_name_tells_which_end_is_best(tag: str, goal: str) -> None:
-    assert goal_of(tag) == goal
 
 
 def file(number: int, path: str, *, node: int = 0, generation: int = 1, attempt: int = 1) -> EventFile:

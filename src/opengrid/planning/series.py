@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -147,16 +146,3 @@ def sample(series: Points, viewport: Viewport) -> Points:
     )
     kept = np.unique(chosen.astype(np.int64))
     return series[kept]
-
-
-#: Words in the names of metrics of which more is better.
-_MORE_IS_BETTER = frozenset(
-    {"acc", "accuracy", "auc", "auroc", "ap", "map", "f1", "fscore", "precision", "recall", "sensitivity"}
-    | {"specificity", "iou", "miou", "dice", "jaccard", "bleu", "rouge", "r2", "psnr", "ssim", "reward", "return"}
-    | {"score", "mrr", "ndcg", "hits", "top1", "top5", "throughput"}
-)
-
-
-def goal_of(tag: str) -> Literal["min", "max"]:
-    """Return which end of a metric is best, by its name."""
-    return "max" if _MORE_IS_BETTER.intersection(re.split(r"[^a-z0-9]+", tag.lower())) else "min"

@@ -16,9 +16,10 @@ from opengrid.services.documents import (
     LogStreamsDocument,
     LogWindowDocument,
 )
-from opengrid.services.log_search import Errors, Text, search
+from opengrid.services.log_search import ERRORS, search
 from opengrid.services.log_window import LogWindows, WindowLine, packed
 from opengrid.services.logs import LogChoice, Logs, LogSource
+from opengrid.services.patterns import Pattern
 
 Lines = Annotated[int, Query(ge=0, le=2000)]
 Stream = Literal["stdout", "stderr"]
@@ -73,6 +74,8 @@ def log_window_api(logs: Logs, users: Users) -> APIRouter:
     def find(
         name: str,
         q: Annotated[str, Query(max_length=500)] = "",
+        regex: bool = False,
+        case: bool = False,
         errors: bool = False,
         at: str = "start",
         direction: Literal["next", "previous"] = "next",
@@ -85,8 +88,8 @@ def log_window_api(logs: Logs, users: Users) -> APIRouter:
             raise InvalidValue("nothing to search for", hint="a text as q, or errors=true", field="q")
         source = logs.source(name, LogChoice(attempt=attempt, generation=generation, rank=rank))
         windows = _windows(source, stream)
-        matcher = Text(q) if q else Errors()
-        found = search(windows, matcher, windows.place(at), is_forward=direction == "next")
+        pattern = Pattern(q, is_regex=regex, is_case_sensitive=case) if q else ERRORS
+        found = search(windows, pattern, windows.place(at), is_forward=direction == "next")
         return LogSearchDocument(
             cursor=found.line.cursor if found.line is not None else None,
             line=_line(found.line) if found.line is not None else None,

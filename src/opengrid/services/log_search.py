@@ -2,75 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
 
-from opengrid.core.errors import InvalidValue
 from opengrid.services.log_files import LogStream
 from opengrid.services.log_window import Key, LogWindows, Place, WindowLine, key_of
+from opengrid.services.patterns import Pattern
 
 _BLOCK = 1 << 20
 
 #: No match is longer, so that none is missed where two blocks meet.
 _OVERLAP = 1 << 10
 
-_ERRORS = re.compile(
-    rb"Traceback \(most recent call last\)|[A-Za-z_]\w*(?:Error|Exception|Interrupt): |\b(?:ERROR|FATAL|CRITICAL)\b"
-    rb"|out of memory|Segmentation fault|Fatal Python error"
+#: Bytes that one slice of work looks at.
+_SLICE = 64 << 20
+
+#: What programs write when they fail.
+ERRORS = Pattern(
+    r"Traceback \(most recent call last\)|[A-Za-z_]\w*(?:Error|Exception|Interrupt): |\b(?:ERROR|FATAL|CRITICAL)\b"
+    r"|out of memory|Segmentation fault|Fatal Python error",
+    is_regex=True,
+    is_case_sensitive=True,
 )
-
-
-class Matcher(Protocol):
-    """What is searched for."""
-
-    most_bytes: int  #: that one slice of work looks at
-
-    def first(self, data: bytes) -> int:
-        """Return where the first match begins, -1 for none."""
-        ...
-
-    def last(self, data: bytes) -> int:
-        """Return where the last match begins, -1 for none."""
-        ...
-
-
-class Text:
-    """A text, whatever its case."""
-
-    most_bytes = 64 << 20
-
-    def __init__(self, text: str) -> None:
-        self._wanted = text.encode().lower()
-        if not 0 < len(self._wanted) <= _OVERLAP or b"\n" in self._wanted:
-            raise InvalidValue(f"a text of {len(self._wanted)} bytes cannot be searched for", field="q")
-
-    def first(self, data: bytes) -> int:
-        """Find it from the beginning."""
-        return data.lower().find(self._wanted)
-
-    def last(self, data: bytes) -> int:
-        """Find it from the end."""
-        return data.lower().rfind(self._wanted)
-
-
-class Errors:
-    """What programs write when they fail."""
-
-    most_bytes = 16 << 20
-
-    def first(self, data: bytes) -> int:
-        """Find one from the beginning."""
-        match = _ERRORS.search(data)
-        return match.start() if match else -1
-
-    def last(self, data: bytes) -> int:
-        """Find the last one."""
-        found = -1
-        for match in _ERRORS.finditer(data):
-            found = match.start()
-        return found
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,18 +35,18 @@ class Found:
     searched: int  #: bytes
 
 
-def search(windows: LogWindows, matcher: Matcher, place: Place, *, is_forward: bool) -> Found:
+def search(windows: LogWindows, pattern: Pattern, place: Place, *, is_forward: bool) -> Found:
     """Look for the first line after a place that matches, or for the last one before it."""
     searched = 0
     now = dict(place)
     for generation in windows.generations if is_forward else reversed(windows.generations):
         streams = windows.streams_of(generation)
-        share = max(_BLOCK, matcher.most_bytes // max(1, len(streams)))
+        share = max(_BLOCK, _SLICE // max(1, len(streams)))
         found: list[WindowLine] = []
         is_open = False
         for key, (stream, size) in streams.items():
             scan = _forward if is_forward else _backward
-            hit, reached = scan(stream, now[key], size, matcher, share)
+            hit, reached = scan(stream, now[key], size, pattern, share)
             searched += abs(reached - now[key])
             if hit is not None:
                 found.append(windows.line_at(key, hit))
@@ -128,29 +81,33 @@ def _may_be_missed(windows: LogWindows, now: Place, best: WindowLine, is_forward
     return False
 
 
-def _forward(stream: LogStream, start: int, size: int, matcher: Matcher, most: int) -> tuple[int | None, int]:
+def _forward(stream: LogStream, start: int, size: int, pattern: Pattern, most: int) -> tuple[int | None, int]:
     """Return where a match begins, and how far was looked."""
-    position, stop, tail = start, min(size, start + most), b""
+    position, stop = start, min(size, start + most)
+    before = stream.read(start - 1, 1) if start > 0 else b""  # anchors look at it
+    known = 0  #: bytes of `before` that may begin a match
     while position < stop:
         block = stream.read(position, min(_BLOCK, stop - position))
         if not block:
             break
-        data = tail + block
-        at = matcher.first(data)
+        data = before + block
+        at = pattern.first(data, len(before) - known, is_whole=position + len(block) >= size)
         if at >= 0:
-            return position - len(tail) + at, position
+            return position - len(before) + at, position
         position += len(block)
-        tail = data[-_OVERLAP:]
+        before = data[-_OVERLAP - 1 :]
+        known = min(_OVERLAP, position - start)
     return None, position if position >= size else max(start + 1, position - _OVERLAP)
 
 
-def _backward(stream: LogStream, start: int, size: int, matcher: Matcher, most: int) -> tuple[int | None, int]:
-    position, stop, head = min(start, size), max(0, start - most), b""
+def _backward(stream: LogStream, start: int, size: int, pattern: Pattern, most: int) -> tuple[int | None, int]:
+    position, stop, after = min(start, size), max(0, start - most), b""
     while position > stop:
         low = max(stop, position - _BLOCK)
-        data = stream.read(low, position - low) + head
-        at = matcher.last(data)
+        context = min(1, low)
+        data = stream.read(low - context, position - low + context) + after
+        at = pattern.last(data, context, is_whole=not after and position == size)
         if at >= 0:
-            return low + at, position
-        position, head = low, data[:_OVERLAP]
+            return low - context + at, position
+        position, after = low, data[context : context + _OVERLAP]
     return None, position if position <= 0 else min(max(1, start - 1), position + _OVERLAP)

@@ -13,7 +13,8 @@ from pydantic import Field
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.records import EventFile, Experiment, Scalar
-from opengrid.planning.series import Axis, Points, Viewport, goal_of, inside, not_finite_text, sample, shortest
+from opengrid.planning.goals import goal_of, most_telling_first
+from opengrid.planning.series import Axis, Points, Viewport, inside, not_finite_text, sample, shortest
 from opengrid.services.event_files import EventFiles
 from opengrid.services.scalar_reader import ScalarReader, Series
 from opengrid.services.views import time_text
@@ -40,6 +41,7 @@ class RunTags:
 
     run: str
     tags: list[RunTag]
+    best_by: str | None  #: the one that tells best which experiment is best
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,7 +136,8 @@ class Scalars:
             RunTag(tag=tag, goal=goal_of(tag), experiments=number, points=points, first_step=first, last_step=last)
             for tag, number, points, first, last in found
         ]
-        return RunTags(run=run, tags=tags)
+        telling = most_telling_first(one.tag for one in tags)
+        return RunTags(run=run, tags=tags, best_by=telling[0] if telling else None)
 
     def of_experiment(self, name: str) -> ExperimentScalars:
         """Return the scalars of an experiment, all that has come of them."""

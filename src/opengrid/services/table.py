@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from opengrid.core.records import Experiment, Run
-from opengrid.planning.series import goal_of
+from opengrid.planning.goals import goal_of, most_telling_first
 from opengrid.planning.table import Filter, Key, parse_filter, parse_key
 from opengrid.services.documents import ExperimentRow
 from opengrid.services.scalars import Goal, ScalarValues, scalar_values
@@ -35,7 +35,7 @@ class TableColumns:
     """What can be a column."""
 
     params: list[str]
-    metrics: list[MetricColumn]
+    metrics: list[MetricColumn]  #: the most telling ones first
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -140,7 +140,7 @@ class Table:
                 limit=limit,
                 offset=offset,
             )
-            by_id, tags = {e.id: e for e in tx.runs.some_experiments(ids)}, table.tags()
+            by_id, tags = {e.id: e for e in tx.runs.some_experiments(ids)}, most_telling_first(table.tags())
             experiments = [by_id[id] for id in ids]
             shown = tags[:_METRICS] if request.metrics is None else request.metrics
             scalars = tx.scalars.of_experiments(ids, shown)

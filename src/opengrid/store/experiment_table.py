@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement, Connection, Double, Select, String, and_, 
 from sqlalchemy.dialects.postgresql import JSONB
 
 from opengrid.core.records import ExperimentState
-from opengrid.planning.series import goal_of
+from opengrid.planning.goals import goal_of
 from opengrid.planning.table import Field, Filter, Key, Metric, Param, Which
 from opengrid.store.runs import STATE_GROUPS
 from opengrid.store.tables import experiments, scalars

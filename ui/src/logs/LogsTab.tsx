@@ -1,8 +1,8 @@
 /** The logs of an experiment: merged or of one rank, found, followed, downloaded. */
 import { ActionIcon, Button, Select, Switch, TextInput, Tooltip } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
-import { ArrowDown, ArrowDownToLine, ArrowUp, CircleAlert, Download, Search } from "lucide-react";
-import { useState, type KeyboardEvent } from "react";
+import { ArrowDown, ArrowDownToLine, ArrowUp, CaseSensitive, CircleAlert, Download, Regex, Search } from "lucide-react";
+import { useState, type KeyboardEvent, type ReactNode } from "react";
 import { useSearchParams } from "wouter";
 import { get, path, url } from "@/api/client";
 import { isMissing } from "@/api/errors";
@@ -13,7 +13,7 @@ import { isOver } from "@/format/states";
 import css from "./logs.module.css";
 import { LogView } from "./LogView";
 import { useLog, type LogChoice } from "./useLog";
-import { useSearch } from "./useSearch";
+import { useSearch, type Wanted } from "./useSearch";
 
 export default function LogsTab({ experiment }: { experiment: ExperimentDocument }) {
   const name = experiment.experiment;
@@ -47,7 +47,7 @@ function Chosen({ experiment, name, choice, choose }: ChosenProps) {
   const search = useSearch(name, choice);
   const [follow, setFollow] = useState(!isOver(experiment.state));
   const [showTimes, setShowTimes] = useState(false);
-  const [text, setText] = useState("");
+  const [wanted, setWanted] = useState<Wanted>({ q: "", regex: false, case: false });
   const [marked, setMarked] = useState<LogLine | null>(null);
 
   const goTo = async (line: LogLine | null) => {
@@ -57,13 +57,17 @@ function Chosen({ experiment, name, choice, choose }: ChosenProps) {
     await log.jump(line.cursor);
   };
   const find = async (direction: "next" | "previous") => {
-    if (text === "") return;
+    if (wanted.q === "") return;
     const at = direction === "next" ? (marked?.end ?? "start") : (marked?.cursor ?? "end");
-    await goTo(await search.find({ q: text, errors: false, at, direction }));
+    await goTo(await search.find(wanted, at, direction));
   };
-  const findError = async () => goTo(await search.find({ q: "", errors: true, at: "start", direction: "next" }));
+  const findError = async () => goTo(await search.find(null, "start", "next"));
   const onKey = (event: KeyboardEvent) => {
     if (event.key === "Enter") void find(event.shiftKey ? "previous" : "next");
+  };
+  const want = (change: Partial<Wanted>) => {
+    setWanted((now) => ({ ...now, ...change }));
+    setMarked(null);
   };
   const followAgain = (wanted: boolean) => {
     setFollow(wanted);
@@ -78,13 +82,18 @@ function Chosen({ experiment, name, choice, choose }: ChosenProps) {
           aria-label="Search the log"
           placeholder="Search the log"
           leftSection={<Search size={14} />}
-          value={text}
-          onChange={(event) => {
-            setText(event.currentTarget.value);
-            setMarked(null);
-          }}
+          rightSection={
+            <>
+              <Toggle label="Match case" isOn={wanted.case} icon={<CaseSensitive size={15} />} toggle={() => want({ case: !wanted.case })} />
+              <Toggle label="Regular expression" isOn={wanted.regex} icon={<Regex size={13} />} toggle={() => want({ regex: !wanted.regex })} />
+            </>
+          }
+          rightSectionWidth={50}
+          value={wanted.q}
+          onChange={(event) => want({ q: event.currentTarget.value })}
           onKeyDown={onKey}
-          w={220}
+          spellCheck={false}
+          w={260}
         />
         <Tooltip label="Next match (Enter)">
           <ActionIcon aria-label="Next match" onClick={() => void find("next")} loading={search.isSearching}>
@@ -124,6 +133,16 @@ function Chosen({ experiment, name, choice, choose }: ChosenProps) {
       </div>
       <Body log={log} choice={choice} follow={follow} setFollow={setFollow} showTimes={showTimes} marked={marked?.cursor ?? null} />
     </div>
+  );
+}
+
+function Toggle({ label, isOn, icon, toggle }: { label: string; isOn: boolean; icon: ReactNode; toggle: () => void }) {
+  return (
+    <Tooltip label={label}>
+      <ActionIcon size="sm" aria-label={label} aria-pressed={isOn} variant={isOn ? "filled" : "subtle"} color={isOn ? "grid" : "gray"} onClick={toggle}>
+        {icon}
+      </ActionIcon>
+    </Tooltip>
   );
 }
 

@@ -5,18 +5,26 @@ import type { LogLine, LogSearchAnswer } from "@/api/types";
 import { problemOf } from "@/api/errors";
 import type { LogChoice } from "./useLog";
 
+/** What is looked for; the server's words. */
+export interface Wanted {
+  q: string;
+  regex: boolean;
+  case: boolean;
+}
+
 export interface LogSearch {
   isSearching: boolean;
   /** What came of the last search, when nothing was found. */
   note: string | null;
-  find: (what: { q: string; errors: boolean; at: string; direction: "next" | "previous" }) => Promise<LogLine | null>;
+  /** Without something wanted, whatever programs write when they fail. */
+  find: (wanted: Wanted | null, at: string, direction: "next" | "previous") => Promise<LogLine | null>;
 }
 
 export function useSearch(experiment: string, choice: LogChoice): LogSearch {
   const [isSearching, setSearching] = useState(false);
   const [note, setNote] = useState<string | null>(null);
   const turn = useRef(0);
-  const find: LogSearch["find"] = async ({ q, errors, at, direction }) => {
+  const find: LogSearch["find"] = async (wanted, at, direction) => {
     const mine = ++turn.current;
     setSearching(true);
     setNote(null);
@@ -24,12 +32,12 @@ export function useSearch(experiment: string, choice: LogChoice): LogSearch {
       let place: string | null = at;
       while (place !== null && mine === turn.current) {
         const route = path("experiments", experiment, "log-search");
-        const answer: LogSearchAnswer = await get(route, { ...choice, q, errors, at: place, direction });
+        const answer: LogSearchAnswer = await get(route, { ...choice, ...(wanted ?? { errors: true }), at: place, direction });
         if (mine !== turn.current) return null;
         if (answer.line !== null) return answer.line;
         place = answer.next;
       }
-      setNote(errors ? "No error in this log" : direction === "next" ? "Nothing further down" : "Nothing further up");
+      setNote(wanted === null ? "No error in this log" : direction === "next" ? "Nothing further down" : "Nothing further up");
       return null;
     } catch (error) {
       setNote(problemOf(error).message);

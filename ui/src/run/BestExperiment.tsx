@@ -11,12 +11,14 @@ import css from "./run.module.css";
 interface BestProps {
   run: string;
   tags: RunTags["tags"];
+  /** Which metric says it, when none is chosen. */
+  usual: string | null;
   chosen: string | null;
   choose: (tag: string | null) => void;
 }
 
-export function BestExperiment({ run, tags, chosen, choose }: BestProps) {
-  const tag = tags.find((each) => each.tag === chosen) ?? tags[0]!;
+export function BestExperiment({ run, tags, usual, chosen, choose }: BestProps) {
+  const tag = tags.find((each) => each.tag === chosen) ?? tags.find((each) => each.tag === usual) ?? tags[0]!;
   const order = tag.goal === "max" ? "desc" : "asc";
   const best = useQuery({
     queryKey: ["table", run, "best", tag.tag, order],

@@ -29,7 +29,7 @@ export default function Experiments({ run }: { run: RunSummary }) {
     <div className={css.stack}>
       {tags.data && <MetricCharts topic={run.run} tags={tags.data.tags} experiments={names} isBounded={run.experiments > 1} />}
       {tags.data && tags.data.tags.length > 0 && run.experiments > 1 && (
-        <BestExperiment run={run.run} tags={tags.data.tags} chosen={query.best} choose={(best) => change({ best })} />
+        <BestExperiment run={run.run} tags={tags.data.tags} usual={tags.data.best_by} chosen={query.best} choose={(best) => change({ best })} />
       )}
       <TableBar run={run.run} query={query} change={change} known={known} shown={shown} total={table.total} />
       {table.error ? (

@@ -1,5 +1,5 @@
 import { describe, expect, test } from "vitest";
-import { metricOf, parseTable, shownColumns, tableRequest, withTable } from "./tableQuery";
+import { metricOf, neededMetrics, parseTable, shownColumns, tableRequest, withTable } from "./tableQuery";
 
 describe("the table's question", () => {
   test("is read from the address and written back the same", () => {
@@ -25,6 +25,12 @@ describe("the table's question", () => {
     const known = { params: ["lr"], metrics: ["a", "b", "c", "d"].map((tag) => ({ tag, goal: "min" as const })) };
     expect(shownColumns(null, known)).toEqual(["param:lr", "metric:a", "metric:b", "metric:c"]);
     expect(shownColumns([], known)).toEqual([]);
+  });
+
+  test("asks for the metrics that are shown, each once", () => {
+    const query = parseTable(new URLSearchParams("col=param%3Alr&col=metric%3Aloss&col=metric%3Aloss%3Alast"));
+    expect(neededMetrics(query)).toEqual(["loss"]);
+    expect(neededMetrics(parseTable(new URLSearchParams()))).toEqual([]);
   });
 
   test("a metric's name may hold what separates", () => {

@@ -11,7 +11,7 @@ export interface TableQuery {
   columns: string[] | null;
   /** Indexes of the experiments whose charts are drawn; null: the first ones. */
   drawn: number[] | null;
-  /** The metric that says which experiment is best; null: the first one. */
+  /** The metric that says which experiment is best; null: the most telling one. */
   best: string | null;
 }
 
@@ -52,7 +52,13 @@ export function tableRequest({ search, state, sorting }: TableQuery): Record<str
   return { search, filter: state === null ? [] : [`state=${state}`], sort: sorting.key, order: sorting.descending ? "desc" : "asc" };
 }
 
-/** The columns shown: those chosen, or the hyperparameters and the best of the first metrics. */
+/** The metrics whose values the chosen columns need; the server's own choice while nobody has chosen. */
+export function neededMetrics({ columns }: TableQuery): string[] {
+  const chosen = (columns ?? []).filter((column) => column.startsWith("metric:"));
+  return [...new Set(chosen.map((column) => metricOf(column).tag))];
+}
+
+/** The columns shown: those chosen, or the hyperparameters and the best of the most telling metrics. */
 export function shownColumns(chosen: string[] | null, known: TableColumns): string[] {
   if (chosen !== null) return chosen;
   return [...known.params.slice(0, 8).map((name) => `param:${name}`), ...known.metrics.slice(0, 3).map(({ tag }) => `metric:${tag}`)];

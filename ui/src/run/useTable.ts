@@ -5,14 +5,15 @@ import { get, path } from "@/api/client";
 import { useLive } from "@/api/live";
 import type { RunChange, TableColumns, TablePage, TableRow } from "@/api/types";
 import { usePagedRows, type RowPage } from "@/common/pages";
-import { tableRequest, type TableQuery } from "./tableQuery";
+import { neededMetrics, tableRequest, type TableQuery } from "./tableQuery";
 
 type Page = RowPage<TableRow> & { columns: TableColumns };
 
 export function useTable(run: string, query: TableQuery) {
   const client = useQueryClient();
-  const table = usePagedRows<TableRow, Page>(["table", run, tableRequest(query)], async (offset, limit, signal) => {
-    const page = await get<TablePage>(path("runs", run, "table"), { ...tableRequest(query), offset, limit }, signal);
+  const question = { ...tableRequest(query), metric: neededMetrics(query) };
+  const table = usePagedRows<TableRow, Page>(["table", run, question], async (offset, limit, signal) => {
+    const page = await get<TablePage>(path("runs", run, "table"), { ...question, offset, limit }, signal);
     return { rows: page.experiments, total: page.total, columns: page.columns };
   });
   const refetch = useThrottledCallback(table.refetch, 2000);
