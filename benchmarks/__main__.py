@@ -28,6 +28,7 @@ _PROGRAMS = {
     "agents": "benchmarks.fake_agents",
     "viewers": "benchmarks.viewers",
     "metrics": "benchmarks.metrics",
+    "page": "benchmarks.page",
     "datastores": "benchmarks.datastores",
 }
 

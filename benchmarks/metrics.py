@@ -21,8 +21,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
+from benchmarks import event_bytes
 from benchmarks.support import median, print_rows, row, server_process
 from opengrid.core.gang import Gang, Node, Plan
 from opengrid.core.names import experiment_name
@@ -42,7 +41,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         event_file = root / "events.out.tfevents.1"
-        event_file.write_bytes(million_points())
+        event_file.write_bytes(event_bytes.event_file(_TAGS, 1, _STEPS))
         home = root / "home"
         home.mkdir(mode=0o700)
         prepare(home)
@@ -68,45 +67,6 @@ def main() -> None:
             ("page of 100, ordered by a metric", f"{milliseconds:.1f}", "≤ 30", verdict),
         ]
     )
-
-
-def million_points() -> bytes:
-    """Return an event file as SummaryWriter writes it, step after step, every tag at each step."""
-    pieces = []
-    for low, high in ((1, 128), (128, 16384), (16384, _STEPS + 1)):  # steps of one, two and three bytes
-        steps = np.repeat(np.arange(low, high), len(_TAGS))
-        size = 1 if high == 128 else 2 if high == 16384 else 3
-        varint = np.stack([(steps >> 7 * i & 0x7F) | (0x80 if i < size - 1 else 0) for i in range(size)], axis=1)
-        columns = [
-            np.full((len(steps), 1), 0x09),
-            _bytes_of(1.7e9 + steps.astype("<f8")),
-            np.full((len(steps), 1), 0x10),
-            varint,
-            np.tile(np.array([[*b"\x2a\x11\x0a\x0f\x0a\x08", *tag.encode(), 0x15] for tag in _TAGS]), (high - low, 1)),
-            _bytes_of((steps % 97).astype("<f4")),
-        ]
-        event = np.concatenate([column.astype(np.uint8) for column in columns], axis=1)
-        length = _bytes_of(np.full(len(steps), event.shape[1], "<u8"))
-        record = np.concatenate([length, _checksums(length), event, _checksums(event)], axis=1)
-        pieces.append(record.tobytes())
-    return b"".join(pieces)
-
-
-def _bytes_of(numbers: Any) -> Any:
-    return numbers.reshape(-1, 1).view(np.uint8).reshape(len(numbers), -1)
-
-
-def _checksums(rows: Any) -> Any:
-    """Return the masked CRC-32C of each row."""
-    table = np.arange(256, dtype=np.uint32)
-    for _ in range(8):
-        table = table >> 1 ^ np.where(table & 1, np.uint32(0x82F63B78), np.uint32(0))
-    crc = np.full(len(rows), 0xFFFFFFFF, np.uint32)
-    for column in rows.T:
-        crc = table[(crc ^ column) & 0xFF] ^ crc >> 8
-    crc = ~crc
-    masked = ((crc >> 15 | crc << 17).astype(np.uint64) + 0xA282EAD8) & 0xFFFFFFFF
-    return _bytes_of(masked.astype("<u4"))
 
 
 def prepare(home: Path) -> None:
