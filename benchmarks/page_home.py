@@ -30,6 +30,7 @@ LIVE, SERIES, POINTS, TAG = "live", 5, 25_000, "train/m0"
 LOGGED, LOG_BYTES = "run-9998-exp0", 1_000_000_000
 
 _RANKS = 4
+_BUNDLE = "ab" * 32
 _INDEX_EVERY = 1 << 16
 
 
@@ -37,6 +38,8 @@ def make_home(home: Path) -> None:
     """Fill the store and the folders of a home that has no server yet."""
     secret = new_token()
     (home / "secret").write_text(secret)
+    (home / "blobs" / _BUNDLE[:2]).mkdir(parents=True)
+    (home / "blobs" / _BUNDLE[:2] / _BUNDLE).touch()
     database = Database.open(f"sqlite:///{home / 'grid.db'}")
     now = time.time_ns() // 1000
     with database.transaction() as tx:
@@ -61,7 +64,7 @@ def _run(name: str, created_us: int) -> Run:
     gang = Gang(nodes=(Node(index=0, machine=0, gpus=_RANKS, cpus=8, ranks=_RANKS),))
     spec = RunSpec(
         program=Program(kind=ProgramKind.SCRIPT, target="train.py", arguments=("--lr", "0.1")),
-        source=Source(bundle="ab" * 32, root="/train"),
+        source=Source(bundle=_BUNDLE, root="/train"),
         shell={},
         description="a training among many",
     )

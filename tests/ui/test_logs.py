@@ -34,7 +34,7 @@ def test_a_rank_is_chosen_and_a_line_found(viewer: Viewer, examples: None) -> No
     page.get_by_label("Search the log").fill("there is no such line")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing further down")).to_be_visible()
-    page.get_by_label("Search the log").fill(r"STEP 4\d$")
+    page.get_by_label("Search the log").fill(r"^STEP 4\d\b")
     page.get_by_role("button", name="Regular expression").click()
     page.get_by_label("Search the log").press("Enter")
     expect(log.locator("[data-marked]")).to_contain_text("step 40")

@@ -51,8 +51,8 @@ def test_a_pasted_link_becomes_a_multi_node_run_whose_results_can_be_seen(viewer
 
     # Scalars are visible, as for a training on one node.
     page.get_by_role("tab", name="Metrics").click()
-    expect(page.get_by_role("img", name="train/loss, 40 points of 1 experiments")).to_be_visible()
-    expect(page.get_by_role("img", name="val/accuracy, 40 points of 1 experiments")).to_be_visible()
+    expect(page.get_by_role("img", name="train/loss, 40 points of 1 line")).to_be_visible()
+    expect(page.get_by_role("img", name="val/accuracy, 40 points of 1 line")).to_be_visible()
 
     # A configuration can be read, and a checkpoint downloaded, byte for byte.
     page.get_by_role("tab", name="Artifacts").click()

@@ -8,7 +8,7 @@ import { Boundary } from "./Boundary";
 
 const NewRunForm = lazy(() => import("@/newrun/NewRunForm"));
 
-export function NewRunSheet() {
+export default function NewRunSheet() {
   const [search, setSearch] = useSearchParams();
   const isOpen = search.get("new") !== null;
   const close = () =>

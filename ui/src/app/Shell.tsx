@@ -1,15 +1,16 @@
 /** Navigation on the left, the page on the right, and a banner while the server is away. */
 import { ActionIcon, Button, Tooltip } from "@mantine/core";
 import { Database, LayoutList, LogOut, Plus, Server } from "lucide-react";
-import { useState, type ReactNode } from "react";
-import { Link, useLocation } from "wouter";
+import { lazy, Suspense, useRef, useState, type ReactNode } from "react";
+import { Link, useLocation, useSearchParams } from "wouter";
 import { remove } from "@/api/client";
 import { ConnectionBanner, useRecovery } from "./connection";
-import { NewRunSheet } from "./NewRunSheet";
 import { SchemeSwitch } from "./SchemeSwitch";
 import { useSession } from "./session";
 import { useActiveRuns } from "./useActiveRuns";
 import css from "./Shell.module.css";
+
+const NewRunSheet = lazy(() => import("./NewRunSheet"));
 
 export function Shell({ children }: { children: ReactNode }) {
   useRecovery();
@@ -37,8 +38,21 @@ export function Shell({ children }: { children: ReactNode }) {
         <ConnectionBanner />
         <div className={css.page}>{children}</div>
       </main>
-      <NewRunSheet />
+      <Sheet />
     </div>
+  );
+}
+
+/** What the sheet is made of is loaded when it first opens. */
+function Sheet() {
+  const [search] = useSearchParams();
+  const wasOpened = useRef(false);
+  wasOpened.current ||= search.get("new") !== null;
+  if (!wasOpened.current) return null;
+  return (
+    <Suspense>
+      <NewRunSheet />
+    </Suspense>
   );
 }
 

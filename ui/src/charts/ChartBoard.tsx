@@ -1,5 +1,5 @@
 /** Charts of a run or of one experiment, and how they are drawn. */
-import { SegmentedControl, Slider, Switch, TextInput } from "@mantine/core";
+import { Select, Switch, TextInput } from "@mantine/core";
 import { Search } from "lucide-react";
 import { useDeferredValue, useState } from "react";
 import { plural } from "@/format/numbers";
@@ -44,10 +44,11 @@ export function ChartBoard({ kind, topic, charts, experiments, isBounded }: Boar
           onChange={(event) => setSearch(event.currentTarget.value)}
           w={220}
         />
-        <SegmentedControl data={axes} value={axis} onChange={(value) => setAxis(value as XAxis)} aria-label="Horizontal axis" />
+        <Select data={axes} value={axis} onChange={(value) => setAxis(value as XAxis)} allowDeselect={false} aria-label="Horizontal axis" w={110} />
         <label className={css.smoothing}>
           <span className="soft">Smoothing</span>
-          <Slider w={120} size="xs" min={0} max={0.99} step={0.01} value={smoothing} onChange={setSmoothing} label={(value) => value.toFixed(2)} thumbLabel="Smoothing" />
+          <input type="range" min={0} max={0.99} step={0.01} value={smoothing} onChange={(event) => setSmoothing(Number(event.currentTarget.value))} />
+          <span className="num">{smoothing.toFixed(2)}</span>
         </label>
         <Switch label="Log axis" checked={isLog} onChange={(event) => setLog(event.currentTarget.checked)} />
         <span className={css.hint}>Drag to zoom, double-click to see all</span>

@@ -45,7 +45,7 @@ export function ChartCard({ kind, topic, chart, experiments, axis, isLog, smooth
   return (
     <section className={css.card} data-large={isLarge || undefined} ref={ref} aria-label={title}>
       <header className={css.head}>
-        <h3 className="mono ellipsis" title={title}>
+        <h3 className={chart.unit === undefined ? "mono ellipsis" : "ellipsis"} title={title}>
           {title}
         </h3>
         {viewport && (
@@ -66,6 +66,7 @@ export function ChartCard({ kind, topic, chart, experiments, axis, isLog, smooth
       ) : (
         <LineChart
           label={`${title}, ${plural(total, "point")} of ${plural(lines.filter((line) => !line.isFaint).length, "line")}`}
+          isFromZero={chart.unit !== undefined}
           format={(value) => withUnit(value, chart.unit)}
           lines={lines}
           axis={axis}

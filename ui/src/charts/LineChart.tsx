@@ -22,13 +22,15 @@ interface LineChartProps {
   axis: XAxis;
   isLog: boolean;
   height: number;
+  /** Whether the vertical axis begins at 0: shares and amounts are seen as what they are. */
+  isFromZero: boolean;
   format: (value: number) => string;
   onZoom: (viewport: { min: number; max: number } | null) => void;
   onHover: (values: { x: string; rows: { label: string; color: string; value: string }[] } | null) => void;
 }
 
 export function LineChart(props: LineChartProps) {
-  const { lines, axis, isLog, height, label } = props;
+  const { lines, axis, isLog, isFromZero, height, label } = props;
   const { ref: frame, width } = useElementSize<HTMLDivElement>();
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
@@ -50,10 +52,10 @@ export function LineChart(props: LineChartProps) {
         legend: { show: false },
         cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 6 }, focus: { prox: 16 } },
         focus: { alpha: 0.35 },
-        scales: { x: { time: axis === "time" }, y: { distr: isLog ? 3 : 1 } },
+        scales: { x: { time: axis === "time" }, y: { distr: isLog ? 3 : 1, range: isFromZero && !isLog ? (_, __, most) => [0, most > 0 ? most * 1.08 : 1] : undefined } },
         axes: [
-          { stroke: ink, font, grid, ticks: grid, size: 30, values: axis === "relative" ? (_, ticks) => ticks.map(duration) : axis === "step" ? (_, ticks) => ticks.map((tick) => metric(tick)) : undefined },
-          { stroke: ink, font, grid, ticks: grid, size: 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : calls.current.format(tick))) },
+          { stroke: ink, font, grid, ticks: grid, size: 30, values: axis === "relative" ? (_, ticks) => shortTimes(ticks) : axis === "step" ? (_, ticks) => ticks.map((tick) => metric(tick)) : undefined },
+          { stroke: ink, font, grid, ticks: grid, size: isFromZero ? 68 : 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : calls.current.format(tick))) },
         ],
         series: [
           {},
@@ -81,7 +83,7 @@ export function LineChart(props: LineChartProps) {
     made.over.addEventListener("dblclick", () => calls.current.onZoom(null));
     chart.current = made;
     return () => made.destroy();
-  }, [width === 0, height, axis, isLog, scheme, shape]);
+  }, [width === 0, height, axis, isLog, isFromZero, scheme, shape]);
 
   useEffect(() => {
     if (width > 0) chart.current?.setSize({ width, height });
@@ -94,6 +96,12 @@ export function LineChart(props: LineChartProps) {
       <div ref={place} />
     </div>
   );
+}
+
+/** Durations on an axis; where they lie closer than seconds, with tenths. */
+function shortTimes(ticks: number[]): string[] {
+  const isShort = ticks.length > 1 && ticks[1]! - ticks[0]! < 1;
+  return ticks.map((tick) => (isShort ? `${tick.toFixed(1)} s` : duration(tick)));
 }
 
 /** A line of one point would not be seen. */

@@ -1,8 +1,7 @@
 /** A table of any length: only the rows in view exist; the server pages and sorts. */
-import { Checkbox } from "@mantine/core";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { useEffect, useRef, type KeyboardEvent, type ReactNode } from "react";
+import { memo, useCallback, useEffect, useRef, type KeyboardEvent, type ReactNode } from "react";
 import css from "./DataTable.module.css";
 
 export interface Column<Row> {
@@ -51,12 +50,20 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
     count: total,
     getScrollElement: () => scroller.current,
     estimateSize: () => rowHeight,
-    overscan: 12,
+    overscan: 8,
   });
   const visible = rows.getVirtualItems();
   const first = visible[0]?.index ?? 0;
   const last = visible.at(-1)?.index ?? 0;
   useEffect(() => onVisible?.(first, last), [first, last, onVisible]);
+  const chosen = useRef(selection);
+  chosen.current = selection;
+  const toggle = useCallback((name: string) => {
+    if (chosen.current === undefined) return;
+    const names = new Set(chosen.current.names);
+    if (!names.delete(name)) names.add(name);
+    chosen.current.change(names);
+  }, []);
   const tracks = [selection ? "34px" : "", ...columns.map((column) => column.width)].join(" ");
   return (
     <div className={css.frame} style={{ maxHeight: props.maxHeight }} ref={scroller} tabIndex={0} role="region" aria-label={props.label}>
@@ -74,22 +81,19 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
             const row = rowAt(item.index);
             const name = row === undefined ? `loading-${item.index}` : keyOf(row);
             return (
-              <div
+              <TableRow
                 key={name}
-                role="row"
-                aria-rowindex={item.index + 2}
-                aria-selected={selection ? selection.names.has(name) : undefined}
-                className={css.row}
-                data-current={row !== undefined && props.isCurrent?.(row) ? true : undefined}
-                style={{ gridTemplateColumns: tracks, height: rowHeight, transform: `translateY(${item.start}px)` }}
-              >
-                {selection && <SelectOne name={name} selection={selection} disabled={row === undefined} />}
-                {columns.map((column) => (
-                  <div key={column.id} role="cell" className={css.cell} data-align={column.align}>
-                    {row === undefined ? <span className={css.absent} /> : column.cell(row)}
-                  </div>
-                ))}
-              </div>
+                row={row}
+                name={name}
+                index={item.index}
+                top={item.start}
+                height={rowHeight}
+                tracks={tracks}
+                columns={columns as Column<unknown>[]}
+                isCurrent={row !== undefined && props.isCurrent?.(row) === true}
+                isSelected={selection?.names.has(name)}
+                toggle={toggle}
+              />
             );
           })}
         </div>
@@ -97,6 +101,45 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
     </div>
   );
 }
+
+interface TableRowProps {
+  row: unknown;
+  name: string;
+  index: number;
+  top: number;
+  height: number;
+  tracks: string;
+  columns: Column<unknown>[];
+  isCurrent: boolean;
+  /** Undefined where nothing can be selected. */
+  isSelected: boolean | undefined;
+  toggle: (name: string) => void;
+}
+
+/** A row is drawn once, not with every step of the scrolling. */
+const TableRow = memo(function TableRow({ row, name, index, top, height, tracks, columns, isCurrent, isSelected, toggle }: TableRowProps) {
+  return (
+    <div
+      role="row"
+      aria-rowindex={index + 2}
+      aria-selected={isSelected}
+      className={css.row}
+      data-current={isCurrent || undefined}
+      style={{ gridTemplateColumns: tracks, height, transform: `translateY(${top}px)` }}
+    >
+      {isSelected !== undefined && (
+        <div role="cell" className={css.check}>
+          <input type="checkbox" aria-label={`Select ${name}`} checked={isSelected} disabled={row === undefined} onChange={() => toggle(name)} />
+        </div>
+      )}
+      {columns.map((column) => (
+        <div key={column.id} role="cell" className={css.cell} data-align={column.align}>
+          {row === undefined ? <span className={css.absent} /> : column.cell(row)}
+        </div>
+      ))}
+    </div>
+  );
+});
 
 function Header<Row>({ column, sorting, onSort }: { column: Column<Row>; sorting?: Sorting; onSort?: (sorting: Sorting) => void }) {
   const key = column.sort;
@@ -123,33 +166,23 @@ function Header<Row>({ column, sorting, onSort }: { column: Column<Row>; sorting
 }
 
 function SelectAll<Row>({ total, rowAt, keyOf, selection }: DataTableProps<Row> & { selection: Selection }) {
-  const loaded: string[] = [];
-  for (let index = 0; index < total; index += 1) {
-    const row = rowAt(index);
-    if (row !== undefined) loaded.push(keyOf(row));
-  }
-  const all = loaded.length > 0 && loaded.every((name) => selection.names.has(name));
+  const loaded = () => {
+    const rows = Array.from({ length: total }, (_, index) => rowAt(index)).filter((row) => row !== undefined);
+    return rows.map(keyOf);
+  };
+  const isSome = selection.names.size > 0;
+  const isAll = isSome && loaded().every((name) => selection.names.has(name));
   return (
     <div role="columnheader" className={css.check}>
-      <Checkbox
+      <input
+        type="checkbox"
         aria-label="Select all"
-        checked={all}
-        indeterminate={!all && selection.names.size > 0}
-        onChange={() => selection.change(new Set(all ? [] : loaded))}
+        checked={isAll}
+        ref={(box) => {
+          if (box !== null) box.indeterminate = isSome && !isAll;
+        }}
+        onChange={() => selection.change(new Set(isAll ? [] : loaded()))}
       />
-    </div>
-  );
-}
-
-function SelectOne({ name, selection, disabled }: { name: string; selection: Selection; disabled: boolean }) {
-  const toggle = () => {
-    const names = new Set(selection.names);
-    if (!names.delete(name)) names.add(name);
-    selection.change(names);
-  };
-  return (
-    <div role="cell" className={css.check}>
-      <Checkbox aria-label={`Select ${name}`} checked={selection.names.has(name)} disabled={disabled} onChange={toggle} />
     </div>
   );
 }

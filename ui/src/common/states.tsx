@@ -1,5 +1,4 @@
 /** How states look, everywhere the same. */
-import { Tooltip } from "@mantine/core";
 import type { RunRow } from "@/api/types";
 import { stateColor, stateLabel } from "@/format/states";
 import css from "./states.module.css";
@@ -13,12 +12,15 @@ export function StateBadge({ state, stopping = false }: { state: string; stoppin
   );
 }
 
+const SIMULATED =
+  "Simulated: every GPU is a CPU process on this computer. Topology, environment, logs and failures are as on real machines; speed and memory are not. It costs nothing.";
+
 /** What runs on simulated machines is no measurement: the badge says so on every row and page. */
 export function SimulatedBadge() {
   return (
-    <Tooltip label="Simulated: every GPU is a CPU process on this computer. Topology, environment, logs and failures are as on real machines; speed and memory are not. It costs nothing.">
-      <span className={css.simulated}>simulated</span>
-    </Tooltip>
+    <span className={css.simulated} title={SIMULATED}>
+      simulated
+    </span>
   );
 }
 
@@ -43,12 +45,10 @@ export function CountBar({ run }: { run: RunRow }) {
   const parts = COUNTS.map(([key, , word]) => ({ key, word, value: run[key] })).filter((part) => part.value > 0);
   const label = parts.map((part) => `${part.value} ${part.word}`).join(", ");
   return (
-    <Tooltip label={label || "no experiments"}>
-      <span className={css.bar} role="img" aria-label={label}>
-        {parts.map((part) => (
-          <span key={part.key} style={{ flexGrow: part.value, background: stateColor(part.key) }} />
-        ))}
-      </span>
-    </Tooltip>
+    <span className={css.bar} role="img" aria-label={label || "no experiments"} title={label}>
+      {parts.map((part) => (
+        <span key={part.key} style={{ flexGrow: part.value, background: stateColor(part.key) }} />
+      ))}
+    </span>
   );
 }

@@ -1,5 +1,4 @@
 /** Times that go on by themselves: relative to now, with the absolute time in the tooltip. */
-import { Tooltip } from "@mantine/core";
 import { useSyncExternalStore } from "react";
 import { absolute, duration, elapsed, relative } from "@/format/times";
 
@@ -22,23 +21,21 @@ function watch(watcher: () => void): () => void {
   };
 }
 
-/** Now, once a second; all who ask share one clock. */
-export function useNow(): number {
+/** What one says of now: asked once a second by one clock, and drawn anew when it is something else. */
+function useClock(say: (nowMs: number) => string): string {
   return useSyncExternalStore(watch, () => {
     if (timer === undefined) nowMs = Date.now();
-    return Math.floor(nowMs / 1000) * 1000;
+    return say(nowMs);
   });
 }
 
 export function Ago({ at }: { at: string | null }) {
-  const now = useNow();
+  const text = useClock((now) => (at === null ? "" : relative(at, now)));
   if (at === null) return <span className="soft">–</span>;
   return (
-    <Tooltip label={absolute(at)}>
-      <time dateTime={at} className="num">
-        {relative(at, now)}
-      </time>
-    </Tooltip>
+    <time dateTime={at} className="num" title={absolute(at)}>
+      {text}
+    </time>
   );
 }
 
@@ -48,7 +45,8 @@ export function Lasting({ from, to }: { from: string | null; to: string | null }
 }
 
 function Running({ from }: { from: string }) {
-  return <span className="num">{duration(elapsed(from, null, useNow()) ?? 0)}</span>;
+  const text = useClock((now) => duration(elapsed(from, null, now) ?? 0));
+  return <span className="num">{text}</span>;
 }
 
 function Ended({ from, to }: { from: string | null; to: string | null }) {

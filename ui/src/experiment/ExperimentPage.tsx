@@ -84,7 +84,7 @@ function Details({ experiment }: { experiment: ExperimentDocument }) {
       }
       actions={<ExperimentActions experiment={experiment} />}
     >
-      <Why experiment={experiment} />
+      <Why experiment={experiment} isBrief={tab !== "overview"} />
       <ExperimentStrip experiment={experiment} />
       <Tabs value={tab} onChange={(next) => setTab(next as Tab)} keepMounted={false}>
         <Tabs.List mb="md">
@@ -123,8 +123,8 @@ function Details({ experiment }: { experiment: ExperimentDocument }) {
 }
 
 /** Why it failed, or why it waits: the first thing that one wants to know. */
-function Why({ experiment }: { experiment: ExperimentDocument }) {
-  if (experiment.root_cause) return <RootCauseCard experiment={experiment} cause={experiment.root_cause} />;
+function Why({ experiment, isBrief }: { experiment: ExperimentDocument; isBrief: boolean }) {
+  if (experiment.root_cause) return <RootCauseCard experiment={experiment} cause={experiment.root_cause} isBrief={isBrief} />;
   if (!experiment.reason || experiment.state === "succeeded" || experiment.state === "running") return null;
   return <div className={css.reason}>{experiment.reason}</div>;
 }

@@ -14,7 +14,7 @@ export function Overview({ experiment }: { experiment: ExperimentDocument }) {
     <div className={css.overview}>
       <div className={css.stack}>
         <Card title="Ranks" aside={<Layout experiment={experiment} />}>
-          <RankGrid experiment={experiment.experiment} placement={experiment.placement} use={use} />
+          <RankGrid experiment={experiment.experiment} placement={experiment.placement} use={use} cause={experiment.root_cause?.rank ?? null} />
         </Card>
         <Card title="Command">
           <CommandBlock command={experiment.command} />

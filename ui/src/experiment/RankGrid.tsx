@@ -13,9 +13,11 @@ interface RankGridProps {
   experiment: string;
   placement: MachinePlacement[];
   use: Use;
+  /** The rank that is to blame. */
+  cause: number | null;
 }
 
-export function RankGrid({ experiment, placement, use }: RankGridProps) {
+export function RankGrid({ experiment, placement, use, cause }: RankGridProps) {
   return (
     <div className={css.machines}>
       {placement.map((machine) => (
@@ -32,7 +34,7 @@ export function RankGrid({ experiment, placement, use }: RankGridProps) {
           </header>
           <div className={css.nodes}>
             {machine.nodes.map((node) => (
-              <Node key={node.node} experiment={experiment} node={node} use={use} />
+              <Node key={node.node} experiment={experiment} node={node} use={use} cause={cause} />
             ))}
           </div>
         </section>
@@ -45,7 +47,7 @@ function isRunning(machine: MachinePlacement): boolean {
   return machine.nodes.some((node) => node.ranks.some((rank) => rank.state === "running"));
 }
 
-function Node({ experiment, node, use }: { experiment: string; node: NodeView; use: Use }) {
+function Node({ experiment, node, use, cause }: { experiment: string; node: NodeView; use: Use; cause: number | null }) {
   const what = node.gpus > 0 ? plural(node.gpus, "GPU") : plural(node.cpus, "CPU");
   return (
     <div className={css.node}>
@@ -57,16 +59,25 @@ function Node({ experiment, node, use }: { experiment: string; node: NodeView; u
       </div>
       <div className={css.ranks}>
         {node.ranks.map((rank) => (
-          <Rank key={rank.rank} experiment={experiment} rank={rank} device={node.devices[rank.local_rank]?.name} use={use.ofRank(rank, node)} />
+          <Rank key={rank.rank} experiment={experiment} rank={rank} device={node.devices[rank.local_rank]?.name} use={use.ofRank(rank, node)} isCause={rank.rank === cause} />
         ))}
       </div>
     </div>
   );
 }
 
-function Rank({ experiment, rank, device, use }: { experiment: string; rank: RankView; device?: string; use: RankUse | null }) {
+interface RankProps {
+  experiment: string;
+  rank: RankView;
+  device?: string;
+  use: RankUse | null;
+  isCause: boolean;
+}
+
+function Rank({ experiment, rank, device, use, isCause }: RankProps) {
   const facts = [
     `rank ${rank.rank}, local rank ${rank.local_rank}: ${rank.state}`,
+    isCause ? "it failed first" : null,
     device,
     rank.exit_code === null ? null : `exit code ${rank.exit_code}`,
     rank.exception,
@@ -80,6 +91,7 @@ function Rank({ experiment, rank, device, use }: { experiment: string; rank: Ran
         href={`/${path("experiments", experiment)}?tab=logs&rank=${rank.rank}`}
         style={{ "--rank": stateColor(rank.state) } as React.CSSProperties}
         data-rank-state={rank.state}
+        data-cause={isCause || undefined}
         data-measured={use !== null || undefined}
         aria-label={facts.join(", ")}
       >

@@ -5,7 +5,14 @@ import type { ExperimentDocument, RootCause } from "@/api/types";
 import { plural } from "@/format/numbers";
 import css from "./experiment.module.css";
 
-export function RootCauseCard({ experiment, cause }: { experiment: ExperimentDocument; cause: RootCause }) {
+interface RootCauseProps {
+  experiment: ExperimentDocument;
+  cause: RootCause;
+  /** Without its last words: something else is looked at. */
+  isBrief: boolean;
+}
+
+export function RootCauseCard({ experiment, cause, isBrief }: RootCauseProps) {
   const logs = `/${path("experiments", experiment.experiment)}?tab=logs${cause.rank === null ? "" : `&rank=${cause.rank}`}`;
   const where = [
     cause.rank === null ? null : `rank ${cause.rank}`,
@@ -26,12 +33,12 @@ export function RootCauseCard({ experiment, cause }: { experiment: ExperimentDoc
         {cause.frame && <code className="mono">{cause.frame}</code>}
       </div>
       {cause.hint && <p>{cause.hint}</p>}
-      {cause.log_tail && (
+      {cause.log_tail && !isBrief && (
         <pre className={css.tail} tabIndex={0} aria-label="Last lines of its output">
           {cause.log_tail}
         </pre>
       )}
-      {cause.victims.length > 0 && (
+      {cause.victims.length > 0 && !isBrief && (
         <p className="soft">
           {plural(cause.victims.length, "other rank")} ended because of it: {cause.victims.slice(0, 32).join(", ")}
           {cause.victims.length > 32 && " …"}

@@ -1,10 +1,11 @@
 /** Where it runs: the cluster, the machine type and the GPUs of one experiment. */
-import { NumberInput, Select } from "@mantine/core";
+import { Select } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { get } from "@/api/client";
 import type { ClusterChoice, InstanceType } from "@/api/types";
 import css from "./newrun.module.css";
 import type { FormPart } from "./NewRunForm";
+import { NumberField } from "./NumberField";
 
 export function MachineFields({ form, change, problemOf }: FormPart) {
   const clusters = useQuery({ queryKey: ["clusters", "choices"], queryFn: () => get<{ clusters: ClusterChoice[] }>("new-run/clusters") });
@@ -43,15 +44,13 @@ export function MachineFields({ form, change, problemOf }: FormPart) {
         searchable
         maxDropdownHeight={340}
       />
-      <NumberInput
+      <NumberField
         label="GPUs per experiment"
         placeholder="all of one machine"
-        value={form.gpus ?? ""}
-        onChange={(gpus) => change({ gpus: gpus === "" ? null : Number(gpus) })}
+        value={form.gpus}
+        change={(gpus) => change({ gpus })}
         error={problemOf("gpus")}
         min={0}
-        allowDecimal={false}
-        allowNegative={false}
       />
     </div>
   );

@@ -1,11 +1,12 @@
 /** Name, data, environment, and what is rarely changed. */
-import { NumberInput, Select, Switch, Textarea, TextInput } from "@mantine/core";
+import { Select, Switch, Textarea, TextInput } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
 import { get } from "@/api/client";
 import { parseLines, toLines } from "./fields";
 import css from "./newrun.module.css";
 import type { FormPart } from "./NewRunForm";
+import { NumberField } from "./NumberField";
 
 export function MoreFields(part: FormPart & { suggestedName?: string }) {
   const { form, change, problemOf, suggestedName } = part;
@@ -53,14 +54,13 @@ export function MoreFields(part: FormPart & { suggestedName?: string }) {
 
 function Rare({ form, change, problemOf }: FormPart) {
   const number = (name: "cpus" | "processes_per_node" | "parallel" | "max_restarts", label: string, placeholder: string) => (
-    <NumberInput
+    <NumberField
       label={label}
       placeholder={placeholder}
-      value={form[name] ?? ""}
-      onChange={(value) => change({ [name]: value === "" ? null : Number(value) })}
+      value={form[name]}
+      change={(value) => change({ [name]: value })}
       error={problemOf(name)}
       min={0}
-      allowDecimal={false}
     />
   );
   return (

@@ -1,7 +1,8 @@
 /** What the script is given, and what becomes of lists and distributions in it. */
-import { NumberInput, Select, Textarea } from "@mantine/core";
+import { Select, Textarea } from "@mantine/core";
 import css from "./newrun.module.css";
 import type { FormPart } from "./NewRunForm";
+import { NumberField } from "./NumberField";
 
 const STRATEGIES = [
   { value: "grid_search", label: "Grid search: every combination" },
@@ -53,22 +54,14 @@ export function ScriptFields({ form, change, problemOf }: FormPart) {
       </div>
       {form.strategy === "random_search" && (
         <div className={css.columns}>
-          <NumberInput
-            label="Trials"
-            value={form.num_trials ?? ""}
-            onChange={(trials) => change({ num_trials: trials === "" ? null : Number(trials) })}
-            error={problemOf("num_trials")}
-            min={1}
-            allowDecimal={false}
-          />
-          <NumberInput
+          <NumberField label="Trials" value={form.num_trials} change={(num_trials) => change({ num_trials })} error={problemOf("num_trials")} min={1} />
+          <NumberField
             label="Seed"
             placeholder="chosen when it starts"
-            value={form.seed ?? ""}
-            onChange={(seed) => change({ seed: seed === "" ? null : Number(seed) })}
+            value={form.seed}
+            change={(seed) => change({ seed })}
             error={problemOf("seed")}
             min={0}
-            allowDecimal={false}
           />
         </div>
       )}

@@ -1,8 +1,9 @@
 /** Above the table: search, state, columns, CSV. */
-import { Button, Menu, ScrollArea, Select } from "@mantine/core";
-import { Check, Columns3, Download } from "lucide-react";
+import { Button, Select } from "@mantine/core";
+import { Columns3, Download } from "lucide-react";
 import { path, url } from "@/api/client";
 import type { TableColumns } from "@/api/types";
+import { ChoiceMenu, type ChoiceGroup } from "@/common/ChoiceMenu";
 import { plural } from "@/format/numbers";
 import { SearchField } from "@/runs/Filters";
 import css from "./run.module.css";
@@ -35,7 +36,9 @@ export function TableBar({ run, query, change, known, shown, total }: TableBarPr
         w={140}
       />
       <span className={css.push} />
-      <ColumnChoice known={known} shown={shown} choose={(columns) => change({ columns })} />
+      <ChoiceMenu icon={<Columns3 size={14} />} groups={columnGroups(known)} chosen={shown} change={(columns) => change({ columns })} position="bottom-end">
+        Columns
+      </ChoiceMenu>
       <Button
         component="a"
         variant="default"
@@ -49,28 +52,13 @@ export function TableBar({ run, query, change, known, shown, total }: TableBarPr
   );
 }
 
-function ColumnChoice({ known, shown, choose }: { known: TableColumns; shown: string[]; choose: (columns: string[]) => void }) {
-  const toggle = (column: string) => choose(shown.includes(column) ? shown.filter((each) => each !== column) : [...shown, column]);
-  const box = (column: string, label: string) => (
-    <Menu.Item key={column} closeMenuOnClick={false} leftSection={<Check size={14} visibility={shown.includes(column) ? "visible" : "hidden"} />} onClick={() => toggle(column)} role="menuitemcheckbox" aria-checked={shown.includes(column)}>
-      {label}
-    </Menu.Item>
-  );
-  return (
-    <Menu position="bottom-end" width={260}>
-      <Menu.Target>
-        <Button variant="default" leftSection={<Columns3 size={14} />}>
-          Columns
-        </Button>
-      </Menu.Target>
-      <Menu.Dropdown>
-        <ScrollArea.Autosize mah={360} type="auto">
-          {known.params.length > 0 && <Menu.Label>Hyperparameters</Menu.Label>}
-          {known.params.map((name) => box(`param:${name}`, name))}
-          {known.metrics.length > 0 && <Menu.Label>Metrics</Menu.Label>}
-          {known.metrics.flatMap(({ tag }) => [box(`metric:${tag}`, `${tag}, best`), box(`metric:${tag}:last`, `${tag}, last`)])}
-        </ScrollArea.Autosize>
-      </Menu.Dropdown>
-    </Menu>
-  );
+function columnGroups(known: TableColumns): ChoiceGroup[] {
+  const metrics = known.metrics.flatMap(({ tag }) => [
+    { value: `metric:${tag}`, label: `${tag}, best` },
+    { value: `metric:${tag}:last`, label: `${tag}, last` },
+  ]);
+  return [
+    { title: "Hyperparameters", choices: known.params.map((name) => ({ value: `param:${name}`, label: name })) },
+    { title: "Metrics", choices: metrics },
+  ];
 }

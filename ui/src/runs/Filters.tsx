@@ -1,11 +1,13 @@
 /** Search and filters of the list of runs. */
-import { CloseButton, MultiSelect, Select, TextInput } from "@mantine/core";
+import { CloseButton, Select, TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
-import { Search } from "lucide-react";
+import { ListFilter, Search, Tag } from "lucide-react";
 import { useEffect, useState } from "react";
 import { get } from "@/api/client";
 import type { RunFilters } from "@/api/types";
+import { ChoiceMenu } from "@/common/ChoiceMenu";
+import { stateLabel } from "@/format/states";
 import type { RunsQuery } from "./query";
 import css from "./runs.module.css";
 
@@ -29,14 +31,9 @@ export function Filters({ query, change }: { query: RunsQuery; change: (change: 
   return (
     <div className={css.filters}>
       <SearchField value={query.search} change={(search) => change({ search })} label="Search runs" />
-      <MultiSelect
-        aria-label="State"
-        placeholder={query.state.length ? undefined : "Any state"}
-        data={STATES}
-        value={query.state}
-        onChange={(state) => change({ state })}
-        w={query.state.length > 1 ? 220 : 140}
-      />
+      <ChoiceMenu label={`State: ${said(query.state.map(stateLabel), "Any state")}`} icon={<ListFilter size={14} />} groups={[{ choices: STATES }]} chosen={query.state} change={(state) => change({ state })}>
+        {said(query.state.map(stateLabel), "Any state")}
+      </ChoiceMenu>
       <Select
         aria-label="User"
         placeholder="Anyone"
@@ -49,15 +46,15 @@ export function Filters({ query, change }: { query: RunsQuery; change: (change: 
         w={130}
       />
       {labels.length > 0 && (
-        <MultiSelect
-          aria-label="Label"
-          placeholder={query.label.length ? undefined : "Any label"}
-          data={[...new Set([...labels, ...query.label])]}
-          value={query.label}
-          onChange={(label) => change({ label })}
-          searchable
-          w={180}
-        />
+        <ChoiceMenu
+          label={`Label: ${said(query.label, "Any label")}`}
+          icon={<Tag size={14} />}
+          groups={[{ choices: [...new Set([...labels, ...query.label])].map((label) => ({ value: label, label })) }]}
+          chosen={query.label}
+          change={(label) => change({ label })}
+        >
+          {said(query.label, "Any label")}
+        </ChoiceMenu>
       )}
       <Select
         aria-label="Created"
@@ -71,6 +68,11 @@ export function Filters({ query, change }: { query: RunsQuery; change: (change: 
       />
     </div>
   );
+}
+
+/** What is chosen, shortly; else what stands for nothing. */
+function said(chosen: string[], none: string): string {
+  return chosen.length > 2 ? `${chosen.length} chosen` : chosen.join(", ") || none;
 }
 
 /** A field whose text counts when the typing pauses. */

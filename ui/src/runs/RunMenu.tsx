@@ -1,61 +1,31 @@
-/** What one can do with one run. */
-import { ActionIcon, Menu } from "@mantine/core";
-import { CopyPlus, Ellipsis, Play, Square, Trash2 } from "lucide-react";
-import { useLocation } from "wouter";
+/** What one can do with one run: a button, and the menu once somebody wants it. A list of runs has many of them. */
+import { Ellipsis } from "lucide-react";
+import { lazy, Suspense, useState, type ComponentProps } from "react";
 import type { RunRow } from "@/api/types";
-import { useConfirm } from "@/common/confirm";
-import { destroy, resume, stop } from "./actions";
+import css from "./runs.module.css";
 
-export function RunMenu({ run, onDeleted }: { run: RunRow; onDeleted?: () => void }) {
-  const [, navigate] = useLocation();
-  const [ask, dialog] = useConfirm();
-  const isActive = run.running + run.queued > 0;
-  const askStop = () =>
-    ask({
-      title: `Stop ${run.run}?`,
-      text: "All ranks get SIGTERM at once, and time to save. What was made is kept.",
-      action: "Stop run",
-      act: () => stop("run", [run.run]),
-    });
-  const askDelete = () =>
-    ask({
-      title: `Delete ${run.run}?`,
-      text: "Its experiments, logs, metrics and artifacts are removed for good.",
-      action: "Delete run",
-      isDangerous: true,
-      act: async () => {
-        await destroy("run", [run.run]);
-        onDeleted?.();
-      },
-    });
+const RunActions = lazy(() => import("./RunActions"));
+
+export interface RunMenuProps {
+  run: RunRow;
+  onDeleted?: () => void;
+}
+
+export function RunMenu(props: RunMenuProps) {
+  const [isWanted, setWanted] = useState(false);
+  const button = <RunMenuButton run={props.run} aria-haspopup="menu" aria-expanded={false} onClick={() => setWanted(true)} />;
+  if (!isWanted) return button;
   return (
-    <>
-      <Menu position="bottom-end" width={190}>
-        <Menu.Target>
-          <ActionIcon aria-label={`Actions of ${run.run}`} size="sm">
-            <Ellipsis size={15} />
-          </ActionIcon>
-        </Menu.Target>
-        <Menu.Dropdown>
-          <Menu.Item leftSection={<CopyPlus size={14} />} onClick={() => navigate(`/runs?new=1&clone=${encodeURIComponent(run.run)}`)}>
-            Clone…
-          </Menu.Item>
-          <Menu.Item leftSection={<Square size={14} />} disabled={!isActive} onClick={askStop}>
-            Stop…
-          </Menu.Item>
-          <Menu.Item
-            leftSection={<Play size={14} />}
-            disabled={run.failed + run.stopped === 0}
-            onClick={() => void resume("run", [run.run])}
-          >
-            Resume failed and stopped
-          </Menu.Item>
-          <Menu.Item leftSection={<Trash2 size={14} />} color="red.8" disabled={isActive} onClick={askDelete}>
-            Delete…
-          </Menu.Item>
-        </Menu.Dropdown>
-      </Menu>
-      {dialog}
-    </>
+    <Suspense fallback={button}>
+      <RunActions {...props} />
+    </Suspense>
+  );
+}
+
+export function RunMenuButton({ run, ...rest }: { run: RunRow } & ComponentProps<"button">) {
+  return (
+    <button type="button" className={css.menu} aria-label={`Actions of ${run.run}`} {...rest}>
+      <Ellipsis size={15} />
+    </button>
   );
 }

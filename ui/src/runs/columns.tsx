@@ -1,5 +1,4 @@
 /** The columns of the list of runs. */
-import { Tooltip } from "@mantine/core";
 import { Link } from "wouter";
 import { path } from "@/api/client";
 import type { RunRow } from "@/api/types";
@@ -80,9 +79,9 @@ export const COLUMNS: Column<RunRow>[] = [
 function Second({ run }: { run: RunRow }) {
   if (run.waiting) {
     return (
-      <Tooltip label={run.waiting}>
-        <span className={`${css.waiting} ellipsis`}>{run.waiting}</span>
-      </Tooltip>
+      <span className={`${css.waiting} ellipsis`} title={run.waiting}>
+        {run.waiting}
+      </span>
     );
   }
   return (
