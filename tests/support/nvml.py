@@ -21,9 +21,7 @@ def build_fake_nvml(folder: Path) -> Path:
     return library
 
 
-def write_gpus(
-    folder: Path, gpus: Sequence[tuple[str, int, int]], *, use: int = 0, used_mib: int = 0
-) -> list[str]:
+def write_gpus(folder: Path, gpus: Sequence[tuple[str, int, int]], *, use: int = 0, used_mib: int = 0) -> list[str]:
     """Say which GPUs the library in a folder shows, as (name, MiB, pid of a process on it or 0); return their UUIDs."""
     path = folder / "gpus"
     path.write_text("".join(f"{name},{mib},{pid},{use},{used_mib}\n" for name, mib, pid in gpus))
