@@ -15,6 +15,7 @@ import obstore
 import pytest
 from fastapi.testclient import TestClient
 from obstore.store import S3Store
+from tests.support.grid import eventually
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run
 from tests.support.s3 import Endpoint
 from tests.support.server_app import URL, InProcess, running_app
@@ -23,16 +24,19 @@ from opengrid.client import links, packs
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
 from opengrid.client.documents import DatastoreRow
+from opengrid.client.download import fetch
 from opengrid.client.http import Http
 from opengrid.client.transfer import Sender, find_material
 from opengrid.core.errors import GridError, ServerUnreachable, Unusable
 from opengrid.core.mounts import Mount
-from opengrid.core.protocol import Assignment
+from opengrid.core.protocol import Assignment, RestoreFile
 from opengrid.core.records import AttemptState, ExperimentState, MachineState
 from opengrid.core.tokens import token_hash
+from opengrid.node.artifacts import Collector
 from opengrid.node.cache import DataCache
 from opengrid.node.data import fetch_data
 from opengrid.node.link import Channel
+from opengrid.node.restoring import _bring
 from opengrid.server.app import Server
 from opengrid.store.database import Database
 
@@ -45,6 +49,11 @@ class Direct:
 
     def __init__(self, transport: InProcess) -> None:
         self.transport = transport
+
+    away_since = None
+
+    def call(self, use: Callable[[Http], T]) -> T:
+        return use(cast("Http", self.transport))
 
     def call_until_answered(self, use: Callable[[Http], T], *, timeout_s: float) -> T:
         return use(cast("Http", self.transport))
@@ -82,7 +91,7 @@ class World:
         mount = Mount(name="data", version=version, path="/data", source=str(place), is_bound=False)
         if mount not in self.mounts:
             self.mounts.append(mount)
-            self._run()
+            self.run()
         cache = DataCache(self.cache, most)
         fetch_data(
             cast("Assignment", dataclasses.make_dataclass("A", ["mounts"])((mount,))),
@@ -92,11 +101,13 @@ class World:
         cache.close()
         return place
 
-    def _run(self) -> None:
+    def run(self, state: AttemptState = AttemptState.SUCCEEDED) -> str:
+        """Have a run with all mounts, and be the agent of its attempt; return its experiment's name."""
+        self.server._controller.close()  # nothing here is for it
         run = make_run(f"brave-otter-{len(self.mounts)}")
         run = dataclasses.replace(run, plan=dataclasses.replace(run.plan, mounts=tuple(self.mounts)))
-        (experiment,) = make_experiments(run, state=ExperimentState.SUCCEEDED)  # the controller leaves it alone
-        attempt = make_attempt(experiment, state=AttemptState.SUCCEEDED)
+        (experiment,) = make_experiments(run, state=ExperimentState(state.value))
+        attempt = make_attempt(experiment, state=state)
         session = f"session{len(self.mounts)}"
         machine = dataclasses.replace(
             make_machines(attempt)[0], state=MachineState.PRESENT, session_hash=token_hash(session)
@@ -107,6 +118,7 @@ class World:
             tx.runs.create(run, [experiment], T0)
             tx.attempts.create(attempt, [machine])
         database.close()
+        return experiment.name
 
     def stored(self, endpoint: Endpoint, kind: str) -> list[str]:
         answer = endpoint.ask("GET", f"/{self.bucket}?list-type=2&prefix=team/datastores/{kind}/")[1].decode()
@@ -301,6 +313,42 @@ def test_another_server_on_the_same_bucket_finds_everything(world: World, endpoi
         assert other.create()["version"] == 2
         assert endpoint.sent == 0
         assert api.verify_datastore("data", 2)["damaged"] == []
+
+
+def test_artifacts_go_to_the_bucket_and_come_from_there(
+    world: World, endpoint: Endpoint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs, "MOST_PACK", MIB)
+    experiment, channel = world.run(AttemptState.RUNNING), Direct(world.agent)
+    work = tmp_path / "work"
+    work.mkdir()
+    drained: list[object] = []
+    collector = Collector(
+        cast("Channel", channel), staging=str(tmp_path), has_links=True, on_drained=drained.append,
+        on_superseded=drained.append, log=print, settle_s=0.05,
+    )  # fmt: skip
+    collector.start()
+    collector.watch({0: work}, before=None)
+    files = {"small.txt": b"small", "same.txt": b"small", "empty": b"", "model.bin": os.urandom(3 * MIB + 5)}
+    for path, content in files.items():
+        (work / path).write_bytes(content)
+    endpoint.fail("cut", 403, method="PUT", part="packs")
+    collector.drain()
+    eventually(lambda: bool(drained))
+    assert drained == [None]
+    rows = {row["path"]: row for row in world.api.artifacts(experiment)}
+    small = hashlib.sha256(b"small").hexdigest()
+    assert rows["small.txt"]["stored_at"] == f"s3://{world.bucket}/team/artifacts/packs/{small[:2]}/{small}"
+    assert rows["model.bin"]["stored_at"].endswith(" and 3 more")
+    endpoint.fail("cut", 403, "cut", 503, method="GET", part="packs")
+    for path, row in rows.items():
+        fetch(world.api, experiment, row, tmp_path / path, tmp_path / "part", lambda _: None)
+        assert (tmp_path / path).read_bytes() == files[path]
+    assert not list((world.folder / "home" / "artifacts" / "contents").glob("*/*"))  # nothing of the server's disk
+    found = rows["model.bin"]
+    file = RestoreFile(node=0, path="x", size=found["size"], sha256=found["sha256"], modified_us=0)
+    _bring(file, tmp_path / "back", cast("Channel", channel), has_links=True)
+    assert (tmp_path / "back").read_bytes() == files["model.bin"]
 
 
 def test_archives_that_the_server_unpacks_travel_in_packs_too(world: World, endpoint: Endpoint) -> None:

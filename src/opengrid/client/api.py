@@ -46,7 +46,7 @@ from opengrid.client.documents import (
 from opengrid.client.http import Query, Response
 
 if TYPE_CHECKING:  # most commands have nothing to ask for, and need not load what a request is made of
-    from opengrid.core.packs import Packed
+    from opengrid.core.packs import Located, Packed
     from opengrid.core.spec import RunSpec
 
 #: How long one held request lasts at most, as the server allows.
@@ -291,6 +291,14 @@ class Api:
         """Give the blocks of an artifact from an offset on; NotFound when it has another content by now."""
         path = f"/api/v1/experiments/{experiment}/artifacts/{row['id']}/content"
         return self._transport.stream("GET", path, query={"sha256": row["sha256"], "offset": offset})
+
+    def locate_artifact(self, experiment: str, row: ArtifactRow) -> Located:
+        """Return where in the bucket an artifact's content is; NotFound when it has another by now."""
+        from opengrid.core.codec import from_json  # as below
+        from opengrid.core.packs import Located
+
+        path = f"/api/v1/experiments/{experiment}/artifacts/{row['id']}/links"
+        return from_json(Located, self._get(path, {"sha256": row["sha256"]}))
 
     def stop(self, kind: Kind, names: list[str], *, force: bool = False) -> StoppedDocument:
         """Ask runs or experiments to stop; with `force` all that runs for them is killed."""

@@ -6,11 +6,13 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from opengrid.client.api import Api
 from opengrid.client.documents import ArtifactRow
+from opengrid.client.links import BucketClient, located_blocks
 from opengrid.core.errors import GridError, InvalidValue, NotFound, ServerUnreachable, Unusable
 from opengrid.core.manifest import safe_path
 
@@ -82,7 +84,7 @@ def fetch(
 
 def _fetch_small(api: Api, experiment: str, row: ArtifactRow, partial: Path) -> None:
     for last in (False, True):
-        content = _patiently(lambda: api.artifact(experiment, row)) if row["size"] else b""
+        content = _patiently(lambda: _content(api, experiment, row)) if row["size"] else b""
         if hashlib.sha256(content).hexdigest() == row["sha256"]:
             partial.write_bytes(content)
             return
@@ -111,7 +113,7 @@ def _complete(api: Api, experiment: str, row: ArtifactRow, partial: Path, progre
         while size < row["size"]:
             before = size
             try:
-                with api.artifact_blocks(experiment, row, size) as blocks:
+                with _blocks(api, experiment, row, size) as blocks:
                     for block in blocks:
                         file.write(block)
                         digest.update(block)
@@ -123,6 +125,31 @@ def _complete(api: Api, experiment: str, row: ArtifactRow, partial: Path, progre
                     raise
                 time.sleep(_PAUSE_S * 2**tries)
     return digest.hexdigest()
+
+
+def _content(api: Api, experiment: str, row: ArtifactRow) -> bytes:
+    if not _is_in_bucket(row):
+        return api.artifact(experiment, row)
+    with _blocks(api, experiment, row, 0) as blocks:
+        return b"".join(blocks)
+
+
+@contextmanager
+def _blocks(api: Api, experiment: str, row: ArtifactRow, offset: int) -> Generator[Iterator[bytes]]:
+    """Give the blocks of an artifact from an offset on, from the bucket itself when it rests in one."""
+    if not _is_in_bucket(row):
+        with api.artifact_blocks(experiment, row, offset) as blocks:
+            yield blocks
+        return
+    bucket = BucketClient()
+    try:
+        yield located_blocks(bucket, lambda: api.locate_artifact(experiment, row), offset)
+    finally:
+        bucket.close()
+
+
+def _is_in_bucket(row: ArtifactRow) -> bool:
+    return row["stored_at"].startswith("s3://")
 
 
 def _patiently(ask: Callable[[], bytes]) -> bytes:

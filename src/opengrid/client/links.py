@@ -15,6 +15,7 @@ from urllib.parse import urlsplit
 from opengrid.client.http import endpoint_of
 from opengrid.client.wire import Connection, Head
 from opengrid.core.errors import GridError, ServerUnreachable, Unusable
+from opengrid.core.packs import Located
 
 _T = TypeVar("_T")
 
@@ -53,6 +54,16 @@ class Link:
         if self._is_renewed:
             raise Unusable(f"{host} refuses the server's links: {reason}", hint="may the server's key read and write?")
         self.url, self._is_renewed = self._renew(), True
+
+
+def located_blocks(bucket: BucketClient, locate: Callable[[], Located], offset: int = 0) -> Iterator[bytes]:
+    """Yield a content from an offset on; `locate` says where it is, again when links have expired."""
+    found = locate()
+    for piece in found.pieces:
+        skipped = min(offset, piece.size)
+        offset -= skipped
+        link = Link(found.links[piece.link], lambda number=piece.link: locate().links[number])
+        yield from bucket.get(link, piece.offset + skipped, piece.size - skipped)
 
 
 class BucketClient:

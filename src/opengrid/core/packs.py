@@ -65,6 +65,35 @@ class Piece:
     size: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WantedPacks:
+    """POST /agent/v1/artifacts/links: packs that one would put. Answered with PackLinks."""
+
+    packs: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackedContents:
+    """PUT /agent/v1/artifacts/packed: contents that were put in packs. Answered with MissingPacks."""
+
+    contents: tuple[Packed, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MissingPacks:
+    """Packs that are not there: then nothing was taken in."""
+
+    missing: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Located:
+    """Where one content is, for some minutes."""
+
+    links: tuple[str, ...]
+    pieces: tuple[Piece, ...]  #: its bytes, in their order
+
+
 def shared_packs(sizes: Iterable[tuple[str, int]]) -> Iterator[Sequence[str]]:
     """Divide contents that are small enough to share packs, each with its size, into packs, in their order."""
     group: list[str] = []

@@ -92,7 +92,8 @@ class Assignment:
     mounts: tuple[Mount, ...] = ()  #: datastore versions that the ranks see
     data_cache: str | None = None  #: where contents of its mounts are fetched to and kept; None: their trees are there
     data_cache_bytes: int = 50 << 30  #: most bytes of contents that are kept, but for what is in use
-    staging: str | None = None  #: a folder to put them into, when server and agent share a disk; else by HTTP
+    staging: str | None = None  #: a folder to put them into, when server and agent share a disk
+    has_links: bool = False  #: whether they go to and come from a bucket by links; else by HTTP
     overlay: str | None = None  #: folder with the packages that the interpreter lacks
     folders: tuple[str, ...] = ()  #: of the tree, from which ranks import before all else
     masked: tuple[str, ...] = ()  #: values in `environment` that no log may show
@@ -329,7 +330,7 @@ class Wanted:
     """Answer to Artifacts: files with these contents were not recorded. Bring the contents, then offer them again.
 
     To bring is to PUT it to /agent/v1/artifacts/contents/{sha256}, or to copy it into the staging folder under its
-    SHA-256, from where the offer takes it away.
+    SHA-256, from where the offer takes it away; or, where the assignment has links, what core.packs says.
     """
 
     contents: tuple[str, ...]

@@ -128,6 +128,7 @@ class Agent:
         self._artifacts = Collector(
             Channel(address, session),
             staging=assignment.staging,
+            has_links=assignment.has_links,
             on_drained=lambda unsaved: self._inbox.put(Drained("artifacts", unsaved)),
             on_superseded=self._on_superseded,
             log=self._log,

@@ -7,19 +7,23 @@ and, if it is so in the end, named.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import fcntl
+import functools
 import os
 import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from opengrid.client.packs import Content, Uploader
 from opengrid.core import checkpoint_file
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import GridError, ServerUnreachable, Superseded
+from opengrid.core.packs import MissingPacks, Packed, PackedContents, PackLinks, WantedPacks
 from opengrid.core.protocol import ArtifactFile, Artifacts, Unsaved, UnsavedFile, Wanted
 from opengrid.node.contents import NotNow, check_whole, digest_as_scanned, opened, put, server_time_s, stage, version_of
 from opengrid.node.event_files import is_event_file
@@ -69,6 +73,7 @@ class Collector:
         channel: Channel,
         *,
         staging: str | None,
+        has_links: bool = False,
         on_drained: Callable[[Unsaved | None], None],
         on_superseded: Callable[[str], None],
         log: Callable[[str], None],
@@ -79,7 +84,9 @@ class Collector:
         self._on_drained, self._on_superseded = on_drained, on_superseded
         self._on_event_file, self._event_files = on_event_file, set[Path]()
         self._is_salvaging = False
-        self._staging = Path(staging) if staging is not None and os.access(staging, os.W_OK) else None
+        self._has_links = has_links
+        is_here = staging is not None and not has_links and os.access(staging, os.W_OK)
+        self._staging = Path(staging) if staging is not None and is_here else None
         self._folders: list[_Folder] = []
         self._locks: list[int] = []  # held until the process ends
         self._unreadable: dict[str, str] = {}
@@ -256,7 +263,7 @@ class Collector:
         """Bring files to the server and remember which are safe; ServerUnreachable, nothing lost, while it is away."""
         try:
             wanted = set(self._offer(batch))
-            brought = {digest for digest in wanted if self._bring([c for c in batch if c.offer.sha256 == digest])}
+            brought = self._bring_all({digest: [c for c in batch if c.offer.sha256 == digest] for digest in wanted})
             offered = [c for c in batch if c.offer.sha256 in brought]
             refused = set(self._offer(offered)) if offered else set[str]()
         except (ServerUnreachable, Superseded):
@@ -278,16 +285,44 @@ class Collector:
         )
         return from_json(Wanted, response.json()).contents
 
+    def _bring_all(self, wanted: dict[str, list[_Candidate]]) -> set[str]:
+        """Bring contents that several files may have each; return those for which that went well."""
+        if self._has_links and len(wanted) > 1:
+            with contextlib.suppress(OSError, NotNow, ValueError):  # which one it was is found one by one
+                changed = self._upload([alike[0] for alike in wanted.values()])
+                return wanted.keys() - changed
+        return {digest for digest, alike in wanted.items() if self._bring(alike)}
+
+    def _upload(self, candidates: list[_Candidate]) -> set[str]:
+        """Put contents into the bucket; return those that are not any more what they were."""
+        uploader = Uploader(_ArtifactCarrier(self._channel), shares=False)
+        return uploader.bring(
+            [
+                Content(
+                    sha256=one.offer.sha256,
+                    size=one.offer.size,
+                    open=functools.partial(opened, one.folder.root, one.path, one.version),
+                )
+                for one in candidates
+            ]
+        )
+
     def _bring(self, alike: list[_Candidate]) -> bool:
         """Send or stage a content that several files may have; return whether that went well."""
         candidate = alike[0]
         try:
-            with opened(candidate.folder.root, candidate.path, candidate.version) as file:
-                if self._staging is not None:
-                    stage(file, candidate.offer, self._staging)
-                else:
-                    self._channel.call(lambda http: put(http, file, candidate.offer))
-            return True
+            if self._has_links:
+                is_same = not self._upload([candidate])
+            else:
+                with opened(candidate.folder.root, candidate.path, candidate.version) as file:
+                    if self._staging is not None:
+                        stage(file, candidate.offer, self._staging)
+                    else:
+                        self._channel.call(lambda http: put(http, file, candidate.offer))
+                is_same = True
+            if is_same:
+                return True
+            reason = "it kept changing"
         except (ServerUnreachable, Superseded):
             raise
         except GridError as error:
@@ -307,6 +342,23 @@ class Collector:
         ]
         troubles += [UnsavedFile(path=_told(path), reason=reason) for path, reason in self._unreadable.items()]
         return Unsaved(files=tuple(troubles[:_NAMED]), total=len(troubles)) if troubles else None
+
+
+class _ArtifactCarrier:
+    """The server, asked about packs of artifacts."""
+
+    def __init__(self, channel: Channel) -> None:
+        self._channel = channel
+
+    def links(self, packs: Sequence[str]) -> Mapping[str, str]:
+        wanted = to_json(WantedPacks(packs=tuple(packs)))
+        answer = self._channel.call(lambda http: http.request("POST", "/agent/v1/artifacts/links", json=wanted))
+        return {link.pack: link.url for link in from_json(PackLinks, answer.json()).links}
+
+    def add(self, contents: Sequence[Packed]) -> Sequence[str]:
+        brought = to_json(PackedContents(contents=tuple(contents)))
+        answer = self._channel.call(lambda http: http.request("PUT", "/agent/v1/artifacts/packed", json=brought))
+        return from_json(MissingPacks, answer.json()).missing
 
 
 def _fail(candidates: list[_Candidate], reason: str) -> None:

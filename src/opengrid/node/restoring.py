@@ -10,11 +10,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from opengrid.client.http import Http
+from opengrid.client.links import BucketClient, located_blocks
 from opengrid.core import checkpoint_file
 from opengrid.core.checkpoint_file import ASIDE
 from opengrid.core.codec import from_json
 from opengrid.core.errors import InvalidValue, Unusable
 from opengrid.core.manifest import safe_path
+from opengrid.core.packs import Located
 from opengrid.core.protocol import Assignment, Restore, RestoreFile
 from opengrid.node.link import Channel
 from opengrid.node.scan import scan
@@ -38,12 +40,12 @@ def put_back(
     Files appear whole or not at all. Raises GridError and OSError.
     """
     restore = channel.call_until_answered(lambda http: _ask(http, generation), timeout_s=float("inf"))
-    folders = node_folders(assignment)
+    folders, has_links = node_folders(assignment), assignment.has_links
     notes: list[str] = []
     for file in restore.files:
         for node, folder in folders.items():
             if file.node in (None, node):
-                notes += _put(file, safe_path(folder, file.path), channel, digest_of)
+                notes += _put(file, safe_path(folder, file.path), channel, digest_of, has_links=has_links)
     for folder in sorted(set(folders.values())):
         renamed = [path for path in restore.aside if _set_aside(safe_path(folder, path))]
         notes += [f"{path} is not used: renamed to {path}{ASIDE}" for path in renamed]
@@ -55,7 +57,9 @@ def _ask(http: Http, generation: int) -> Restore:
     return from_json(Restore, http.request("GET", f"/agent/v1/restore/{generation}").json())
 
 
-def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[[Path], str | None]) -> list[str]:
+def _put(
+    file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[[Path], str | None], *, has_links: bool
+) -> list[str]:
     if target.is_dir():
         raise Unusable(f"{target} is a folder and should be a file of the checkpoint")
     problem = None
@@ -66,7 +70,7 @@ def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(f".{target.name[:100]}.{os.getpid()}.part")
     try:
-        _bring(file, partial, channel)
+        _bring(file, partial, channel, has_links=has_links)
         os.utime(partial, ns=(file.modified_us * 1000, file.modified_us * 1000))
         os.replace(partial, target)
     finally:
@@ -74,13 +78,14 @@ def _put(file: RestoreFile, target: Path, channel: Channel, digest_of: Callable[
     return [f"{file.path} was torn, {problem}: the whole one before it is put back"] if problem is not None else []
 
 
-def _bring(file: RestoreFile, partial: Path, channel: Channel) -> None:
+def _bring(file: RestoreFile, partial: Path, channel: Channel, *, has_links: bool) -> None:
     if file.text is not None:
         partial.write_text(file.text, encoding="utf-8")
     elif file.source is not None and os.access(file.source, os.R_OK):
         shutil.copyfile(file.source, partial)
     else:
-        channel.call_until_answered(lambda http: _download(http, file, partial), timeout_s=float("inf"))
+        bring = _download_by_links if has_links else _download
+        channel.call_until_answered(lambda http: bring(http, file, partial), timeout_s=float("inf"))
     found = _digest(partial)
     if found != file.sha256:
         raise InvalidValue(f"{file.path} came with SHA-256 {found[:12]}…, not {file.sha256[:12]}…")
@@ -91,6 +96,15 @@ def _download(http: Http, file: RestoreFile, partial: Path) -> None:
     with partial.open("wb") as copy, http.stream("GET", path, timeout_s=60) as blocks:
         for block in blocks:
             copy.write(block)
+
+
+def _download_by_links(http: Http, file: RestoreFile, partial: Path) -> None:
+    path = f"/agent/v1/artifacts/contents/{file.sha256}/links"
+    bucket = BucketClient()
+    with partial.open("wb") as copy:
+        for block in located_blocks(bucket, lambda: from_json(Located, http.request("GET", path).json())):
+            copy.write(block)
+    bucket.close()
 
 
 def _digest(path: Path) -> str:

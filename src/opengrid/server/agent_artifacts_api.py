@@ -10,6 +10,7 @@ from fastapi.responses import FileResponse
 
 from opengrid.core.codec import from_json
 from opengrid.core.errors import InvalidValue
+from opengrid.core.packs import Located, MissingPacks, PackedContents, PackLinks, WantedPacks
 from opengrid.core.protocol import Artifacts as Offer
 from opengrid.core.protocol import Wanted
 from opengrid.server.auth import KnownAgents, agent_of
@@ -30,6 +31,18 @@ def agent_artifacts_api(agents: Agents, artifacts: Artifacts) -> APIRouter:
         except ValueError as error:
             raise InvalidValue(f"the request's body is no offer of artifacts: {error}") from error
         return await run_in_threadpool(artifacts.offer, agent_of(request), message.files)
+
+    @api.post("/links")
+    def links(wanted: WantedPacks, request: Request) -> PackLinks:
+        return PackLinks(links=tuple(artifacts.links(agent_of(request), wanted.packs)))
+
+    @api.put("/packed")
+    def take_packed(brought: PackedContents, request: Request) -> MissingPacks:
+        return MissingPacks(missing=tuple(artifacts.take_packed(agent_of(request), brought.contents)))
+
+    @api.get("/contents/{digest}/links")
+    def locate(digest: str, request: Request) -> Located:
+        return artifacts.locate_own(agent_of(request), digest)
 
     @api.put("/contents/{digest}", status_code=201)
     async def receive(digest: str, request: Request) -> dict[str, object]:

@@ -236,6 +236,7 @@ class Server:
                 check_mounts=datastores.check_mounts,
                 overlay=environments.overlay,
                 secrets_of=secrets_of,
+                has_links=artifacts.has_links,
                 data_cache=state / "datastores" / ".contents" if datastores.has_links else None,
                 data_cache_bytes=settings.content_cache,
             ),

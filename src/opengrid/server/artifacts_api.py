@@ -13,6 +13,7 @@ from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import Field
 
 from opengrid.core.errors import NotFound
+from opengrid.core.packs import Located
 from opengrid.core.placing import place_files
 from opengrid.core.records import Artifact
 from opengrid.server.auth import Users
@@ -102,6 +103,10 @@ def _downloads(api: APIRouter, artifacts: Artifacts, users: Users) -> None:
             media_type="application/octet-stream",
             headers={**_headers(artifact), "Content-Length": str(left)},
         )
+
+    @api.get(_OF_EXPERIMENT + "/artifacts/{id}/links", dependencies=known)
+    def locate(name: str, id: str, sha256: str) -> Located:
+        return artifacts.locate(name, id, sha256)
 
     @api.get(f"{_OF_EXPERIMENT}/artifacts.zip", dependencies=known)
     def download_all(name: str, node: Annotated[int | None, Query(ge=0)] = None, path: str = "") -> StreamingResponse:

@@ -12,9 +12,11 @@ from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
 from opengrid.blobs.blobs import Blobs, BlobWriter
+from opengrid.blobs.blobs import Links as BucketLinks
 from opengrid.core.errors import Forbidden, InvalidValue, NotFound, Superseded, Unusable
 from opengrid.core.gang import Gang
 from opengrid.core.manifest import safe_path
+from opengrid.core.packs import Located, Packed, PackLink
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted, reserved_bytes
 from opengrid.core.records import Artifact, Attempt
 from opengrid.services.agent_memory import AgentIdentity
@@ -87,6 +89,33 @@ class Artifacts:
                 replaced |= tx.artifacts.save([_record(experiment_id, path, content, self._now_us())])
         self.remove_unused(replaced)
 
+    @property
+    def has_links(self) -> bool:
+        """Whether contents are brought and fetched by links."""
+        return self._blobs.links is not None
+
+    def links(self, agent: AgentIdentity, packs: Sequence[str]) -> list[PackLink]:
+        """Return where an agent puts packs; those that are here already are left out."""
+        self._check_open(agent)
+        return self._of_bucket().to_put(packs)
+
+    def take_packed(self, agent: AgentIdentity, contents: Sequence[Packed]) -> list[str]:
+        """Take in contents whose packs were put; return packs that are missing: then nothing is.
+
+        Repeating is harmless.
+        """
+        self._check_open(agent)
+        return self._of_bucket().add(contents)
+
+    def locate(self, experiment: str, id: str, digest: str) -> Located:
+        """Return where an artifact's content is; NotFound too when that is no longer `digest`."""
+        return self._located(self._find(experiment, id, digest).digest)
+
+    def locate_own(self, agent: AgentIdentity, digest: str) -> Located:
+        """Return where a content of the agent's own experiment is; Forbidden for any other."""
+        self._check_own(agent, digest)
+        return self._located(digest)
+
     @contextmanager
     def receiving(self, agent: AgentIdentity, digest: str, size: int) -> Generator[BlobWriter]:
         """Receive a content of so many bytes in pieces; verified on leaving."""
@@ -97,10 +126,7 @@ class Artifacts:
 
     def content(self, agent: AgentIdentity, digest: str) -> Path:
         """Return where a content of the agent's own experiment lies, for it to put back; Forbidden for any other."""
-        with self._database.read() as tx:
-            attempt = _open_attempt(tx, agent)
-            if digest not in tx.artifacts.digests([attempt.experiment_id]):
-                raise Forbidden("this attempt's experiment has no such content")
+        self._check_own(agent, digest)
         return self._blobs.path(digest)
 
     def list(self, experiment: str, *, limit: int, offset: int) -> tuple[list[Artifact], int, int]:
@@ -140,15 +166,16 @@ class Artifacts:
 
     def find(self, experiment: str, id: str, digest: str | None = None) -> tuple[Artifact, Path]:
         """Return an artifact and where its content lies; NotFound too when the content is no longer `digest`."""
-        with self._database.read() as tx:
-            artifact = tx.artifacts.find(tx.runs.experiment(experiment).id, id)
-        if digest not in (None, artifact.digest):
-            raise NotFound(f"{artifact.path} has changed meanwhile", hint="ask for its newest version")
+        artifact = self._find(experiment, id, digest)
         return artifact, self._blobs.path(artifact.digest)
 
     def place(self, artifact: Artifact) -> Path:
         """Return where an artifact's content lies; NotFound when it was replaced meanwhile."""
         return self._blobs.path(artifact.digest)
+
+    def source(self, artifact: Artifact) -> Path | None:
+        """Return where an artifact's content lies for agents of this host; None when they fetch it by links."""
+        return None if self.has_links else self._blobs.path(artifact.digest)
 
     def location(self, artifact: Artifact) -> str:
         """Return where an artifact's content is stored, for people to see."""
@@ -175,6 +202,29 @@ class Artifacts:
             for digest in missing:
                 with contextlib.suppress(NotFound, InvalidValue):
                     self._blobs.adopt(folder / digest, digest)
+
+    def _find(self, experiment: str, id: str, digest: str | None) -> Artifact:
+        with self._database.read() as tx:
+            artifact = tx.artifacts.find(tx.runs.experiment(experiment).id, id)
+        if digest not in (None, artifact.digest):
+            raise NotFound(f"{artifact.path} has changed meanwhile", hint="ask for its newest version")
+        return artifact
+
+    def _located(self, digest: str) -> Located:
+        links, (pieces,) = self._of_bucket().to_get([digest])
+        return Located(links=tuple(links), pieces=pieces)
+
+    def _of_bucket(self) -> BucketLinks:
+        links = self._blobs.links
+        if links is None:
+            raise InvalidValue("this server keeps contents in a folder: there are no links to it")
+        return links
+
+    def _check_own(self, agent: AgentIdentity, digest: str) -> None:
+        with self._database.read() as tx:
+            attempt = _open_attempt(tx, agent)
+            if digest not in tx.artifacts.digests([attempt.experiment_id]):
+                raise Forbidden("this attempt's experiment has no such content")
 
     def _check_open(self, agent: AgentIdentity) -> None:
         with self._database.read() as tx:

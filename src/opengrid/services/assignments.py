@@ -31,12 +31,13 @@ class Assignments:
         check_mounts: Callable[[Sequence[Mount]], None] = lambda _: None,
         overlay: Callable[[Run], str | None] = lambda _: None,
         secrets_of: Callable[[Run], Mapping[str, str]] = lambda _: {},
+        has_links: bool = False,
         data_cache: Path | None = None,
         data_cache_bytes: int = 50 << 30,
     ) -> None:
         self._blobs, self._work, self._staging = blobs, work, staging
         self._check_mounts, self._overlay, self._secrets_of = check_mounts, overlay, secrets_of
-        self._data_cache, self._data_cache_bytes = data_cache, data_cache_bytes
+        self._has_links, self._data_cache, self._data_cache_bytes = has_links, data_cache, data_cache_bytes
 
     def make(
         self,
@@ -100,6 +101,7 @@ class Assignments:
             on_start=spec.actions.on_experiment_start,
             on_end=spec.actions.on_experiment_end,
             staging=str(self._staging(attempt.id, machine.index)) if self._staging is not None else None,
+            has_links=self._has_links,
         )
 
 

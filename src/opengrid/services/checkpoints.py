@@ -174,7 +174,7 @@ class Checkpoints:
             size=artifact.size,
             sha256=artifact.digest,
             modified_us=artifact.modified_us,
-            source=str(self._artifacts.place(artifact)),
+            source=None if (place := self._artifacts.source(artifact)) is None else str(place),
         )
 
     def _note(self, attempt: Attempt, text: str) -> None:
