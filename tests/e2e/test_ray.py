@@ -150,7 +150,11 @@ def test_clusters_are_checked_shown_chosen_and_removed(lab: Grid, ray: RayCluste
     assert lab.json("run", "--dry_run", "--framework", "torch", "meet.py", "1")["plan"]["cluster"] == "local"
 
     lab.ok("clusters", "add", "again", "--address", ray.address, "--token-file", "token")
-    lab.ok("clusters", "remove", "again")
+    lab.ok("edit", "cluster", "again", "--types", "4_v100_16gb:2")
+    assert lab.json("clusters", "show", "again")["possible"] == [{"type": "4_v100_16gb", "most": 2}]
+    assert "raylet.out: " in lab.ok("clusters", "logs", "again", "--limit", "50")
+    assert lab.call("delete", "cluster", "again").code == 2  # nobody is here to ask
+    lab.ok("delete", "cluster", "again", "--yes")
     assert [row["cluster"] for row in lab.json("clusters")["clusters"]] == ["local", "lab"]
 
 
@@ -161,6 +165,8 @@ def test_a_wrong_token_address_or_name_is_refused_in_words(lab: Grid, ray: RayCl
     done = lab.call("clusters", "add", "x", "--address", "http://127.0.0.1:9")
     assert (done.code, "does not answer" in done.err) == (2, True), done
     done = lab.call("clusters", "add", "x", "--address", "http://192.0.2.77:8265")
+    assert (done.code, "grid server start --listen" in done.err) == (2, True), done
+    done = lab.call("clusters", "add", "x", "--hosts", "box1,box2")
     assert (done.code, "grid server start --listen" in done.err) == (2, True), done
     done = lab.call("clusters", "add", "x", "--address", "head:8265")
     assert (done.code, "http://HEAD:8265" in done.err) == (2, True), done

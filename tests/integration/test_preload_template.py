@@ -94,6 +94,18 @@ def test_an_installation_makes_a_new_template(fresh_spec: TemplateSpec, tmp_path
     assert spec.name() != before
 
 
+def test_a_cluster_that_was_started_on_this_host_shares_no_template_with_others(
+    fresh_spec: TemplateSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = fresh_spec.name()
+    monkeypatch.setenv("OPENGRID_NODE", "/tmp/opengrid-node-0badcafe")  # by which all that is there is ended with it
+    assert fresh_spec.name() != before
+    launcher = connect_launcher(fresh_spec)
+    seen = Path(f"/proc/{launcher.ready.template}/environ").read_bytes()
+    launcher.close()
+    assert b"OPENGRID_NODE=/tmp/opengrid-node-0badcafe" in seen.split(b"\0")
+
+
 def test_a_folder_that_others_can_enter_is_refused(fresh_spec: TemplateSpec) -> None:
     os.chmod(fresh_spec.directory, 0o755)
     with pytest.raises(Unusable, match="nobody else can enter"):

@@ -135,3 +135,23 @@ def test_machines_with_gpus_come_nearest_first() -> None:
     near = CATALOGUE.with_gpus(like=like, at_least=8)
     assert near[0].accelerator == "V100"
     assert near[0].gpus == 8
+
+
+@pytest.mark.parametrize(
+    ("kind", "gpus", "accelerator", "name"),
+    [
+        ("p3.8xlarge", 4, "V100", "4_v100_16gb"),
+        ("4_V100_16GB", 0, "", "4_v100_16gb"),
+        ("our-own-box", 4, "V100", "our-own-box"),
+        ("", 4, "T4", "4_t4_16gb"),
+        ("", 2, "V100", "2_v100_16gb"),
+        ("", 8, "V100", None),  # of 16 or of 32 GB
+        ("", 3, "V100", None),
+        ("", 4, "", None),
+        ("", 0, "", None),
+    ],
+)
+def test_a_machine_is_called_by_its_type_or_by_its_gpus(
+    kind: str, gpus: int, accelerator: str, name: str | None
+) -> None:
+    assert CATALOGUE.nickname_of(kind=kind, gpus=gpus, accelerator=accelerator) == name

@@ -82,6 +82,12 @@ def test_nodes_are_machines_with_the_model_that_ray_detected() -> None:
     )
 
 
+def test_a_model_with_a_closer_name_too_is_called_as_types_call_it() -> None:
+    names = {"accelerator_type:A100-80G": 1, "accelerator_type:A100": 1}
+    (found,) = machines_of([node("10.0.0.2", CPU=96, GPU=8, **names)])
+    assert found.accelerator == "A100"
+
+
 def test_a_cluster_can_start_what_is_left_of_its_most() -> None:
     running = machines_of([node("10.0.0.2", "p3.8xlarge", CPU=32, GPU=4), node("10.0.0.3", "4_v100_16gb", CPU=32)])
     possible = possible_of({"4_v100_16gb": 3, "2_cpu_4gb": 1}, running, load_catalogue())

@@ -42,8 +42,7 @@ def login(url: str, *, token_file: str | None, certificate: str | None) -> None:
             f"{address} does not know this token", hint="`grid user create YOU` there makes one"
         ) from error
     except ServerUnreachable as error:
-        hint = "--certificate FILE names the server's own" if "certificate" in error.message.lower() else error.hint
-        raise ServerUnreachable(error.message, hint=hint) from error
+        raise ServerUnreachable(error.message, hint=_way_hint(address, error)) from error
     keep_login(find_home(os.environ), Login(url=address, token=token, user=me["user"], certificate=trusted))
     if os.environ.get("GRID_URL"):
         note("GRID_URL is set and comes first")
@@ -155,6 +154,14 @@ def revoke_user(name: str) -> None:
         print_json({"revoked": name})
     else:
         click.echo(f"the token of {name} is worthless now; `grid user create {name}` gives a new one")
+
+
+def _way_hint(address: str, error: ServerUnreachable) -> str:
+    if "certificate" in error.message.lower():
+        return "--certificate FILE names the server's own"
+    if address.startswith("http://"):
+        return "is it https://? `grid server status`, typed where it runs, tells its address"
+    return "`grid server status`, typed where it runs, tells its address"
 
 
 def _read_token(file: str | None) -> str:

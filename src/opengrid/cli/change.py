@@ -1,4 +1,4 @@
-"""`grid stop` and `grid delete`."""
+"""`grid stop`, `grid delete`, `grid resume` and `grid edit`."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from opengrid.cli.clusters import change_cluster, changing_options
 from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, plural, print_json, settings
@@ -14,6 +15,7 @@ from opengrid.core.errors import InvalidValue, UserError
 from opengrid.core.names import split_experiment_name
 
 _KINDS = ("run", "experiment")
+_CLUSTER = "cluster"
 _ARTICLE: dict[Kind, str] = {"run": "a run", "experiment": "an experiment"}
 
 
@@ -44,16 +46,20 @@ def stop(names: tuple[str, ...], *, force: bool) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=names_of)
+@click.argument("names", nargs=-1, required=True, metavar="[run|experiment|cluster] NAME...", shell_complete=names_of)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @global_options
 def delete(names: tuple[str, ...], *, yes: bool) -> int:
-    """Delete runs or experiments that have ended, for good.
+    """Delete runs or experiments that have ended, for good, with their logs and all they wrote; or clusters.
 
-    Their logs and everything that they wrote go too.
+    `delete cluster NAME` is `clusters remove NAME`: Ray is ended where this server has started it.
     """
+    if names[0] == _CLUSTER:
+        return _delete_clusters(names[1:], yes=yes)
     by_kind = _by_kind(names)
-    if not yes and not _agrees([name for some in by_kind.values() for name in some]):
+    if not yes and not _agrees(
+        [name for some in by_kind.values() for name in some], ", with logs and everything written"
+    ):
         click.echo("nothing was deleted", err=True)
         return 1
     deleted: list[str] = []
@@ -95,6 +101,44 @@ def resume(names: tuple[str, ...], *, failed: bool) -> None:
         click.echo("nothing to resume", err=True)
 
 
+@click.group()
+@global_options
+def edit() -> None:
+    """Change a cluster that no run uses."""
+
+
+@edit.command("cluster")
+@click.argument("name")
+@changing_options
+@global_options
+def edit_cluster(name: str, **changes: str | None) -> None:
+    """Change what the cluster NAME is; what is not given stays.
+
+    Hosts cannot be changed: `grid clusters remove NAME`, then add it with others.
+    """
+    row = change_cluster(name, changes)
+    if settings().is_json:
+        print_json(row)
+    else:
+        click.echo(f"{name} is changed; `grid clusters check {name}` asks its machines")
+
+
+def _delete_clusters(names: tuple[str, ...], *, yes: bool) -> int:
+    if not names:
+        raise InvalidValue("which cluster? A name is missing", hint="`grid clusters` lists them")
+    if not yes and not _agrees(list(names), ""):
+        click.echo("nothing was deleted", err=True)
+        return 1
+    with connected() as api:
+        for name in names:
+            api.remove_cluster(name)
+            if not settings().is_json:
+                click.echo(f"deleted {name}")
+    if settings().is_json:
+        print_json({"deleted": list(names)})
+    return 0
+
+
 def _by_kind(names: tuple[str, ...]) -> dict[Kind, list[str]]:
     """Return the names under `run` or `experiment`: as the first word says, or without one as each name reads."""
     if names[0] in _KINDS:
@@ -117,8 +161,8 @@ def _kind_of(name: str) -> Kind:
     return "run" if split_experiment_name(name) is None else "experiment"
 
 
-def _agrees(names: list[str]) -> bool:
+def _agrees(names: list[str], more: str) -> bool:
     what = ", ".join(names) if len(names) <= 3 else plural(len(names), "thing")
     if sys.stdin is None or not sys.stdin.isatty():  # None: the shell closed it
         raise UserError(f"deleting {what} is final, and nobody is here to ask", hint="--yes deletes without asking")
-    return click.confirm(f"Delete {what}, with logs and everything written, for good?", err=True)
+    return click.confirm(f"Delete {what}{more}, for good?", err=True)

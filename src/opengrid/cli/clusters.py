@@ -2,14 +2,41 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import click
 
+from opengrid.cli.cluster_logs import logs
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, plural, print_json, print_table, settings
-from opengrid.client.documents import CheckedMachine, ClusterDocument, ClusterRow
-from opengrid.core.errors import InvalidValue
+from opengrid.cli.output import Column, ProgressLine, note, plural, print_json, print_table, settings, tell
+from opengrid.client.api import Api
+from opengrid.client.documents import CheckedMachine, ClusterDocument, ClusterRow, ClusterStart
+from opengrid.core.errors import InvalidValue, error_from_wire
+
+F = TypeVar("F", bound=Callable[..., object])
+
+#: How often a start is asked how far it is.
+_LOOK_S = 0.3
+
+
+def changing_options(function: F) -> F:
+    """Add the options of `grid edit cluster`."""
+    for option in reversed(
+        [
+            click.option("--address", metavar="URL", help="The engine's API, when it has moved."),
+            click.option("--token-file", metavar="FILE", help="Holds the new token of the engine's API."),
+            click.option(
+                "--types", metavar="TYPE:N,…", help="Machines that the cluster can start by itself; '' = none."
+            ),
+            click.option("--work-dir", metavar="FOLDER", help="Where experiments work on every machine."),
+            click.option("--python", metavar="PATH", help="Interpreter on every machine; '' = the one Ray runs with."),
+        ]
+    ):
+        function = option(function)
+    return function
 
 
 @click.group(invoke_without_command=True)
@@ -34,7 +61,14 @@ def list_clusters() -> None:
 @clusters.command()
 @click.argument("name")
 @click.option("--engine", default="ray", show_default=True, help="What starts gangs there.")
-@click.option("--address", required=True, metavar="URL", help="The engine's API: http://HEAD:8265.")
+@click.option("--address", metavar="URL", help="The API of an engine that runs: http://HEAD:8265.")
+@click.option(
+    "--hosts",
+    metavar="HOST,…",
+    default="",
+    help="Start the engine on these, its head on the first: [USER@]HOST[:PORT], or names of ~/.ssh/config.",
+)
+@click.option("--install", metavar="PACKAGE,…", default="", help="What --hosts get beside Ray: torch,lightning.")
 @click.option("--token-file", metavar="FILE", help="Holds the token of the engine's API (RAY_AUTH_TOKEN).")
 @click.option(
     "--types",
@@ -49,28 +83,33 @@ def add(
     name: str,
     *,
     engine: str,
-    address: str,
+    address: str | None,
+    hosts: str,
+    install: str,
     token_file: str | None,
     types: str,
     work_dir: str | None,
     python: str | None,
 ) -> None:
-    """Take the cluster at URL in as NAME; `grid run --cluster NAME` starts runs there.
+    """Take a cluster in as NAME; `grid run --cluster NAME` starts runs there. Its machines must reach this server.
 
-    Its machines need Python, torch and Ray, and must reach this server. Nothing is installed on them.
+    --address takes one that runs: its machines need Python, torch and Ray, and nothing is installed on them.
+
+    --hosts makes one of computers that have ssh and Python, by the ssh keys and settings of the user who runs the
+    server: Ray is started on each with the Python there that has torch, and installed beside it where it lacks Ray.
     """
-    new: dict[str, object] = {
-        "name": name,
-        "engine": engine,
-        "address": address,
-        "token": _read_token(token_file),
-        "possible": parse_types(types),
-        "python": python,
-    }
+    if bool(hosts) == bool(address):
+        raise InvalidValue("a cluster is made of hosts, or has an address", hint="--hosts HOST,… or --address URL")
+    new: dict[str, object] = {"name": name, "engine": engine, "possible": parse_types(types), "python": python}
     if work_dir is not None:
         new["work_dir"] = work_dir
     with connected() as api:
-        row = api.add_cluster(new)
+        if address:
+            row = api.add_cluster({**new, "address": address, "token": _read_token(token_file)})
+        else:
+            made = api.make_cluster({**new, "hosts": _listed(hosts), "install": _listed(install)})
+            watch_start(api, made)
+            row = api.cluster(name)
     if settings().is_json:
         print_json(row)
     else:
@@ -100,23 +139,94 @@ def check(name: str) -> int:
     if settings().is_json:
         print_json({"cluster": name, "machines": machines})
     else:
-        columns = [Column(title=t) for t in ("Address", "Host", "Python", "torch", "lightning")]
+        columns = [Column(title=t) for t in ("Address", "Host", "Python", "Ray", "torch", "lightning")]
         columns += [Column(title="To The Server", is_number=True), Column(title="Problem", may_wrap=True)]
         print_table(columns, [_checked(machine) for machine in machines])
     return 1 if any(machine.get("problem") for machine in machines) else 0
 
 
+clusters.add_command(logs)
+
+
 @clusters.command()
 @click.argument("name")
 @global_options
-def remove(name: str) -> None:
-    """Forget a cluster that no run uses any more. The cluster itself is left as it is."""
+def start(name: str) -> None:
+    """Start Ray on those hosts of a cluster of --hosts where it does not run: after a restart, for one."""
     with connected() as api:
-        api.remove_cluster(name)
+        watch_start(api, api.start_cluster(name))
+        row = api.cluster(name)
     if settings().is_json:
-        print_json({"removed": name})
+        print_json(row)
+    else:
+        click.echo(f"{name} has {_size(row)}")
+
+
+@clusters.command()
+@click.argument("name")
+@click.option("--force", is_flag=True, help="Forget it also when one of its hosts cannot be reached.")
+@global_options
+def remove(name: str, *, force: bool) -> None:
+    """Forget a cluster that no run uses any more.
+
+    Ray is ended where `clusters add --hosts` has started it; any other cluster is left as it is.
+    """
+    remove_cluster(name, force=force)
+
+
+def remove_cluster(name: str, *, force: bool) -> None:
+    """Forget a cluster, and say what became of it."""
+    with connected() as api:
+        ended = api.remove_cluster(name, force=force)
+    if settings().is_json:
+        print_json({"removed": name, "ended": ended})
+    elif ended:
+        click.echo(f"{name} is forgotten, and Ray has ended on {', '.join(ended)}")
     else:
         click.echo(f"{name} is forgotten; the cluster itself was left as it is")
+
+
+def change_cluster(name: str, given: Mapping[str, str | None]) -> ClusterRow:
+    """Change a cluster by the options of `changing_options`; return its row."""
+    changes: dict[str, object] = {n: given[n] for n in ("address", "work_dir", "python") if given[n] is not None}
+    if (types := given["types"]) is not None:
+        changes["possible"] = parse_types(types)
+    if given["token_file"] is not None:
+        changes["token"] = _read_token(given["token_file"])
+    if not changes:
+        raise InvalidValue("nothing is to be changed", hint="`grid edit cluster --help` lists what can be")
+    with connected() as api:
+        return api.change_cluster(name, changes)
+
+
+def watch_start(api: Api, begun: ClusterStart) -> None:
+    """Show what is done on the hosts of a cluster until they are started; raise what that ended with."""
+    line, told, seen = ProgressLine(), 0, begun
+    try:
+        while True:
+            _show_start(line, seen)
+            told += len(seen["lines"])
+            if seen["is_over"]:
+                break
+            time.sleep(_LOOK_S)
+            seen = api.cluster_start(begun["cluster"], told)
+    except KeyboardInterrupt:
+        line.clear()
+        note(f"the server goes on with that; `grid clusters` lists {begun['cluster']} when it runs")
+        raise
+    line.clear()
+    if seen["error"] is not None:
+        raise error_from_wire(0, {"error": seen["error"]})
+
+
+def _show_start(line: ProgressLine, seen: ClusterStart) -> None:
+    for one in seen["lines"]:
+        text = f"{one['host']}: {one['text']}"
+        if line.is_possible and one["text"].startswith("pip: "):
+            line.show(text)
+        elif not settings().is_json:
+            line.clear()
+            tell(text)
 
 
 def parse_types(text: str) -> dict[str, int]:
@@ -178,6 +288,11 @@ def _print(document: ClusterDocument) -> None:
             for machine in document["machines"]
         ],
     )
+    for host in document["hosts"]:
+        if host["problem"]:
+            click.echo(f"{host['host']} ({host['address']}): {host['problem']}")
+    if any(host["problem"] for host in document["hosts"]):
+        click.echo(f"`grid clusters start {document['cluster']}` starts Ray where it does not run")
     for possible in document["possible"]:
         click.echo(f"can start up to {plural(possible['most'], 'machine')} of {possible['type']}")
 
@@ -186,13 +301,17 @@ def _used(used: int | None, all_of_them: int) -> str:
     return str(all_of_them) if used is None else f"{used}/{all_of_them}"
 
 
+def _listed(text: str) -> list[str]:
+    return [part for part in (part.strip() for part in text.split(",")) if part]
+
+
 def _size(row: ClusterRow) -> str:
     return f"{plural(row['machine_count'], 'machine')} with {row['cpus']} CPUs and {plural(row['gpus'], 'GPU')}"
 
 
 def _checked(machine: CheckedMachine) -> list[str]:
     took = machine.get("round_trip_ms")
-    texts = (machine.get("hostname"), machine.get("python"), machine.get("torch"), machine.get("lightning"))
+    texts = (machine.get("hostname"), *(machine.get(what) for what in ("python", "ray", "torch", "lightning")))
     return [
         machine["address"],
         *(text or "-" for text in texts),

@@ -13,7 +13,9 @@ from opengrid.client.documents import (
     ArtifactsDocument,
     CheckedMachine,
     ClusterDocument,
+    ClusterLogs,
     ClusterRow,
+    ClusterStart,
     CreatedDocument,
     DatastoreDocument,
     DatastoreFilesDocument,
@@ -334,14 +336,37 @@ class Api:
         """Take a cluster in."""
         return cast("ClusterRow", self._post("/api/v1/clusters", dict(new)))
 
+    def make_cluster(self, new: Mapping[str, object]) -> ClusterStart:
+        """Begin to make a cluster of hosts; `cluster_start` tells how far that is."""
+        return cast("ClusterStart", self._post("/api/v1/clusters", dict(new)))
+
+    def start_cluster(self, name: str) -> ClusterStart:
+        """Begin to start the engine on the hosts of a cluster where it does not run."""
+        return cast("ClusterStart", self._post(f"/api/v1/clusters/{name}/start", {}))
+
+    def cluster_start(self, name: str, after: int) -> ClusterStart:
+        """Return what the newest start of a cluster's hosts has told since its line number `after`."""
+        return cast("ClusterStart", self._get(f"/api/v1/clusters/{name}/start", {"after": str(after)}))
+
     def check_cluster(self, name: str) -> list[CheckedMachine]:
         """Ask every machine of a cluster about itself; blocks for seconds."""
         answer = self._post(f"/api/v1/clusters/{name}/check", {}, timeout_s=120)
         return cast("list[CheckedMachine]", answer["machines"])
 
-    def remove_cluster(self, name: str) -> None:
-        """Forget a cluster that nothing uses."""
-        self._transport.request("DELETE", f"/api/v1/clusters/{name}")
+    def cluster_logs(self, name: str, query: Query) -> ClusterLogs:
+        """Return what a cluster's engine wrote itself: `since_us`, `until_us`, `limit`; blocks for seconds."""
+        return cast("ClusterLogs", self._get(f"/api/v1/clusters/{name}/logs", query, timeout_s=120))
+
+    def change_cluster(self, name: str, changes: Mapping[str, object]) -> ClusterRow:
+        """Change some of what a cluster is."""
+        answer = self._transport.request("PATCH", f"/api/v1/clusters/{name}", json=dict(changes))
+        return cast("ClusterRow", answer.json())
+
+    def remove_cluster(self, name: str, *, force: bool = False) -> list[str]:
+        """Forget a cluster that nothing uses, and end what the server has started of it; return on which hosts."""
+        query = {"force": "1"} if force else None
+        answer = self._transport.request("DELETE", f"/api/v1/clusters/{name}", query=query, timeout_s=600)
+        return cast("dict[str, list[str]]", answer.json())["ended"]
 
     def set_default_cluster(self, name: str) -> None:
         """Choose where one's runs go from now on."""

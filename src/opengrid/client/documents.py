@@ -571,11 +571,53 @@ class PossibleMachines(TypedDict):
     most: int
 
 
+class ClusterHost(TypedDict):
+    """A host on which the server has started the engine; `problem` when its node has not joined."""
+
+    host: str
+    address: str
+    problem: str | None
+
+
 class ClusterDocument(ClusterRow):
     """A cluster with its machines."""
 
+    hosts: list[ClusterHost]
     machines: list[ClusterMachine]
     possible: list[PossibleMachines]
+
+
+class ClusterLogLine(TypedDict):
+    """A line that an engine itself wrote; `at` where it, or a line before it, tells."""
+
+    host: str
+    file: str
+    at: str | None
+    text: str
+
+
+class ClusterLogs(TypedDict):
+    """The newest lines of a cluster's engine, oldest first; `problems` of the hosts that could not be asked."""
+
+    cluster: str
+    lines: list[ClusterLogLine]
+    problems: list[ClusterHost]
+
+
+class StartLine(TypedDict):
+    """What is done on a host."""
+
+    host: str
+    text: str
+
+
+class ClusterStart(TypedDict):
+    """How far the start of a cluster's hosts is."""
+
+    cluster: str
+    lines: list[StartLine]
+    is_over: bool
+    error: dict[str, str | None] | None
 
 
 class _Addressed(TypedDict):
@@ -588,6 +630,7 @@ class CheckedMachine(_Addressed, total=False):
     hostname: str
     python: str
     executable: str
+    ray: str | None
     torch: str | None
     lightning: str | None
     round_trip_ms: float

@@ -81,6 +81,17 @@ class Catalogue:
         enough = [kind for kind in self.types if kind.gpus >= at_least]
         return tuple(sorted(enough, key=lambda kind: _distance(kind, like)))
 
+    def nickname_of(self, *, kind: str, gpus: int, accelerator: str) -> str | None:
+        """Return what a machine is called here: by its own type's name, else by its GPUs where those tell which it is.
+
+        A type that is not in the catalogue keeps its name.
+        """
+        if kind:
+            found = _index(self).get(_normal(kind))
+            return found.name if found is not None else kind
+        names = {t.name for t in self.types if gpus and (t.gpus, t.accelerator.lower()) == (gpus, accelerator.lower())}
+        return names.pop() if len(names) == 1 else None
+
     def merged(self, text: str, origin: str) -> Catalogue:
         """Return this catalogue with a site's own file laid over it.
 

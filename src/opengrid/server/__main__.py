@@ -16,7 +16,7 @@ import uvicorn
 
 from opengrid.core.errors import GridError, Unusable
 from opengrid.server.app import Server, ensure_token
-from opengrid.server.settings import Settings, ensure_folders, read_settings
+from opengrid.server.settings import Settings, check_certificate, ensure_folders, read_settings
 from opengrid.store.database import Database
 
 
@@ -55,6 +55,7 @@ def configure_log() -> None:
 
 def serve(settings: Settings) -> None:
     """Open the store, bind the address, and serve until SIGTERM, SIGINT or a request to stop."""
+    check_certificate(settings)
     ensure_folders(settings)
     database = Database.open(settings.database or f"sqlite:///{settings.state / 'grid.db'}")
     with contextlib.closing(database), database.hold():

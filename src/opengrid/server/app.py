@@ -34,7 +34,10 @@ from opengrid.engines.engine import Engines
 from opengrid.engines.local.engine import LocalEngine
 from opengrid.engines.local.processes import boot_id
 from opengrid.engines.ray.engine import RayEngine, greet
+from opengrid.engines.ray.hosts import TESTED_RAY, Hosts, check_python, living
+from opengrid.engines.ray.jobs_api import HEAD_LOGS, NODE_LOGS
 from opengrid.engines.ray.render import Program
+from opengrid.engines.ray.ssh import Ssh, parse_host
 from opengrid.planning.catalogue import load_catalogue
 from opengrid.planning.pruning import Bounds
 from opengrid.server import problems
@@ -73,6 +76,7 @@ from opengrid.services.agents import Agents
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.assignments import Assignments
 from opengrid.services.checkpoints import Checkpoints
+from opengrid.services.cluster_starts import ClusterStarts
 from opengrid.services.clusters import Clusters
 from opengrid.services.data_shipping import DataShipping
 from opengrid.services.datastores import Datastores
@@ -95,6 +99,7 @@ from opengrid.services.feeds import (
     samples_version,
     scalars_version,
 )
+from opengrid.services.hosts import HostClusters
 from opengrid.services.imports import Imports
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
@@ -157,6 +162,15 @@ class Server:
         secret = _kept(settings.secret_file, new_token)
         catalogue = load_catalogue()
         reach = Reach(settings, url)
+        hosts = Hosts(Ssh(os.environ, user=getpass.getuser(), here=socket.gethostname()))
+        host_clusters = HostClusters(
+            hosts,
+            greet=greet,
+            living=living,
+            home_url=lambda address: reach.home_for(f"http://{address}").url,
+            ray=TESTED_RAY,
+            log_files=(*NODE_LOGS, *HEAD_LOGS),
+        )
         self._clusters = clusters = Clusters(
             database,
             engines,
@@ -175,9 +189,19 @@ class Server:
             ),
             greet=greet,
             unreachable=reach.line_for,
+            hosts=host_clusters,
             tokens=state / "clusters",
             changed=self._wake,
             now_us=now_us,
+        )
+        self._cluster_starts = starts = ClusterStarts(
+            database,
+            clusters,
+            host_clusters,
+            notes=state / "clusters",
+            line=reach.line,
+            check_host=parse_host,
+            check_python=check_python,
         )
         drivers = Drivers(database, engines, secret=secret, changed=self._facts_came, now_us=now_us)
         sources = Sources(database, blobs)
@@ -314,7 +338,7 @@ class Server:
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(agent_data_api(agents, DataShipping(database, datastores)))
         self.app.include_router(driver_api(drivers, zipapp, self.wakeups))
-        self.app.include_router(clusters_api(clusters, users))
+        self.app.include_router(clusters_api(clusters, starts, users))
         self.app.include_router(artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url))
         self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
         self.app.include_router(accounts_api(accounts, users, owner))
@@ -416,6 +440,7 @@ class Server:
     async def _lifespan(self, _: FastAPI) -> AsyncGenerator[None]:
         self.wakeups.bind(asyncio.get_running_loop())
         self._clusters.open()
+        self._cluster_starts.open()
         self._controller.start()
         self._scalar_reader.start()
         self._imports.fail_left()

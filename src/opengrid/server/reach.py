@@ -32,10 +32,13 @@ class Reach:
 
         A Ray that runs on this very computer can, as long as it has no other machines.
         """
-        settings = self._settings
-        if settings.public_url is not None or not settings.is_loopback:
-            return None
         if _address_towards(urlsplit(cluster).hostname or "").startswith("127."):
+            return None
+        return self.line()
+
+    def line(self) -> str | None:
+        """Return what to type before other computers reach this server; None when they do."""
+        if self._settings.public_url is not None or not self._settings.is_loopback:
             return None
         return (
             "`grid server stop`, then `grid server start --listen 0.0.0.0:8285 --tls-cert FILE --tls-key FILE` "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,6 +170,25 @@ def _parse_listen(text: str) -> tuple[str, int]:
     if match is None or not text or int(match["port"] or 0) > 65535:
         raise InvalidValue(f"--listen {text!r} is no address", hint="HOST, HOST:PORT or [IPV6]:PORT")
     return match["six"] or match["host"] or "127.0.0.1", int(match["port"] or 8265)
+
+
+def check_certificate(settings: Settings) -> None:
+    """Raise InvalidValue unless the certificate and its key, if there are any, can be served with."""
+    certificate, key = settings.tls_cert, settings.tls_key
+    if certificate is None or key is None:
+        return
+    for path, option in ((certificate, "--tls-cert"), (key, "--tls-key")):
+        try:
+            path.read_bytes()
+        except OSError as error:
+            raise InvalidValue(f"{option} {path}: {error.strerror}") from error
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except (ssl.SSLError, ValueError) as error:
+        raise InvalidValue(
+            f"--tls-cert {certificate} and --tls-key {key} are no certificate with its key",
+            hint="both as PEM: a key without a passphrase, and the certificate before those that signed it",
+        ) from error
 
 
 def ensure_folders(settings: Settings) -> None:

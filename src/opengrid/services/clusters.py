@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -19,9 +20,12 @@ from opengrid.engines.engine import Engine, EngineAway, Engines
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.fleet import Fleet
 from opengrid.planning.inventory import Inventory
+from opengrid.planning.node_logs import NodeLog, merged
 from opengrid.planning.sentences import cluster_label
 from opengrid.services.callers import Caller
 from opengrid.services.documents import ClusterChoice
+from opengrid.services.hosts import HostClusters, HostProblem
+from opengrid.services.views import at_text
 from opengrid.store.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
@@ -30,6 +34,9 @@ log = structlog.get_logger(__name__)
 WORK_DIR = "/tmp/opengrid-work"  # noqa: S108 - the machines make it theirs, or refuse
 
 _ENGINES = ("ray",)
+
+#: Of each file of an engine's logs, at most so many lines are looked at.
+_MOST_LINES = 5000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,10 +47,25 @@ class NewCluster:
 
     name: str
     engine: str
-    address: str
+    address: str = ""  #: of the engine's API; or else
+    hosts: tuple[str, ...] = ()  #: on which the engine is to be started: [USER@]HOST[:PORT]
+    install: tuple[str, ...] = ()  #: packages that the hosts get beside the engine
     token: str | None = None  #: of the engine's API
     possible: dict[str, int] = field(default_factory=dict[str, int])
     work_dir: str = WORK_DIR
+    python: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClusterChanges:
+    """What `grid edit cluster` asks for; None stays as it is, and an interpreter "" is the one the engine runs with."""
+
+    __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
+
+    address: str | None = None
+    token: str | None = None
+    possible: dict[str, int] | None = None
+    work_dir: str | None = None
     python: str | None = None
 
 
@@ -53,6 +75,15 @@ class Checkable(Protocol):
 
     def check(self) -> list[dict[str, object]]:
         """Return a row for each machine."""
+        ...
+
+
+@runtime_checkable
+class Logged(Protocol):
+    """An engine that shows what it wrote itself on its machines."""
+
+    def logs(self, limit: int) -> list[NodeLog]:
+        """Return the last lines of each file."""
         ...
 
 
@@ -68,6 +99,7 @@ class Clusters:
         make: Callable[[Cluster, str | None], Engine],
         greet: Callable[[str, str | None], str],
         unreachable: Callable[[str], str | None],
+        hosts: HostClusters,
         tokens: Path,
         changed: Callable[[], None],
         now_us: Callable[[], int],
@@ -78,36 +110,72 @@ class Clusters:
         """
         self._database, self._engines, self._catalogue = database, engines, catalogue
         self._make, self._greet, self._unreachable = make, greet, unreachable
-        self._tokens, self._changed, self._now_us = tokens, changed, now_us
+        self._hosts, self._tokens, self._changed, self._now_us = hosts, tokens, changed, now_us
 
     def open(self) -> None:
         """Take in the engines of all clusters that are known."""
         with self._database.read() as tx:
             known = tx.clusters.list()
         for cluster in known:
-            self._engines.add(cluster.name, self._make(cluster, self._token(cluster.name)))
+            self._engines.add(cluster.name, self._make(cluster, self.token(cluster.name)))
 
     def add(self, new: NewCluster, caller: Caller) -> dict[str, object]:
         """Take a cluster in, when it answers and its machines can reach this server; return its row."""
         caller.check_admin("adding clusters")
-        cluster = self._checked(new, caller.name)
-        line = self._unreachable(new.address)
-        if line is not None:
-            raise Unusable(
-                "the machines of a cluster could not reach this server: it serves this computer only", hint=line
+        cluster = self.checked(new, caller.name)
+        self._check_answers(cluster.address, new.token)
+        self.take_in(cluster, new.token)
+        return self._row(cluster, None)
+
+    def change(self, name: str, changes: ClusterChanges, caller: Caller) -> dict[str, object]:
+        """Change some of what a cluster is, and return its row; Conflict while runs use it."""
+        caller.check_admin("changing clusters")
+        if name == LOCAL_CLUSTER:
+            raise Conflict("this computer cannot be changed", hint="`grid clusters` lists the others")
+        with self._database.read() as tx:
+            known, default = tx.clusters.find(name), tx.clusters.default(caller.name)
+        if known.hosts is not None and (changes.address, changes.token, changes.python) != (None, None, None):
+            raise Conflict(
+                f"Ray was started on the hosts of {name} by this server, which knows where and with what",
+                hint=f"`grid clusters remove {name}`, then add it with other options",
             )
-        try:
-            self._greet(new.address, new.token)
-        except EngineAway as error:
-            raise Unusable(
-                error.message, hint="is it the address of the head's dashboard, http://HEAD:8265?"
-            ) from error
+        wanted = NewCluster(
+            name=name,
+            engine=known.engine,
+            address=known.address if changes.address is None else changes.address,
+            possible=dict(known.possible) if changes.possible is None else changes.possible,
+            work_dir=changes.work_dir or known.work_dir,
+            python=known.python if changes.python is None else changes.python or None,
+        )
+        cluster = dataclasses.replace(self.checked(wanted, known.user), created_us=known.created_us, hosts=known.hosts)
+        token = changes.token or self.token(name)
+        self._check_answers(cluster.address, token)
+        with self._database.transaction() as tx:
+            tx.clusters.check_unused(name)
+            tx.clusters.change(cluster)
+        self._keep_token(name, token)
+        self._engines.remove(name)
+        self._engines.add(name, self._make(cluster, token))
+        self._changed()
+        return self._row(cluster, default)
+
+    def take_in(self, cluster: Cluster, token: str | None) -> None:
+        """Have a cluster that answers from now on; Conflict when its name is taken."""
         with self._database.transaction() as tx:
             tx.clusters.add(cluster)
-        self._keep_token(new.name, new.token)
-        self._engines.add(new.name, self._make(cluster, new.token))
+        self._keep_token(cluster.name, token)
+        self._engines.add(cluster.name, self._make(cluster, token))
         self._changed()
-        return self._row(cluster, None)
+
+    def take_back(self, cluster: Cluster) -> None:
+        """Go on with a cluster that was started again, perhaps with its API at another address."""
+        with self._database.transaction() as tx:
+            is_new = tx.clusters.find(cluster.name) != cluster
+            tx.clusters.change(cluster)
+        if is_new:
+            self._engines.remove(cluster.name)
+            self._engines.add(cluster.name, self._make(cluster, self.token(cluster.name)))
+        self._changed()
 
     def all(self, user: str) -> list[dict[str, object]]:
         """Return all clusters, this computer first."""
@@ -139,11 +207,13 @@ class Clusters:
         row = self._row(cluster, default)
         inventory = self._engines.of(name).inventory()
         if isinstance(inventory, Inventory):
-            return {**row, "machines": [_computer(inventory)], "possible": []}
+            return {**row, "machines": [_computer(inventory)], "possible": [], "hosts": []}
         machines = [
             {
                 "address": machine.address,
-                "kind": machine.kind or None,
+                "kind": self._catalogue.nickname_of(
+                    kind=machine.kind, gpus=machine.gpus, accelerator=machine.accelerator
+                ),
                 "cpus": machine.cpus,
                 "cpus_used": sum(cpus for cpus, _, _ in used.get(machine.address, [])),
                 "gpus": machine.gpus,
@@ -155,7 +225,12 @@ class Clusters:
             for machine in inventory.machines
         ]
         possible = dict(cluster.possible) if cluster is not None else {}
-        return {**row, "machines": machines, "possible": [{"type": t, "most": n} for t, n in possible.items()]}
+        return {
+            **row,
+            "machines": machines,
+            "possible": [{"type": t, "most": n} for t, n in possible.items()],
+            "hosts": self._looked(cluster, inventory),
+        }
 
     def check(self, name: str) -> list[dict[str, object]]:
         """Ask every machine of a cluster about itself and its way to this server. Blocks for seconds."""
@@ -164,22 +239,70 @@ class Clusters:
             raise InvalidValue(f"{name} is this computer", hint="`grid doctor` looks at it")
         return engine.check()
 
-    def remove(self, name: str, caller: Caller) -> None:
-        """Forget a cluster; Conflict while runs use it. Nothing of the cluster itself is touched."""
+    def logs(self, name: str, *, since_us: int | None, until_us: int | None, limit: int) -> dict[str, object]:
+        """Return the newest lines that the engine itself wrote on a cluster's machines. Blocks for seconds."""
+        engine = self._engines.of(name)
+        if not isinstance(engine, Logged):
+            raise InvalidValue(f"{name} is this computer, which has no engine's logs", hint="`grid server status`")
+        if not 0 < limit <= _MOST_LINES:
+            raise InvalidValue(f"{limit} lines: from 1 to {_MOST_LINES}", field="limit")
+        with self._database.read() as tx:
+            cluster = tx.clusters.find(name)
+        of_each = _MOST_LINES if since_us is not None or until_us is not None else limit
+        problems: list[HostProblem] = []
+        if cluster.hosts is not None:
+            found, problems = self._hosts.logs(cluster, of_each)
+        else:
+            found = engine.logs(of_each)
+        lines = merged(found, since_us=since_us, until_us=until_us, limit=limit)
+        return {
+            "cluster": name,
+            "lines": [
+                {
+                    "host": line.host,
+                    "file": line.file,
+                    "at": at_text(line.at_us) if line.at_us else None,
+                    "text": line.text,
+                }
+                for line in lines
+            ],
+            "problems": [dataclasses.asdict(problem) for problem in problems],
+        }
+
+    def remove(self, name: str, caller: Caller, *, force: bool = False) -> list[str]:
+        """Forget a cluster, and return the hosts on which Ray was ended: where this server has started it.
+
+        Conflict while runs use it.
+
+        `force` forgets it when a host cannot be reached, too.
+        """
         caller.check_admin("removing clusters")
         if name == LOCAL_CLUSTER:
             raise Conflict("this computer cannot be removed", hint="`grid user set-cluster-context NAME` avoids it")
+        with self._database.read() as tx:
+            tx.clusters.check_unused(name)
+            cluster = tx.clusters.find(name)
+        if cluster.hosts is not None:
+            try:
+                self._hosts.stop(cluster)
+            except GridError as error:
+                if not force:
+                    raise Unusable(
+                        error.message, hint="--force forgets the cluster; end Ray on that host yourself"
+                    ) from error
         with self._database.transaction() as tx:
             tx.clusters.remove(name)
         self._engines.remove(name)
         self._file(name).unlink(missing_ok=True)
+        return list(cluster.hosts.names) if cluster.hosts is not None else []
 
     def set_default(self, name: str, user: str) -> None:
         """Choose where a user's runs go from now on."""
         with self._database.transaction() as tx:
             tx.clusters.set_default(user, None if name == LOCAL_CLUSTER else name)
 
-    def _checked(self, new: NewCluster, user: str) -> Cluster:
+    def checked(self, new: NewCluster, user: str) -> Cluster:
+        """Return what is asked for as a record; InvalidValue, Conflict or UnknownInstanceType when it cannot be."""
         check_name(new.name, "cluster")
         if new.name == LOCAL_CLUSTER:
             raise Conflict(f"{LOCAL_CLUSTER} is this computer", hint="choose another name")
@@ -187,10 +310,13 @@ class Clusters:
             raise InvalidValue(
                 f"there is no engine {new.engine!r}", hint=f"one of: {', '.join(_ENGINES)}", field="engine"
             )
+        if bool(new.hosts) == bool(new.address):
+            raise InvalidValue("a cluster is made of hosts, or has an address", hint="--hosts or --address")
         parts = urlsplit(new.address)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
+        if new.address and (parts.scheme not in ("http", "https") or not parts.hostname):
             raise InvalidValue(f"{new.address!r} is no address", hint="http://HEAD:8265", field="address")
-        for folder, what in ((new.work_dir, "work_dir"), (new.python or "/", "python")):
+        python = new.python if new.python and not new.hosts else "/"  # on hosts it may begin with ~/
+        for folder, what in ((new.work_dir, "work_dir"), (python, "python")):
             if not os.path.isabs(folder):
                 raise InvalidValue(f"{folder!r} must be an absolute path", field=what)
         for name, most in new.possible.items():
@@ -233,7 +359,29 @@ class Clusters:
             "problem": problem,
         }
 
-    def _token(self, name: str) -> str | None:
+    def _looked(self, cluster: Cluster | None, fleet: Fleet) -> list[dict[str, object]]:
+        """Return how the hosts that this server has started do; those whose nodes Ray does not know are asked."""
+        if cluster is None or cluster.hosts is None:
+            return []
+        joined = {machine.address for machine in fleet.machines} if fleet.problem is None else set[str]()
+        return [dataclasses.asdict(host) for host in self._hosts.look(cluster, joined)]
+
+    def _check_answers(self, address: str, token: str | None) -> None:
+        """Raise Unusable unless an engine answers there, and its machines can reach this server."""
+        line = self._unreachable(address)
+        if line is not None:
+            raise Unusable(
+                "the machines of a cluster could not reach this server: it serves this computer only", hint=line
+            )
+        try:
+            self._greet(address, token)
+        except EngineAway as error:
+            raise Unusable(
+                error.message, hint="is it the address of the head's dashboard, http://HEAD:8265?"
+            ) from error
+
+    def token(self, name: str) -> str | None:
+        """Return the token of a cluster's API."""
         try:
             return self._file(name).read_text()
         except FileNotFoundError:

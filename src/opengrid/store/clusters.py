@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from difflib import get_close_matches
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, insert, select, update
 
 from opengrid.core.errors import Conflict, NotFound
 from opengrid.core.records import Cluster, ExperimentState
@@ -22,8 +22,7 @@ class Clusters:
         """Store a cluster; Conflict when its name is taken."""
         if self.look(cluster.name) is not None:
             raise Conflict(f"there is already a cluster {cluster.name}", hint="choose another name")
-        values = {f.name: getattr(cluster, f.name) for f in dataclasses.fields(cluster)}
-        self._connection.execute(insert(clusters).values(values))
+        self._connection.execute(insert(clusters).values(_values(cluster)))
 
     def list(self) -> list[Cluster]:
         """Return all clusters by name."""
@@ -45,8 +44,18 @@ class Clusters:
             raise NotFound(f"there is no cluster {name!r}", hint=hint, field="cluster")
         return found
 
+    def change(self, cluster: Cluster) -> None:
+        """Store what is new about a cluster; NotFound when it is not there any more."""
+        self.find(cluster.name)
+        self._connection.execute(update(clusters).where(clusters.c.name == cluster.name).values(_values(cluster)))
+
     def remove(self, name: str) -> None:
         """Remove a cluster; Conflict names the runs that still need it."""
+        self.check_unused(name)
+        self._connection.execute(delete(clusters).where(clusters.c.name == name))
+
+    def check_unused(self, name: str) -> None:
+        """Raise Conflict, with the names of the runs that still need a cluster."""
         self.find(name)
         users = self.users(name)
         if users:
@@ -55,7 +64,6 @@ class Clusters:
                 f"the cluster {name} is used by {', '.join(users[:3])}{more}",
                 hint=f"`grid stop run {' '.join(users[:3])}` first, or wait until they have ended",
             )
-        self._connection.execute(delete(clusters).where(clusters.c.name == name))
 
     def users(self, name: str) -> list[str]:
         """Return the names of the runs on a cluster that have not ended, oldest first."""
@@ -79,3 +87,7 @@ class Clusters:
         if cluster is not None:
             self.find(cluster)
             self._connection.execute(insert(default_clusters).values(user=user, cluster=cluster))
+
+
+def _values(cluster: Cluster) -> dict[str, object]:
+    return {f.name: getattr(cluster, f.name) for f in dataclasses.fields(cluster)}

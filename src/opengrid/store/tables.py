@@ -31,6 +31,7 @@ from opengrid.core.gang import Plan
 from opengrid.core.protocol import Restore
 from opengrid.core.records import (
     AttemptState,
+    ClusterHosts,
     DatastoreKind,
     DatastoreState,
     ExperimentState,
@@ -297,6 +298,7 @@ clusters = Table(
     Column("python", Text),
     Column("user", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
+    Column("hosts", Document(ClusterHosts)),
 )
 
 default_clusters = Table(

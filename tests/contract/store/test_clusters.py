@@ -8,7 +8,7 @@ import pytest
 from tests.support.records import T0
 
 from opengrid.core.errors import Conflict, NotFound
-from opengrid.core.records import Cluster
+from opengrid.core.records import Cluster, ClusterHosts
 from opengrid.store.database import Database
 
 LAB = Cluster(
@@ -44,6 +44,20 @@ def test_a_name_is_taken_once(database: Database) -> None:
         tx.clusters.add(LAB)
         with pytest.raises(Conflict):
             tx.clusters.add(LAB)
+
+
+def test_what_is_new_about_a_cluster_is_kept(database: Database) -> None:
+    started = dataclasses.replace(LAB, hosts=ClusterHosts(id="0badcafe", names=("ada@box1", "box2:2222")))
+    with database.transaction() as tx:
+        tx.clusters.add(started)
+        assert tx.clusters.find("lab") == started
+        assert started.hosts is not None
+        known = dataclasses.replace(started.hosts, addresses=("10.0.0.1", "10.0.0.2"), install=("torch",))
+        changed = dataclasses.replace(started, address="http://10.0.0.1:8266", hosts=known)
+        tx.clusters.change(changed)
+        assert tx.clusters.find("lab") == changed
+        with pytest.raises(NotFound):
+            tx.clusters.change(dataclasses.replace(changed, name="other"))
 
 
 def test_an_unknown_cluster_is_answered_with_the_nearest(database: Database) -> None:

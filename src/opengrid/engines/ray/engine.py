@@ -22,12 +22,13 @@ from opengrid.core.protocol import GangReport, Ticket
 from opengrid.core.records import Cluster
 from opengrid.engines.engine import AgentProcess, EngineAway, GangRequest, Submission
 from opengrid.engines.ray.inside.marks import ANSWERS, PROOF
-from opengrid.engines.ray.jobs_api import Job, JobsApi
+from opengrid.engines.ray.jobs_api import HEAD_LOGS, NODE_LOGS, Job, JobsApi
 from opengrid.engines.ray.parse import machines_of, possible_of
 from opengrid.engines.ray.render import Home, Program, check_of, job_of
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.fleet import Fleet, FleetMachine
 from opengrid.planning.inventory import Interpreter
+from opengrid.planning.node_logs import NodeLog
 
 log = structlog.get_logger(__name__)
 
@@ -244,6 +245,23 @@ class RayEngine:
             last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
             raise GridError(f"the check of {self.cluster.name} failed: {last}", hint="is --python right for its head?")
         return cast("list[dict[str, object]]", json.loads(answers.removeprefix(ANSWERS)))
+
+    def logs(self, limit: int) -> list[NodeLog]:
+        """Return the last lines that Ray itself wrote on each node, through its API. Blocks for seconds."""
+        api = JobsApi(self.cluster.address, self._token)
+        try:
+            return [
+                NodeLog(
+                    host=node.address,
+                    file=file,
+                    lines=api.node_log(node.id, file, limit),
+                    utc_offset_s=time.localtime().tm_gmtoff,  # what the nodes' clocks say, Ray does not tell
+                )
+                for node in api.nodes()
+                for file in (*NODE_LOGS, *(HEAD_LOGS if node.is_head else ()))
+            ]
+        finally:
+            api.close()
 
     def close(self) -> None:
         """Stop watching. Drivers and agents go on."""

@@ -15,6 +15,10 @@ from opengrid.engines.engine import EngineAway
 #: The oldest Ray whose API is as it is read here.
 OLDEST = (2, 40)
 
+#: Files of Ray's that tell why a node, or the head, does not do what it should.
+NODE_LOGS = ("raylet.out", "raylet.err", "ray_process_exit.log")
+HEAD_LOGS = ("gcs_server.out", "gcs_server.err", "dashboard.log", "monitor.log")
+
 _ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 
 #: One call may take so long: starting a job takes a second on a loaded head.
@@ -100,6 +104,12 @@ class JobsApi:
         answer = _mapping(self._call("GET", "/api/v0/nodes", query={"detail": "1", "limit": "10000"}).json())
         found = cast("list[object]", _mapping(_mapping(answer.get("data")).get("result")).get("result") or [])
         return [_node(node) for node in map(_mapping, found) if node.get("state") == "ALIVE"]
+
+    def node_log(self, node_id: str, file: str, lines: int) -> list[str]:
+        """Return the last lines of a file that Ray wrote on a node; none when it has no such file."""
+        query = {"node_id": node_id, "filename": file, "lines": str(lines)}
+        answer = self._call("GET", "/api/v0/logs/file", query=query, accept=(404, 500))
+        return [] if answer.status >= 400 else answer.body.decode(errors="replace").splitlines()
 
     def close(self) -> None:
         """Drop the connection."""

@@ -21,11 +21,17 @@ def machines_of(nodes: Iterable[RayNode]) -> tuple[FleetMachine, ...]:
             cpus=int(node.resources.get("CPU", 0)),
             gpus=int(node.resources.get("GPU", 0)),
             memory_mib=int(node.resources.get("memory", 0)) >> 20,
-            accelerator=next((n[len(_ACCELERATOR) :] for n in node.resources if n.startswith(_ACCELERATOR)), ""),
+            accelerator=_accelerator_of(node),
         )
         for node in nodes
     ]
     return tuple(sorted((m for m in machines if m.cpus), key=lambda machine: machine.address))
+
+
+def _accelerator_of(node: RayNode) -> str:
+    """Return the model of a node's GPUs; where it has a closer name too, such as A100-80G, the one without."""
+    names = [name.removeprefix(_ACCELERATOR) for name in node.resources if name.startswith(_ACCELERATOR)]
+    return min(names, key=len, default="")
 
 
 def possible_of(

@@ -56,7 +56,22 @@ from opengrid.node.preload.messages import (
 _SOCKET_PATH_LIMIT = 107
 
 #: Variables of the caller that a template may see; everything else would leak into what its ranks were loaded with.
-_TEMPLATE_ENVIRONMENT = ("PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "LC_CTYPE", "TMPDIR", "TZ")
+#: By the last one, a cluster that we have started on a host finds all its processes there when it is removed.
+_TEMPLATE_ENVIRONMENT = (
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "LANG",
+    "LC_ALL",
+    "LC_CTYPE",
+    "TMPDIR",
+    "TZ",
+    "OPENGRID_NODE",
+)
+
+#: Beginnings of those that make a difference to ranks, or to whom a template belongs.
+_TELLING = ("L", "TZ", "TMP", "OPENGRID")
 
 Event = Union[RankStarted, RankExited, Cleared, StoreFailed, "LauncherLost"]
 
@@ -98,7 +113,7 @@ class TemplateSpec:
             self.preload,
             [self.program, _stamp(self.program)],
             self.idle_s,
-            {k: v for k, v in _template_environment(os.environ).items() if k.startswith(("L", "TZ", "TMP"))},
+            {k: v for k, v in _template_environment(os.environ).items() if k.startswith(_TELLING)},
             _place(),
         ]
         return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:20]

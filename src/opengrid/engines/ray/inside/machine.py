@@ -88,6 +88,7 @@ class Machine:
             "hostname": socket.gethostname(),
             "python": sys.version.split()[0],
             "executable": sys.executable,
+            "ray": version("ray"),
             "torch": version("torch"),
             "lightning": version("lightning") or version("pytorch-lightning"),
             **_way_to(server),
