@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
@@ -145,8 +146,11 @@ def test_where_ray_is_missing_pip_brings_it_once_beside_the_python_that_is_there
     about = hosts.order("box", prepare(server, install=["torch"]), told.append)
     assert str(about["path"]).startswith(f"{home}/.opengrid/hosts/ray-2.60.0-")
     assert "pip: Collecting ray[default]==2.60.0 torch" in told
-    (seen,) = home.rglob("opengrid-base.pth")
-    assert "addsitedir" in seen.read_text()  # what the interpreter had before is still there
+    (path_file,) = home.rglob("opengrid-base.pth")
+    read = f"import site, sys; site.addsitedir({str(path_file.parent)!r})"
+    ask = f"{read}; print(set(site.getsitepackages()) <= set(sys.path))"
+    done = subprocess.run([sys.executable, "-S", "-c", ask], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("True\n", "")  # what the interpreter has is still there
     told.clear()
     assert hosts.order("box", prepare(server, install=["torch"]), told.append) == about
     assert not told

@@ -271,7 +271,7 @@ def _print(document: ClusterDocument) -> None:
     if document["problem"]:
         click.echo(f"does not answer: {document['problem']}")
     columns = [Column(title="Address"), Column(title="Type")]
-    columns += [Column(title=t, is_number=True) for t in ("CPUs", "GPUs", "Memory")]
+    columns += [Column(title=t, is_number=True) for t in ("CPUs Used", "GPUs Used", "Memory")]
     columns += [Column(title="Accelerator"), Column(title="Experiments", may_wrap=True)]
     print_table(
         columns,

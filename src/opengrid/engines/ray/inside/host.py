@@ -55,7 +55,7 @@ print(json.dumps({"python": python, "ray": found, "torch": v("torch")}))
 """
 
 #: The packages of another Python, path files included: a venv made from a venv would not see them.
-_SEE = "import site; [site.addsitedir(p) for p in {folders!r}]"
+_SEE = "import site; site.addsitedir({folder!r})\n"
 
 _SITES = """
 import json, site
@@ -251,7 +251,7 @@ def _make_environment(base: str, folder: str, wanted: list[str]) -> None:
             "Debian and Ubuntu have that in the package python3-venv; or `--python PATH` names another interpreter",
         )
     with open(os.path.join(_sites(f"{folder}/bin/python")[0], "opengrid-base.pth"), "w") as file:
-        file.write(_SEE.format(folders=_sites(base)) + "\n")
+        file.writelines(_SEE.format(folder=other) for other in _sites(base))
     last = ""
     with subprocess.Popen(
         [f"{folder}/bin/python", "-m", "pip", "install", "--progress-bar", "off", *wanted],
