@@ -40,9 +40,11 @@ run: $(INSTALLED)
 	@$(MAKE) --no-print-directory ui-if-possible
 	@examples/quickstart.sh $(BIN)
 
+# 2 or more share the tests out among processes; they need processors to themselves.
+WORKERS ?= 0
 test: setup
 	@$(MAKE) --no-print-directory ui-if-possible
-	$(BIN)/pytest -m "not full"
+	$(BIN)/pytest -m "not full" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
 
 # pytest exits with 5 when no test carries the mark: then there is nothing to do.
 test-full: setup
