@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import socket
 
-from opengrid.node.network import ReservedPort, address_towards, interface_towards
+from opengrid.core.network import address_towards
+from opengrid.node.network import ReservedPort, interface_towards
 
 
 def test_the_way_to_this_machine_is_loopback_by_ipv4_address() -> None:

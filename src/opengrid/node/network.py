@@ -1,4 +1,4 @@
-"""Which address and interface of this machine lead somewhere, and free ports."""
+"""Which interface of this machine leads somewhere, and free ports."""
 
 from __future__ import annotations
 
@@ -6,20 +6,9 @@ import fcntl
 import socket
 import struct
 
+from opengrid.core.network import address_towards
+
 _SIOCGIFADDR = 0x8915
-
-
-def address_towards(host: str) -> str:
-    """Return this machine's own IP address on the way to `host`; loopback when there is no way. Sends nothing."""
-    try:
-        found = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
-        # `localhost` is often ::1 first, where a server that listens on 127.0.0.1 is not.
-        family, kind, _, _, place = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-        with socket.socket(family, kind) as probe:
-            probe.connect(place)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return "127.0.0.1"
 
 
 def interface_towards(host: str) -> str | None:

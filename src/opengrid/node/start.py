@@ -20,12 +20,12 @@ import opengrid
 from opengrid.client.program import shell_variables
 from opengrid.core.errors import GridError, ServerUnreachable
 from opengrid.core.gone import GONE_S, GoneWatch, missing_one
+from opengrid.core.network import address_towards
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Ticket
 from opengrid.node import spawn
 from opengrid.node.clock import ServerClock
 from opengrid.node.identity import homes_of, places_of, read_ticket, take_lock
 from opengrid.node.link import ServerAddress, say_hello
-from opengrid.node.network import address_towards
 
 #: By then the ticket has expired.
 _HELLO_TIMEOUT_S = 600.0

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import socket
 from urllib.parse import urlsplit
 
+from opengrid.core.network import address_towards
 from opengrid.engines.ray.render import Home
 from opengrid.server.settings import Settings
 
@@ -23,7 +23,7 @@ class Reach:
         pem = settings.tls_cert.read_text() if settings.tls_cert is not None else None
         if not settings.is_everywhere:
             return Home(url=self._url, certificate=pem)
-        address = _address_towards(urlsplit(cluster).hostname or "")
+        address = address_towards(urlsplit(cluster).hostname or "")
         host = f"[{address}]" if ":" in address else address
         return Home(url=f"{settings.scheme}://{host}:{urlsplit(self._url).port}", certificate=pem)
 
@@ -32,7 +32,7 @@ class Reach:
 
         A Ray that runs on this very computer can, as long as it has no other machines.
         """
-        if _address_towards(urlsplit(cluster).hostname or "").startswith("127."):
+        if address_towards(urlsplit(cluster).hostname or "").startswith("127."):
             return None
         return self.line()
 
@@ -44,15 +44,3 @@ class Reach:
             "`grid server stop`, then `grid server start --listen 0.0.0.0:8285 --tls-cert FILE --tls-key FILE` "
             "(or --insecure on a network that you trust)"
         )
-
-
-def _address_towards(host: str) -> str:
-    """Return this computer's own address on the way to `host`. Sends nothing."""
-    try:
-        found = socket.getaddrinfo(host, 9, type=socket.SOCK_DGRAM)
-        family, kind, _, _, place = min(found, key=lambda entry: entry[0] != socket.AF_INET)
-        with socket.socket(family, kind) as probe:
-            probe.connect(place)
-            return str(probe.getsockname()[0])
-    except OSError:
-        return "127.0.0.1"

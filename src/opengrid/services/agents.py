@@ -22,6 +22,7 @@ from opengrid.core.tokens import matches, token_hash
 from opengrid.planning.generation import desired_state
 from opengrid.services.agent_memory import AgentIdentity, AgentMemory
 from opengrid.services.assignments import Assignments, given_devices
+from opengrid.services.attempts import known_attempt
 from opengrid.services.facts import apply_fact
 from opengrid.store.database import Database, Transaction
 
@@ -166,7 +167,8 @@ class Agents:
         return found
 
     def _find(self, tx: Transaction, attempt_id: str, machine: int) -> tuple[Attempt, AttemptMachine]:
+        attempt = known_attempt(tx, attempt_id)
         try:
-            return tx.attempts.find(attempt_id), tx.attempts.machine(attempt_id, machine)
+            return attempt, tx.attempts.machine(attempt_id, machine)
         except NotFound as error:
-            raise Superseded(f"attempt {attempt_id} does not exist any more") from error
+            raise Superseded(f"attempt {attempt_id} has no machine {machine}") from error

@@ -13,13 +13,14 @@ from typing import NamedTuple
 
 from opengrid.blobs.blobs import Blobs, BlobWriter
 from opengrid.blobs.blobs import Links as BucketLinks
-from opengrid.core.errors import Forbidden, InvalidValue, NotFound, Superseded, Unusable
+from opengrid.core.errors import Forbidden, InvalidValue, NotFound, Unusable
 from opengrid.core.gang import Gang
 from opengrid.core.manifest import safe_path
 from opengrid.core.packs import Located, Packed, PackLink
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted, reserved_bytes
 from opengrid.core.records import Artifact, Attempt
 from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.attempts import open_attempt
 from opengrid.store.database import Database, Transaction
 
 _LONGEST_PATH = 1 << 14
@@ -64,7 +65,7 @@ class Artifacts:
         self._take_staged(agent, {file.sha256 for file in files})
         # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
         with self._database.transaction() as tx:
-            attempt = _open_attempt(tx, agent)
+            attempt = open_attempt(tx, agent.attempt_id)
             nodes = {node.index for node in _gang(tx, attempt).nodes_of(agent.machine)}
             strange = next((file for file in files if file.node not in nodes), None)
             if strange is not None:
@@ -222,13 +223,13 @@ class Artifacts:
 
     def _check_own(self, agent: AgentIdentity, digest: str) -> None:
         with self._database.read() as tx:
-            attempt = _open_attempt(tx, agent)
+            attempt = open_attempt(tx, agent.attempt_id)
             if digest not in tx.artifacts.digests([attempt.experiment_id]):
                 raise Forbidden("this attempt's experiment has no such content")
 
     def _check_open(self, agent: AgentIdentity) -> None:
         with self._database.read() as tx:
-            _open_attempt(tx, agent)
+            open_attempt(tx, agent.attempt_id)
 
     def _check_space(self, size: int) -> None:
         """Leave some space to whatever else uses the disk: on this host that may be the training itself."""
@@ -258,16 +259,6 @@ def _check(file: ArtifactFile) -> None:
     safe_path(Path("/"), file.path)
     if str(PurePosixPath(file.path)) != file.path or len(file.path) > _LONGEST_PATH or file.size < 0:
         raise InvalidValue(f"{file.path[:100]!r} of {file.size} bytes cannot be an artifact")
-
-
-def _open_attempt(tx: Transaction, agent: AgentIdentity) -> Attempt:
-    try:
-        attempt = tx.attempts.find(agent.attempt_id)
-    except NotFound as error:
-        raise Superseded(f"attempt {agent.attempt_id} does not exist any more") from error
-    if attempt.state.is_terminal:
-        raise Superseded(f"attempt {agent.attempt_id} is over")
-    return attempt
 
 
 def _gang(tx: Transaction, attempt: Attempt) -> Gang:

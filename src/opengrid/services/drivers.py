@@ -7,11 +7,12 @@ import time
 from collections.abc import Callable
 from typing import Protocol, runtime_checkable
 
-from opengrid.core.errors import NotFound, Superseded, Unauthorized
+from opengrid.core.errors import Superseded, Unauthorized
 from opengrid.core.protocol import GangOrders, GangReport
 from opengrid.core.records import Attempt, AttemptState
 from opengrid.core.tokens import attempt_token, matches, token_hash
 from opengrid.engines.engine import Engines
+from opengrid.services.attempts import open_attempt
 from opengrid.store.database import Database
 
 #: Whoever claims to be a driver and is not known may have the cluster asked this often for each attempt.
@@ -102,13 +103,11 @@ class Drivers:
     def _attempt(self, attempt_id: str) -> Attempt:
         try:
             with self._database.read() as tx:
-                attempt = tx.attempts.find(attempt_id)
-        except NotFound as error:
-            raise Superseded(f"attempt {attempt_id} does not exist any more") from error
-        if attempt.state.is_terminal:
+                return open_attempt(tx, attempt_id)
+        except Superseded:
             self._known.pop(attempt_id, None)
-            raise Superseded(f"attempt {attempt_id} is over")
-        return attempt
+            self._ask_at.pop(attempt_id, None)
+            raise
 
     def _engine(self, attempt: Attempt) -> DrivenEngine:
         engine = self._engines.of(attempt.cluster)

@@ -12,10 +12,11 @@ from pathlib import Path
 
 import numpy as np
 
-from opengrid.core.errors import InvalidValue, NotFound, Superseded
+from opengrid.core.errors import InvalidValue
 from opengrid.core.records import EventFile
 from opengrid.planning.series import POINT, Points
 from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.attempts import open_attempt
 from opengrid.services.growing import GrowingFiles
 from opengrid.store.database import Database, Transaction
 
@@ -89,12 +90,7 @@ class EventFiles:
     def _find(self, agent: AgentIdentity, node: int, path: str, generation: int) -> tuple[str, int]:
         """Return which file this is; one that is new is given a number."""
         with self._database.transaction() as tx:
-            try:
-                attempt = tx.attempts.find(agent.attempt_id)
-            except NotFound as error:
-                raise Superseded(f"attempt {agent.attempt_id} does not exist any more") from error
-            if attempt.state.is_terminal:
-                raise Superseded(f"attempt {agent.attempt_id} is over")
+            attempt = open_attempt(tx, agent.attempt_id)
             self._check(tx, attempt.experiment_id, agent, node, path)
             files = tx.scalars.files(attempt.experiment_id)
             number = next(
