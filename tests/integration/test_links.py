@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+import subprocess
 import tarfile
 import time
 from pathlib import Path
@@ -152,6 +154,7 @@ def test_commits_that_were_fetched_before_do_not_make_a_repository_too_large(sit
         (REPO, "", InvalidValue, "names no script", "train.py"),
         (f"{REPO}/blob/main/train.py", "run.sh", InvalidValue, "names train.py already", ""),
         (f"{REPO}/commit/{'0' * 40}", "train.py", NotFound, "no commit 0000", ""),
+        ("https://127.0.0.1:1/org/repo", "train.py", Unusable, "the server does not reach 127.0.0.1", "name right?"),
     ],
 )
 def test_a_link_that_leads_nowhere_says_why_and_what_is_near(
@@ -193,3 +196,33 @@ def test_hooks_and_filters_of_a_repository_are_not_run(site: Site, tmp_path: Pat
 
     assert site.content(spec.source)["lib/data.txt"] == b"kept"
     assert not mark.exists()
+
+
+def test_links_of_a_repository_are_followed_inside_it_alone_and_not_in_a_circle(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "outside.txt").write_text("numpy")
+    (site.repository / "requirements.txt").symlink_to("requirements.txt")
+    (site.repository / "environment.yml").symlink_to(tmp_path / "outside.txt")
+    (site.repository / "deps.txt").write_text("rich")
+    (site.repository / "linked.txt").symlink_to("lib/../deps.txt")
+    commit(site.repository, {})
+
+    assert site.completed(REPO, "train.py").dependencies is None
+    wanted = dataclasses.replace(request(REPO, "train.py"), dependency_file="linked.txt")
+    found = site.links().completed(wanted, "ada").dependencies
+
+    assert found is not None
+    assert found.requirements == ("rich",)
+
+
+def test_a_commit_of_a_few_bytes_that_has_billions_of_files_is_refused(site: Site) -> None:
+    below = git(site.repository, "rev-parse", "HEAD^{tree}")
+    for _ in range(8):
+        entries = "".join(f"040000 tree {below}\t{number:02}\n" for number in range(40))
+        below = subprocess.run(
+            ["git", "mktree"], cwd=site.repository, input=entries, check=True, capture_output=True, text=True
+        ).stdout.strip()
+    git(site.repository, "update-ref", "refs/heads/bomb", git(site.repository, "commit-tree", "-m", "x", below))
+
+    with pytest.raises(Unusable, match="too many files"):
+        site.completed(f"{REPO}#bomb", "train.py")
+    assert site.completed(REPO, "train.py").source.commit == site.first

@@ -23,6 +23,13 @@ dependencies:
 """
 
 
+#: A gigabyte of text in a few hundred bytes.
+BOMB = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{name}: &{name} [{', '.join([f'*{before}'] * 30)}]\n" for before, name in zip("abcdef", "bcdefg", strict=True)
+)
+BOMB += "dependencies:\n{}\n"
+
+
 def found(files: dict[str, str], chosen: str | None = None) -> Dependencies | None:
     return find_dependencies(TreeFiles(files, files.get), chosen)
 
@@ -179,7 +186,11 @@ def test_packages_and_archives_of_the_tree_are_installed_with_paths_from_its_roo
         ({"requirements.txt": "--frobnicate x"}, "the option --frobnicate is not known", ""),
         ({"requirements.txt": "--find-links wheels"}, "--find-links wheels", "an absolute path or a URL"),
         ({"sub.txt": "a=1", "requirements.txt": "-r sub.txt"}, "sub.txt, line 1", ""),
-        ({"requirements.txt": "-e ."}, "the tree's root has no pyproject.toml, setup.py or setup.cfg", "no package"),
+        (
+            {"requirements.txt": "-e ."},
+            "the tree's root has no pyproject.toml, setup.py or setup.cfg",
+            "--dependency_file none",
+        ),
         ({"requirements.txt": "a\n-e lib"}, "line 2: `-e lib` cannot be installed: there is no folder lib", "root"),
         ({"requirements.txt": "-e ../lib"}, "`-e ../lib` cannot be installed: it lies outside the tree", "move it"),
         ({"requirements.txt": "-e /home/me/lib"}, "it lies outside the tree", "name the package's version"),
@@ -193,6 +204,10 @@ def test_packages_and_archives_of_the_tree_are_installed_with_paths_from_its_roo
         ({"environment.yml": "- a"}, "a mapping with a list of dependencies", ""),
         ({"environment.yml": "dependencies: [{pip: ['a=1']}]"}, "environment.yml, below line 1", ""),
         ({"environment.yml": "dependencies: ['python>=x']"}, "no range of versions", ""),
+        ({"environment.yml": BOMB.format("- *g")}, "environment.yml, line 7: one package a line", ""),
+        ({"environment.yml": BOMB.format("- pip: *g")}, "below line 9: one package a line", ""),
+        ({"requirements.txt": "a" + " " * 4_000_000 + "b"}, "'a b' names no package", ""),
+        ({"requirements.txt": "./a" + " " * 4_000_000 + "]"}, "it is no path", ""),
         ({"pyproject.toml": "[project]\ndependencies = 'numpy'"}, "a list of texts", ""),
         ({"pyproject.toml": "[project\n"}, "pyproject.toml", ""),
         ({"pyproject.toml": "[project]\ndependencies = ['numpy=1']"}, "'numpy=1' names no package", ""),

@@ -79,7 +79,7 @@ def test_what_is_no_expression_is_passed_as_it_is(text: str) -> None:
         ("uniform(0, 1, 2.5)", "number of samples"),
         ("uniform(0, 1, 2, 3, 4)", "too many"),
         ("beta(1, 3)", "b is missing"),
-        ("normal(0, -1, 3)", "normal: scale < 0"),
+        ("normal(0, -1, 3)", "argument 2 (--x): normal: scale < 0"),
         ("normal(0, sd=1, size=3)", "sd is unknown"),
         (r"['a\0']", "NUL"),
     ],

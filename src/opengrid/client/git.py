@@ -11,6 +11,9 @@ from opengrid.core.errors import GridError, Unusable
 
 _TIMEOUT_S = 60.0
 
+#: A commit whose list of files is longer is no code.
+_MOST_LISTED = 64 << 20
+
 #: Variables that would make git look at another repository than the one of the folder.
 _MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
 
@@ -90,9 +93,23 @@ def read_head(top: Path) -> str:
 
 
 def read_commit(top: Path, commit: str) -> tuple[CommittedFile, ...]:
-    """Return what is in a commit of a checkout or a bare repository."""
-    listed = _finish(_start(top, "ls-tree", "-r", "-z", "-l", "--full-tree", commit), top).check()
-    return tuple(_committed(line) for line in listed.out.split(b"\0") if line)
+    """Return what is in a commit of a checkout or a bare repository; Unusable when that is more than can be.
+
+    A commit of a few kilobytes can name the same folder billions of times.
+    """
+    process = _start(top, "ls-tree", "-r", "-z", "-l", "--full-tree", commit)
+    if process.stdout is None:
+        raise AssertionError("started with a pipe")
+    listed = process.stdout.read(_MOST_LISTED + 1)
+    if len(listed) > _MOST_LISTED:
+        process.kill()
+        process.communicate()
+        raise Unusable(
+            f"the commit {commit[:10]} of {top} has too many files: their list has over {_MOST_LISTED >> 20} MiB",
+            hint="`grid datastore create` is for data",
+        )
+    _finish(process, top).check()
+    return tuple(_committed(line) for line in listed.split(b"\0") if line)
 
 
 def read_file(top: Path, commit: str, path: str) -> bytes:

@@ -22,6 +22,9 @@ from opengrid.core.files import folder_size
 
 _LOOK_S = 0.05
 
+#: A repository that says more of its branches and tags says it to fill the disk.
+_MOST_SAID = 32 << 20
+
 #: What the user's shell may say about another repository, or about asking somebody.
 _DROPPED = re.compile(r"GIT_(?!CONFIG_|SSH|SSL_|HTTP_|PROXY_|EXEC_PATH)\w+|SSH_ASKPASS|DISPLAY|WAYLAND_DISPLAY")
 
@@ -147,6 +150,8 @@ def _git(arguments: list[str], access: Access, url: str, repository: Path | None
                 if time.monotonic() > deadline:
                     raise Unusable(f"{url} did not come within {access.timeout_s:.0f} s", field="link")
                 _check_size(repository, access, url)
+                if os.fstat(out.fileno()).st_size > _MOST_SAID:
+                    raise Unusable(f"{url} has too many branches and tags", field="link")
                 with contextlib.suppress(subprocess.TimeoutExpired):
                     process.wait(_LOOK_S)
             _check_size(repository, access, url)  # what came since the last look
@@ -205,7 +210,9 @@ def _explained(said: str, url: str, access: Access) -> GridError:
         return InvalidValue(
             f"{url} is not fetched: this server speaks {' and '.join(access.protocols)} only", field="link"
         )
-    if re.search(r"[Cc]ould not resolve host|Name or service not known|[Cc]onnection (timed out|refused)", said):
+    if re.search(
+        r"[Cc]ould not resolve host|Name or service not known|[Cc]onnection (timed out|refused)|Failed to connect", said
+    ):
         return Unusable(f"the server does not reach {host}: {_last_line(said)}", hint="is its name right?")
     if re.search(
         r"could not read (Username|Password)|[Aa]uthentication failed|Permission denied|not found|"
@@ -222,6 +229,7 @@ def _explained(said: str, url: str, access: Access) -> GridError:
 
 
 def _last_line(said: str) -> str:
-    lines = [line for line in said.splitlines() if line.startswith(("fatal:", "remote:", "error:", "ERROR"))]
-    found = next((line for line in lines if line.startswith("fatal:")), lines[0] if lines else said.strip())
+    lines = said.splitlines()
+    starts = ("ssh:", "fatal:", "remote:", "error:", "ERROR")  # who knows best comes first
+    found = next((line for start in starts for line in lines if line.startswith(start)), said.strip())
     return re.sub(r"^(fatal|remote|error): ", "", found).strip() or "no reason was given"

@@ -179,7 +179,8 @@ def _logical_lines(text: str) -> list[tuple[int, str]]:
     begun, start = "", 0
     for number, raw in enumerate(text.splitlines(), 1):
         start = start if begun else number
-        line = re.sub(r"(^|\s)#.*$", "", raw.lstrip("\ufeff")).rstrip()
+        # One space for several: patterns that look for spaces take for ever where there are thousands.
+        line = re.sub(r"(^|\s)#.*$", "", " ".join(raw.lstrip("\ufeff").split()))
         if line.endswith("\\"):
             begun += line[:-1].strip() + " "
             continue
@@ -266,10 +267,14 @@ class _Conda:
     def _take(self, entry: object, number: int) -> bool:
         """Take what pip can install and the version of Python; False for a package of conda's."""
         if isinstance(entry, dict) and set(cast("dict[str, object]", entry)) == {"pip"}:
-            for line in cast("dict[str, list[object]]", entry)["pip"] or []:
-                self._lines.add(str(line).strip(), f"{self._name}, below line {number}", posixpath.dirname(self._name))
+            self._take_lines(cast("dict[str, object]", entry)["pip"], f"{self._name}, below line {number}")
             return True
-        match = _CONDA.fullmatch(str(entry).rpartition("::")[2]) if isinstance(entry, str) else None
+        if not isinstance(entry, str):
+            raise InvalidValue(
+                f"{self._name}, line {number}: one package a line is expected, or `pip:` with a list of them",
+                field="dependency_file",
+            )
+        match = _CONDA.fullmatch(" ".join(entry.split()).rpartition("::")[2])
         name = match["name"].lower() if match is not None else ""
         if match is None or name not in ("python", "pip", "setuptools", "wheel"):
             return False
@@ -278,6 +283,15 @@ class _Conda:
             specifier = match["range"] or (f"=={exact}" if exact.count(".") > 1 else f"=={exact}.*")
             self._lines.want_python(specifier, f"{self._name}, line {number}")
         return True
+
+    def _take_lines(self, lines: object, where: str) -> None:
+        if lines is None:
+            return
+        # Texts only: what YAML's references make of few bytes can be a list of any length.
+        if not isinstance(lines, list) or not all(isinstance(line, str) for line in cast("list[object]", lines)):
+            raise InvalidValue(f"{where}: one package a line is expected", field="dependency_file")
+        for _, line in _logical_lines("\n".join(cast("list[str]", lines))):
+            self._lines.add(line, where, posixpath.dirname(self._name))
 
 
 def _lines_of(root: yaml.Node | None, key: str) -> list[int]:

@@ -22,7 +22,7 @@ _EDITABLE = re.compile(r"(?:-e|--editable)(?:\s+|=)\s*(?P<what>\S.*)")
 
 #: What is no name of a package but a path: it begins like one, or is an archive of a package.
 _PATH = re.compile(r"\.{0,2}/|\.{1,2}(?:\[|\s|$)|file:|[\w.-]+/|[\w.+-]+(?:\.whl|\.tar\.gz|\.zip)\b")
-_PARTS = re.compile(r"(?P<path>[^\[\];]+?)\s*(?P<extras>\[[\w\s,.-]*\])?\s*(?P<marker>;.*)?")
+_PARTS = re.compile(r"(?P<path>[^\[\];]+)(?P<extras>\[[\w\s,.-]*\])?\s*(?P<marker>;.*)?")
 _URL = re.compile(r"\w+(?:\+\w+)?://")
 
 _ARCHIVES = (".whl", ".tar.gz", ".zip")
@@ -70,7 +70,7 @@ def read_own_package(line: str, where: str, tree: TreeFiles) -> OwnPackage:
     parts = _PARTS.fullmatch(what)
     if parts is None or (editable is not None and parts["marker"]):
         raise _invalid(where, line, "it is no path", "a path from the tree's root, such as ./lib or ./lib[extra]")
-    path, extras, marker = parts["path"].removeprefix("file:"), parts["extras"] or "", parts["marker"] or ""
+    path, extras, marker = parts["path"].strip().removeprefix("file:"), parts["extras"] or "", parts["marker"] or ""
     if path.startswith("/"):
         if editable is not None:
             raise _outside(where, line)
@@ -136,7 +136,8 @@ def _check_installable(path: str, line: str, where: str, tree: TreeFiles) -> Non
     if not any(tree.has_file(f"{own}{name}") for name in _PROJECTS):
         named = "the tree's root" if path == "." else path
         raise _invalid(
-            where, line, f"{named} has no {', '.join(_PROJECTS[:-1])} or {_PROJECTS[-1]}", "it is no package"
+            *(where, line, f"{named} has no {', '.join(_PROJECTS[:-1])} or {_PROJECTS[-1]}"),
+            "leave the line out, or --dependency_file none goes without the whole file",
         )
 
 

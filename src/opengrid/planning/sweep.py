@@ -5,7 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 import random
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from opengrid.core.errors import InvalidValue
@@ -45,13 +46,21 @@ class Sweep:
 
     def expand(self) -> Iterator[tuple[str, ...]]:
         """Yield the arguments of each experiment; the last one that varies varies fastest."""
-        made = [_made(d, self.seed) for d in self.dimensions]
+        made = [self._made(d) for d in self.dimensions]
         for point in _chosen(self.points, self.count, self.seed):
             arguments, rest = list(self.arguments), point
             for dimension, values in zip(reversed(self.dimensions), reversed(made), strict=True):
                 rest, index = divmod(rest, dimension.choices.count)
                 arguments[dimension.position] = dimension.option + _value(values, index)
             yield tuple(arguments)
+
+    def _made(self, dimension: _Dimension) -> Listed | Ranged:
+        choices = dimension.choices
+        if not isinstance(choices, Sampled):
+            return choices
+        seed = (self.seed, dimension.position)
+        with _naming(self.arguments, dimension.position):
+            return Listed(values=tuple(samples(choices.name, choices.arguments, choices.count, seed)))
 
 
 def needs_seed(spec: RunSpec) -> bool:
@@ -90,27 +99,23 @@ def _dimensions(arguments: Sequence[str]) -> tuple[_Dimension, ...]:
     for position, argument in enumerate(arguments):
         option, equals, value = argument.partition("=")
         before = option + equals if equals and option.startswith("-") else ""
-        try:
+        with _naming(arguments, position):
             choices = parse(value if before else argument)
-        except InvalidValue as error:
-            where = f"argument {position + 1}" + (f" ({option})" if before else _named(arguments, position))
-            raise InvalidValue(f"{where}: {error.message}", hint=error.hint, field="arguments") from None
         if choices is not None:
             found.append(_Dimension(position=position, option=before, choices=choices))
     return tuple(found)
 
 
-def _named(arguments: Sequence[str], position: int) -> str:
-    before = arguments[position - 1] if position else ""
-    return f" ({before})" if before.startswith("-") else ""
-
-
-def _made(dimension: _Dimension, seed: int) -> Listed | Ranged:
-    choices = dimension.choices
-    if not isinstance(choices, Sampled):
-        return choices
-    drawn = samples(choices.name, choices.arguments, choices.count, (seed, dimension.position))
-    return Listed(values=tuple(drawn))
+@contextmanager
+def _naming(arguments: Sequence[str], position: int) -> Generator[None]:
+    """Say of an error inside which argument it is about."""
+    try:
+        yield
+    except InvalidValue as error:
+        own, equals, _ = arguments[position].partition("=")
+        name = own if equals and own.startswith("-") else arguments[position - 1] if position else ""
+        where = f"argument {position + 1}" + (f" ({name})" if name.startswith("-") else "")
+        raise InvalidValue(f"{where}: {error.message}", hint=error.hint, field="arguments") from None
 
 
 def _value(choices: Listed | Ranged, index: int) -> str:

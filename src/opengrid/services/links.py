@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import difflib
 import hashlib
@@ -11,7 +10,6 @@ import posixpath
 import shutil
 import stat
 import sys
-import tarfile
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -29,6 +27,7 @@ from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.link import Link, divide, parse_link
 from opengrid.planning.own_packages import TreeFiles
 from opengrid.planning.pruning import Bounds, Kept, to_remove
+from opengrid.services.sources import text_in
 
 _BLOCK = 1 << 20
 
@@ -81,7 +80,7 @@ class Links:
             place=Place(url=link.url, ref=ref, commit=source.commit or "", path=path),
         )
         bundle = self._blobs.path(source.bundle or "")
-        needed = find_dependencies(TreeFiles(paths, partial(_text_in, bundle)), spec.dependency_file)
+        needed = find_dependencies(TreeFiles(paths, partial(text_in, bundle)), spec.dependency_file)
         return dataclasses.replace(
             spec,
             source=source,
@@ -139,13 +138,6 @@ class Links:
             return Source(
                 bundle=bundle.digest, root=url, kind="git", commit=tree.commit, files=tree.count, size=tree.size
             )
-
-
-def _text_in(bundle: Path, path: str) -> str | None:
-    with tarfile.open(bundle, "r:") as archive, contextlib.suppress(KeyError):
-        file = archive.extractfile(path)
-        return file.read().decode(errors="replace") if file is not None else None
-    return None
 
 
 def _program(typed: Program, link: Link, paths: frozenset[str]) -> Program:

@@ -11,8 +11,11 @@ from opengrid.core.errors import Forbidden, NotFound
 from opengrid.core.spec import Program, ProgramKind, Source
 from opengrid.store.database import Database
 
-#: Scripts longer than this are data with a .py ending; what they import is not looked up.
-_MAX_SCRIPT = 4 << 20
+#: Texts longer than this are none that anybody wrote.
+_MAX_TEXT = 4 << 20
+
+#: Links that lead from one to the next, at most.
+_MOST_LINKS = 8
 
 
 class Sources:
@@ -41,18 +44,30 @@ class Sources:
         if program.kind is ProgramKind.EXECUTABLE or source.bundle is None:
             return ""
         names = [posixpath.normpath(posixpath.join(source.directory, name)) for name in _candidates(program)]
-        with tarfile.open(self._blobs.path(source.bundle), "r:") as bundle:
-            for name in names:
-                try:
-                    member = bundle.getmember(name)
-                except KeyError:
-                    continue
-                file = bundle.extractfile(member)
-                if file is not None and member.size <= _MAX_SCRIPT:
-                    return file.read().decode("utf-8", "replace")
+        bundle = self._blobs.path(source.bundle)
+        for name in names:
+            text = text_in(bundle, name)
+            if text is not None:
+                return text
         if program.kind is ProgramKind.MODULE:
             return ""  # an installed module: the ranks' interpreter finds it, we need not
         raise NotFound(f"no {names[0]} in the tree at {source.root}", hint="is the script ignored by git?")
+
+
+def text_in(bundle: Path, path: str) -> str | None:
+    """Return the text of a file in a bundle, or of what a link there leads to; None for all else, and for long ones."""
+    with tarfile.open(bundle, "r:") as archive:
+        for _ in range(_MOST_LINKS):
+            try:
+                member = archive.getmember(posixpath.normpath(path))
+            except KeyError:
+                return None
+            if member.issym():
+                path = posixpath.join(posixpath.dirname(member.name), member.linkname)
+                continue
+            file = archive.extractfile(member) if member.isreg() and member.size <= _MAX_TEXT else None
+            return file.read().decode("utf-8", "replace") if file is not None else None
+    return None
 
 
 def _candidates(program: Program) -> list[str]:
