@@ -113,7 +113,7 @@ def test_more_than_anybody_shows_is_not_sent(database: Database) -> None:
 
 def test_a_run_tells_of_its_experiments_that_changed(database: Database) -> None:
     add(database, "calm-fox", 3)
-    feed = RunFeed(database, "run:calm-fox", "calm-fox")
+    feed = RunFeed(database, "run:calm-fox", "calm-fox", now_us=lambda: T0)
     assert feed.look() is None
     move(database, "calm-fox-exp1", E.PENDING)
     change = feed.look()

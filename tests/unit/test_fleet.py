@@ -204,3 +204,22 @@ def test_what_the_tree_needs_must_be_on_the_machines_and_it_says_so() -> None:
 def test_build_actions_are_refused_where_nothing_is_built() -> None:
     error = refusal(fleet(4), instance_type="4_v100_16gb", actions=Actions(on_build=("make",)))
     assert "nothing is built on the machines of lab" in error.message
+
+
+@pytest.mark.parametrize(
+    ("kind", "request_", "cost"),
+    [
+        ("4_v100_16gb", {"instance_type": "4_v100_16gb"}, 2 * 12.85),
+        ("p3.8xlarge", {"instance_type": "4_v100_16gb"}, 2 * 12.85),
+        ("", {"instance_type": "4_v100_16gb"}, 0.0),
+        ("4_v100_16gb", {}, 0.0),
+        ("4_v100_16gb", {"instance_type": "4_v100_16gb", "simulate": True}, 0.0),
+    ],
+)
+def test_machines_cost_what_their_type_costs_and_nothing_where_they_are_own_or_simulated(
+    kind: str, request_: dict[str, Any], cost: float
+) -> None:
+    machines = tuple(machine(4, address=f"10.0.0.{i}", kind=kind) for i in (1, 2))
+    planned = plan(Fleet(cluster="lab", machines=machines), gpus=8, **request_)
+    assert planned.cost_per_hour == pytest.approx(cost)
+    assert planned.to_wire()["cost_per_hour"] == pytest.approx(cost)

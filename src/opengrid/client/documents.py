@@ -82,6 +82,7 @@ class PlanDocument(TypedDict):
     world_size: int
     experiments: int
     price_per_hour: float
+    cost_per_hour: float
     simulated: bool
     devices: str
     python: str | None

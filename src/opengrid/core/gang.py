@@ -117,6 +117,7 @@ class Plan:
     experiments: int
     simulated: bool  #: GPUs are stood in for by CPU ranks
     price_per_hour: float  #: list price of all machines of one experiment, US dollars
+    cost_per_hour: float = 0.0  #: what they really cost: nothing where they are simulated, or somebody's own
     python: str | None  #: interpreter of the ranks; None where the program needs none
     source: str  #: one line: what code runs
     reason: str  #: why this layout, and what the user should know; "" when nothing is remarkable
@@ -148,6 +149,7 @@ class Plan:
             "world_size": self.gang.world_size,
             "experiments": self.experiments,
             "price_per_hour": round(self.price_per_hour, 4),
+            "cost_per_hour": round(self.cost_per_hour, 4),
             "simulated": self.simulated,
             "devices": self.devices,
             "python": self.python,

@@ -166,6 +166,8 @@ class Experiment:
     ended_us: int | None
     attempts: int = 0
     generations: int = 0
+    held_us: int = 0  #: how long the attempts that are over had their machines
+    held_since_us: int | None = None  #: since when the one that is not has them
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -31,13 +31,15 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
         accelerator = ""
     if not _fits(gang, shape, accelerator, fleet):
         raise _too_large(shape, gang, catalogue, fleet)
+    price = gang.machines * shape.kind.on_demand
     return Plan(
         gang=gang,
         instance_type=shape.kind.name,
         gpus=shape.gpus,
         experiments=1,
         simulated=shape.simulated,
-        price_per_hour=gang.machines * shape.kind.on_demand,
+        price_per_hour=price,
+        cost_per_hour=price if _is_rented(shape, fleet) else 0.0,
         python=(interpreter.path or None) if interpreter is not None and is_python(spec) else None,
         source=spec.source.line,
         reason=". ".join(filter(None, _reasons(spec, shape, accelerator, fleet))),
@@ -102,6 +104,12 @@ def _gang(spec: RunSpec, shape: Shape, fleet: Fleet) -> Gang:
 def _fits(gang: Gang, shape: Shape, accelerator: str, fleet: Fleet) -> bool:
     bundles = bundles_of(gang, simulated=shape.simulated, accelerator=accelerator)
     return fits(fleet.all, [Placed(bundles=bundles, addresses=(None,) * len(bundles))])
+
+
+def _is_rented(shape: Shape, fleet: Fleet) -> bool:
+    """Whether the cluster has, or starts, machines named after the type that was asked for: those have its price."""
+    names = {shape.kind.name, shape.kind.cloud} - {"", LOCAL}
+    return not shape.simulated and any(machine.kind in names for machine in fleet.all)
 
 
 def _too_large(shape: Shape, gang: Gang, catalogue: Catalogue, fleet: Fleet) -> Unplannable:

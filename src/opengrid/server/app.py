@@ -286,7 +286,9 @@ class Server:
             kill=self._kill_attempt,
             now_us=now_us,
         )
-        experiments = Experiments(database, engines, sources, work=state / "work", unreachable=agents.unreachable)
+        experiments = Experiments(
+            database, engines, sources, work=state / "work", unreachable=agents.unreachable, now_us=now_us
+        )
         self._gangs = gangs = Gangs(
             database,
             engines,
@@ -342,7 +344,7 @@ class Server:
         self.app.include_router(artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url))
         self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
         self.app.include_router(accounts_api(accounts, users, owner))
-        self.app.include_router(runs_api(runs, experiments, users, self.wakeups))
+        self.app.include_router(runs_api(runs, experiments, users, self.wakeups, now_us=now_us))
         self.app.include_router(new_run_api(NewRuns(database, runs, links), clusters, users))
         self.app.include_router(machines_api(Machines(database, engines), users))
         self.app.include_router(stream_api(self._stream, users))
@@ -389,7 +391,7 @@ class Server:
         return {
             "runs": lambda topic, _: RunsFeed(database, topic),
             "machines": lambda topic, _: HintFeed(database, topic, machines_version, CHANGES, pause_s=1.0),
-            "run:": lambda topic, name: RunFeed(database, topic, name),
+            "run:": lambda topic, name: RunFeed(database, topic, name, now_us=now_us),
             "experiment:": hints(experiment_version),
             "artifacts:": hints(artifacts_version),
             "scalars:": lambda topic, name: HintFeed(database, topic, scalars_version(name), "scalars", pause_s=1.0),

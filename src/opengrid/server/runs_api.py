@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Annotated, Literal
@@ -71,7 +72,9 @@ class Resumed(Names):
     failed: bool = False  #: only what has failed, not what was stopped
 
 
-def runs_api(runs: Runs, experiments: Experiments, users: Users, wakeups: Wakeups) -> APIRouter:
+def runs_api(
+    runs: Runs, experiments: Experiments, users: Users, wakeups: Wakeups, *, now_us: Callable[[], int]
+) -> APIRouter:
     """Return the routes for runs and experiments."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
@@ -134,7 +137,7 @@ def runs_api(runs: Runs, experiments: Experiments, users: Users, wakeups: Wakeup
     ) -> RunDocument:
         async def look() -> tuple[RunDocument, bool]:
             run, experiments = await run_in_threadpool(runs.show, name)
-            return await run_in_threadpool(_run_document, run, experiments), _is_true(until, experiments)
+            return await run_in_threadpool(_run_document, run, experiments, now_us()), _is_true(until, experiments)
 
         answer, _true = await wakeups.poll(
             "experiments",
@@ -192,9 +195,11 @@ def moment_us(text: str, *, field: str, is_end: bool = False) -> int:
     return int(at.timestamp() * 1e6)
 
 
-def _run_document(run: Run, experiments: list[Experiment]) -> RunDocument:
-    rows = [experiment_view(run, e) for e in experiments]
-    etag = hashlib.sha256(_ROWS.dump_json(rows)).hexdigest()[:16]
+def _run_document(run: Run, experiments: list[Experiment], now_us: int) -> RunDocument:
+    # What costs grows all the time, and is no change that somebody waits for.
+    timeless = [experiment_view(run, e, now_us=0) for e in experiments]
+    etag = hashlib.sha256(_ROWS.dump_json(timeless)).hexdigest()[:16]
+    rows = [experiment_view(run, e, now_us=now_us) for e in experiments] if run.plan.cost_per_hour else timeless
     return RunDocument(run=run.name, etag=etag, experiments=rows)
 
 

@@ -138,6 +138,7 @@ class PlanDocument:
     world_size: int
     experiments: int
     price_per_hour: float
+    cost_per_hour: float  #: what its machines really cost: nothing where they are simulated, or somebody's own
     simulated: bool
     devices: str
     python: str | None

@@ -61,9 +61,10 @@ class Experiments:
         *,
         work: Path,
         unreachable: Callable[[str], Mapping[int, int]],
+        now_us: Callable[[], int],
     ) -> None:
         self._database, self._engines, self._sources, self._work = database, engines, sources, work
-        self._unreachable = unreachable
+        self._unreachable, self._now_us = unreachable, now_us
 
     def show(self, name: str) -> ExperimentDocument:
         """Return all that is known of one experiment."""
@@ -112,7 +113,7 @@ class Experiments:
         inventory = self._engines.of(LOCAL_CLUSTER).inventory() if is_here and run.plan.devices else None
         names = {a.uuid: a.name for a in inventory.accelerators} if isinstance(inventory, Inventory) else {}
         return ExperimentDocument(
-            **experiment_fields(run, experiment),
+            **experiment_fields(run, experiment, now_us=self._now_us()),
             user=run.user,
             script=run.spec.program.target,
             framework=run.spec.framework.value,

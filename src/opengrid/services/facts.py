@@ -15,6 +15,7 @@ from opengrid.core.protocol import (
     Unsaved,
 )
 from opengrid.core.records import Attempt, AttemptMachine, Event, MachineState, RankExit
+from opengrid.planning.sentences import count
 from opengrid.store.database import Transaction
 
 
@@ -39,7 +40,7 @@ def apply_fact(
     elif isinstance(fact, Started):
         update(started=fact.generation)
         how = f"as ordinary processes: {fact.launch_reason}" if fact.launch == "exec" else "by fork of the template"
-        note(fact.generation, f"{len(fact.pids)} ranks started {how}")
+        note(fact.generation, f"{count(len(fact.pids), 'rank')} started {how}")
     elif isinstance(fact, Exited):
         tx.attempts.add_exit(_exit(attempt, fact, skew_ns))
     elif isinstance(fact, Ended):

@@ -83,8 +83,8 @@ class RunFeed:
     pause_s = 0.5
     keys = (CHANGES,)
 
-    def __init__(self, database: Database, topic: str, name: str) -> None:
-        self._database, self._topic, self._name = database, topic, name
+    def __init__(self, database: Database, topic: str, name: str, *, now_us: Callable[[], int]) -> None:
+        self._database, self._topic, self._name, self._now_us = database, topic, name, now_us
         self._seen: dict[str, tuple[object, ...]] | None = None
         self._gone = False
 
@@ -103,7 +103,7 @@ class RunFeed:
             changed = [id for id, version in now.items() if before.get(id) != version]
             refetch = len(changed) > _MOST_ROWS
             found = [] if refetch else tx.runs.some_experiments(changed)
-        rows = [experiment_view(run, experiment) for experiment in found]
+        rows = [experiment_view(run, experiment, now_us=self._now_us()) for experiment in found]
         return RunChange(topic=self._topic, experiments=rows, total=len(now), refetch=refetch)
 
     def close(self) -> None:

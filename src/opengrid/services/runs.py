@@ -144,11 +144,14 @@ class Runs:
             run = tx.runs.find(name)
             return run, tx.runs.experiments(run.id)
 
-    def summary(self, name: str) -> tuple[Run, int | None, int | None]:
-        """Return a run without its experiments, when the first of them began to run, and when the last ended."""
+    def summary(self, name: str) -> tuple[Run, int | None, int | None, int]:
+        """Return a run without its experiments, when the first began to run and the last ended, and their machine time.
+
+        That is in microseconds, of all experiments together.
+        """
         with self._database.read() as tx:
             run = tx.runs.find(name)
-            return run, *tx.runs.span(run.id)
+            return run, *tx.runs.span(run.id), tx.runs.held_us(run.id, self._now_us())
 
     def request(self, name: str, caller: Caller) -> tuple[RunSpec, tuple[str, ...]]:
         """Return what a run was asked for with, to be asked for again, and which variables are held back.

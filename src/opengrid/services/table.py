@@ -87,9 +87,11 @@ class Table:
 
     def page(self, name: str, request: TableRequest, *, limit: int, offset: int) -> TableDocument:
         """Return a page of a run's experiments."""
-        found = self._find(name, request, limit=limit, offset=offset)
+        found, now_us = self._find(name, request, limit=limit, offset=offset), self._now_us()
         rows = [
-            TableRow(**experiment_fields(found.run, experiment), metrics=found.metrics.get(experiment.id, {}))
+            TableRow(
+                **experiment_fields(found.run, experiment, now_us=now_us), metrics=found.metrics.get(experiment.id, {})
+            )
             for experiment in found.experiments
         ]
         metrics = [MetricColumn(tag=tag, goal=goal_of(tag)) for tag in found.tags]

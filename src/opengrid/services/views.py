@@ -74,11 +74,11 @@ def run_view(run: Run) -> RunRow:
         gpus_per_node=gang.nodes[0].gpus,
         simulated=run.plan.simulated,
         devices=run.plan.devices,
-        hourly_cost=0.0,
+        hourly_cost=round(run.plan.cost_per_hour * counts[ExperimentState.RUNNING], 4),
     )
 
 
-def run_summary_view(run: Run, started_us: int | None, ended_us: int | None) -> RunSummary:
+def run_summary_view(run: Run, started_us: int | None, ended_us: int | None, held_us: int) -> RunSummary:
     """Return one run in full, its experiments left out."""
     row = {field.name: getattr(run_view(run), field.name) for field in dataclasses.fields(RunRow)}
     return RunSummary(
@@ -91,7 +91,7 @@ def run_summary_view(run: Run, started_us: int | None, ended_us: int | None) -> 
         environment=sorted(run.spec.environment),
         started_at=time_text(started_us),
         ended_at=time_text(ended_us),
-        cost=0.0,
+        cost=_cost(run, held_us),
     )
 
 
@@ -107,13 +107,15 @@ def place_view(place: Place | None) -> PlaceDocument | None:
     return None if place is None else PlaceDocument(**dataclasses.asdict(place))
 
 
-def experiment_view(run: Run, experiment: Experiment) -> ExperimentRow:
-    """Return one experiment with what it was given."""
-    return ExperimentRow(**experiment_fields(run, experiment))
+def experiment_view(run: Run, experiment: Experiment, *, now_us: int) -> ExperimentRow:
+    """Return one experiment with what it was given, and what it has cost so far."""
+    return ExperimentRow(**experiment_fields(run, experiment, now_us=now_us))
 
 
-def experiment_fields(run: Run, experiment: Experiment) -> dict[str, Any]:
+def experiment_fields(run: Run, experiment: Experiment, *, now_us: int) -> dict[str, Any]:
     """Return the fields of an ExperimentRow, for the documents that have more of them."""
+    since_us = experiment.held_since_us
+    held_us = experiment.held_us + (max(0, now_us - since_us) if since_us is not None else 0)
     gang, node = run.plan.gang, run.plan.gang.nodes[0]
     return {
         "experiment": experiment.name,
@@ -138,12 +140,17 @@ def experiment_fields(run: Run, experiment: Experiment) -> dict[str, Any]:
         "instance_type": run.plan.instance_type,
         "simulated": run.plan.simulated,
         "devices": run.plan.devices,
-        "hourly_cost": 0.0,
-        "cost": 0.0,
+        "hourly_cost": round(run.plan.cost_per_hour, 4),
+        "cost": _cost(run, held_us),
         "attempts": experiment.attempts,
         "generations": experiment.generations,
         "root_cause": root_cause_view(experiment.root_cause) if experiment.root_cause is not None else None,
     }
+
+
+def _cost(run: Run, held_us: int) -> float:
+    """Return what the machines of a run's experiments cost in such a time."""
+    return round(run.plan.cost_per_hour * held_us / 3.6e9, 4)
 
 
 def argument_views(experiment: Experiment) -> list[ArgumentDocument]:

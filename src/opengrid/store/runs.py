@@ -163,6 +163,11 @@ class Runs:
         started, ended, still_open = self._connection.execute(asked.where(experiments.c.run_id == run_id)).one()
         return started, None if still_open else ended
 
+    def held_us(self, run_id: str, now_us: int) -> int:
+        """Return how long all experiments of a run have had machines so far, each counted for itself."""
+        held = select(func.coalesce(func.sum(func.coalesce(attempts.c.ended_us, now_us) - attempts.c.created_us), 0))
+        return int(self._connection.execute(held.join(experiments).where(experiments.c.run_id == run_id)).scalar_one())
+
     def pulse(self) -> dict[str, tuple[object, ...]]:
         """Return, of each run that is active, what changes when its row does. Reads no documents: it is asked often."""
         going = select(experiments.c.run_id).where(experiments.c.state.in_(_OPEN)).distinct()
@@ -372,6 +377,14 @@ _EXPERIMENT = select(
     .where(_OF_EXPERIMENT)
     .scalar_subquery()
     .label("generations"),
+    select(func.coalesce(func.sum(attempts.c.ended_us - attempts.c.created_us), 0))
+    .where(_OF_EXPERIMENT)
+    .scalar_subquery()
+    .label("held_us"),
+    select(func.max(attempts.c.created_us))
+    .where(_OF_EXPERIMENT, attempts.c.ended_us.is_(None))
+    .scalar_subquery()
+    .label("held_since_us"),
 )
 
 

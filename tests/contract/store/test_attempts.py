@@ -221,3 +221,19 @@ def test_the_first_word_on_an_exit_counts(database: Database, attempt: Attempt) 
         assert found[1] == dataclasses.replace(whole, exception="ValueError: \ufffd", log_tail="caf?")
         assert len(tx.attempts.exits(attempt.id, 2)) == 1
         assert tx.attempts.exits(attempt.id, 3) == []
+
+
+def test_the_time_in_which_an_experiment_has_machines_is_that_of_all_its_attempts(
+    database: Database, attempt: Attempt
+) -> None:
+    second = 1_000_000
+    with database.transaction() as tx:
+        experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+        assert (experiment.held_us, experiment.held_since_us) == (0, T0)
+        for state in (A.SUBMITTED, A.LOST):
+            tx.attempts.move(tx.attempts.find(attempt.id), now_us=T0 + 30 * second, to=state)
+        again = make_attempt(experiment, 2, created_us=T0 + 100 * second)
+        tx.attempts.create(again, make_machines(again))
+        experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+        assert (experiment.held_us, experiment.held_since_us) == (30 * second, T0 + 100 * second)
+        assert tx.runs.held_us(experiment.run_id, T0 + 105 * second) == 35 * second
