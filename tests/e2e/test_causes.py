@@ -175,8 +175,6 @@ class Told:
 FAILURES = {
     "exception": Told(cause=("failed: ValueError: bad lr 0.1 (causes.py:", " in fail)"), hint=None),
     "exit": Told(cause=("exited with code 3 (causes.py:", " in fail)"), hint=None, exit_code=3),
-    "leaving": Told(cause=("failed: ValueError: bad lr 0.1 (causes.py:", " in fail)"), hint=None),
-    "caught": Told(cause=("failed: ValueError: bad lr 0.1 (causes.py:",), hint=None, exit_code=3),
     "crash": Told(
         cause=("was killed by SIGSEGV (causes.py:", " in fail)"),
         hint="compiled library",
@@ -190,19 +188,25 @@ FAILURES = {
     "file": Told(cause=("FileNotFoundError: ", "'no/such.yaml'"), hint="no/such.yaml is not in the tree"),
     "disk": Told(cause=("No space left on device",), hint="disk is full"),
     "checkpoint": Told(cause=("UnpicklingError",), hint="damaged, cut off"),
-    "pickle": Told(cause=("UnpicklingError: pickle data was truncated",), hint="damaged, cut off"),
     "port": Told(cause=("Address already in use",), hint="MASTER_PORT as they are set"),
-    "interface": Told(cause=("Unable to find address for: nosuch0",), hint="no network interface nosuch0"),
     "name": Told(cause=("gaierror: ",), hint="does not find a host by its name"),
     "input": Told(cause=("EOFError: EOF when reading a line",), hint="no keyboard"),
-    "pdb": Told(cause=("BdbQuit",), hint="no keyboard"),
     "loader": Told(cause=("RuntimeError: DataLoader worker (pid",), hint="num_workers=0"),
     "everywhere": Told(cause=("failed: ValueError: bad data", "failed alike"), hint=None, rank=None),
     "early": Told(cause=("left early: it exited with code 0",), hint="same steps", exit_code=0, log=""),
     "hang": Told(cause=("did not take part", "(causes.py:"), hint="skipped a collective", exit_code=None, log="met"),
     "never": Told(cause=("never joined: ", "(causes.py:"), hint="must call init_process_group", exit_code=None, log=""),
-    "never-ended": Told(cause=("left early: it exited with code 0",), hint="same steps", exit_code=0, log=""),
     "unreachable": Told(cause=("The client socket has ", "trying to connect"), hint="MASTER_PORT as they are set"),
+}
+
+#: Failures of the same kinds that come about in other ways.
+MORE_FAILURES = {
+    "leaving": Told(cause=("failed: ValueError: bad lr 0.1 (causes.py:", " in fail)"), hint=None),
+    "caught": Told(cause=("failed: ValueError: bad lr 0.1 (causes.py:",), hint=None, exit_code=3),
+    "pickle": Told(cause=("UnpicklingError: pickle data was truncated",), hint="damaged, cut off"),
+    "interface": Told(cause=("Unable to find address for: nosuch0",), hint="no network interface nosuch0"),
+    "pdb": Told(cause=("BdbQuit",), hint="no keyboard"),
+    "never-ended": Told(cause=("left early: it exited with code 0",), hint="same steps", exit_code=0, log=""),
 }
 
 OF_LIGHTNING = {
@@ -226,6 +230,11 @@ def start(grid: Grid, folder: Path, framework: str, script: str, failures: list[
 @pytest.fixture(scope="module")
 def planted(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return start(grid, tmp_path_factory.mktemp("torch"), "torch", SCRIPT, list(FAILURES))
+
+
+@pytest.fixture(scope="module")
+def more_planted(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    return start(grid, tmp_path_factory.mktemp("torch"), "torch", SCRIPT, list(MORE_FAILURES))
 
 
 @pytest.fixture(scope="module")
@@ -255,6 +264,14 @@ def check(experiment: dict[str, Any], told: Told) -> None:
 @pytest.mark.parametrize("failure", list(FAILURES))
 def test_a_failure_names_its_rank_and_its_cause(grid: Grid, planted: dict[str, str], failure: str) -> None:
     check(grid.ended(planted[failure]), FAILURES[failure])
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("failure", list(MORE_FAILURES))
+def test_a_failure_that_comes_about_in_another_way_does_too(
+    grid: Grid, more_planted: dict[str, str], failure: str
+) -> None:
+    check(grid.ended(more_planted[failure]), MORE_FAILURES[failure])
 
 
 def test_why_and_the_end_of_the_log_tell_the_same(grid: Grid, planted: dict[str, str]) -> None:

@@ -73,6 +73,7 @@ def test_the_same_command_runs_on_a_cluster(lab: Grid, work: Path) -> None:
     assert not list(work.rglob("meet.py"))  # the machines are left as they were
 
 
+@pytest.mark.full
 def test_data_reaches_the_machines_once_and_scripts_find_it(lab: Grid, work: Path) -> None:
     folder = lab.cwd / "numbers"
     (folder / "deep").mkdir(parents=True)
@@ -103,6 +104,7 @@ def test_real_gpus_are_those_that_ray_gave(lab: Grid) -> None:
     assert len(set(found.read_text().split(","))) == 2
 
 
+@pytest.mark.full
 def test_a_lost_agent_and_a_lost_server_in_the_middle_cost_one_restart(lab: Grid, ray: RayCluster) -> None:
     name = lab.submit("--cluster", "lab", *TWO, "meet.py", "60")
     lab.running(name)
@@ -115,6 +117,7 @@ def test_a_lost_agent_and_a_lost_server_in_the_middle_cost_one_restart(lab: Grid
     assert ended["starts"][0]["cause"]
 
 
+@pytest.mark.full
 def test_what_waits_says_for_what_and_can_be_stopped(lab: Grid) -> None:
     all_gpus = ("--framework", "torch", "--instance_type", "4_v100_16gb", "--gpus", "4")
     first = lab.submit("--cluster", "lab", *all_gpus, "meet.py", "600")
