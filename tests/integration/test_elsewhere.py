@@ -9,8 +9,9 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.mounts import Mount
-from opengrid.core.protocol import PROTOCOL, Assignment, Hello
+from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Packages
 from opengrid.core.records import AttemptState, Cluster
+from opengrid.core.spec import Dependencies, Program, ProgramKind, RunSpec
 from opengrid.core.tokens import token_hash
 from opengrid.services.agents import Agents
 from opengrid.services.assignments import Assignments
@@ -22,7 +23,10 @@ LAB = Cluster(
 )  # fmt: skip
 
 
-def assignment_of(folder: Path, cluster: str) -> Assignment:
+NEEDED = Dependencies(file="requirements.txt", requirements=("einops",), constraints=("numpy<3",))
+
+
+def assignment_of(folder: Path, cluster: str, spec: RunSpec | None = None) -> Assignment:
     database = Database.open(f"sqlite:///{folder / 'grid.db'}")
     (folder / "blobs" / "ab").mkdir(parents=True)
     (folder / "blobs" / "ab" / ("ab" * 32)).touch()
@@ -32,7 +36,7 @@ def assignment_of(folder: Path, cluster: str) -> Assignment:
     )
     run = make_run()
     plan = dataclasses.replace(run.plan, cluster=cluster, mounts=mounts, simulated=False)
-    run = dataclasses.replace(run, plan=plan, spec=make_spec(environment={"LR": "0.1"}))
+    run = dataclasses.replace(run, plan=plan, spec=spec or make_spec(environment={"LR": "0.1"}))
     (experiment,) = make_experiments(run)
     attempt = make_attempt(
         experiment,
@@ -75,6 +79,18 @@ def test_nothing_of_the_servers_computer_is_named_to_another(tmp_path: Path) -> 
 def test_variables_and_secrets_go_along_and_the_users_shell_does_not(tmp_path: Path) -> None:
     told = assignment_of(tmp_path, "lab")
     assert told.environment == {"LR": "0.1", "API_KEY": "s3cr3t"}
+
+
+def test_packages_are_named_to_the_machine_which_installs_them_itself(tmp_path: Path) -> None:
+    told = assignment_of(tmp_path, "lab", make_spec(dependencies=NEEDED))
+    assert told.packages == Packages(
+        file="requirements.txt", requirements=("einops",), constraints=("numpy<3",), folder="/scratch/packages"
+    )
+
+
+def test_a_program_that_is_no_python_gets_no_packages(tmp_path: Path) -> None:
+    program = Program(kind=ProgramKind.EXECUTABLE, target="train.sh")
+    assert assignment_of(tmp_path, "lab", make_spec(dependencies=NEEDED, program=program)).packages is None
 
 
 def test_data_is_fetched_to_the_same_place_on_every_machine(tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from opengrid.core.codec import to_json
 from opengrid.core.gang import Gang, Node
-from opengrid.core.protocol import Assignment, Ended, Phase, Prepared, Released, Started, Ticket
+from opengrid.core.protocol import Assignment, Ended, Packages, Phase, Prepared, Released, Started, Ticket
 from opengrid.core.spec import Framework, Program, ProgramKind
 from opengrid.node import spawn
 from opengrid.server.zipapp import Zipapp
@@ -65,6 +65,7 @@ class AgentBench:
         collects: bool = False,
         simulated: bool = True,
         nodes: int = 1,
+        packages: Packages | None = None,
     ) -> None:
         """Make the assignments: one simulated machine for each number in `ranks`, with so many nodes of as many."""
         content = bundle_of({target: textwrap.dedent(script).encode(), "pkg/data.txt": b"data"})
@@ -105,6 +106,7 @@ class AgentBench:
                     now_ns=0,
                     collects=collects,
                     staging=str(staging) if shares_disk else None,
+                    packages=packages,
                 )
             )
 

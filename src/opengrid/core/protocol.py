@@ -61,6 +61,18 @@ class Hello:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Packages:
+    """Packages that a machine installs beside its interpreter's own, where the server cannot do it."""
+
+    file: str  #: of the user's tree, that names them
+    requirements: tuple[str, ...]  #: lines as in requirements.txt, options among them
+    constraints: tuple[str, ...] = ()
+    editable: tuple[str, ...] = ()  #: folders among the requirements of which only the requirements are installed
+    needs_the_tree: bool = False  #: whether some of the requirements are folders of the user's tree
+    folder: str  #: where what was installed is kept, for all experiments
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
     """Answer to hello: everything about the attempt that does not change while it lasts."""
 
@@ -96,6 +108,7 @@ class Assignment:
     has_links: bool = False  #: whether they go to and come from a bucket by links; else by HTTP
     overlay: str | None = None  #: folder with the packages that the interpreter lacks
     folders: tuple[str, ...] = ()  #: of the tree, from which ranks import before all else
+    packages: Packages | None = None  #: what the machine puts into such a folder itself
     masked: tuple[str, ...] = ()  #: values in `environment` that no log may show
     on_start: tuple[str, ...] = ()  #: bash commands before the first ranks, once per node
     on_end: tuple[str, ...] = ()  #: the same after the last ranks

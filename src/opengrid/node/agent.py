@@ -59,6 +59,7 @@ from opengrid.node.inbox import (
 from opengrid.node.link import Channel, Link, ServerAddress
 from opengrid.node.logs import LogShipper, find_streams
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
+from opengrid.node.packages import PackageMaker
 from opengrid.node.preload.client import PreloadFailed, TemplateSpec
 from opengrid.node.ranks import Ranks
 from opengrid.node.readying import Failed, Ready, make_ready
@@ -136,6 +137,7 @@ class Agent:
             on_event_file=self._ship_event_file,
         )
         self._actions = NodeActions(assignment, files.spool, files.sessions, ship=self._logs.add)
+        self._packages = PackageMaker(assignment, os.environ)
         self._stacks = StackSender(Channel(address, session), on_idle=self._inbox.put, log=self._log)
         self._ranks = Ranks(
             assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
@@ -195,6 +197,7 @@ class Agent:
             self._rehearsals.take(news.rehearsals, self._own)
             self._logs.set_interval(news.flush_interval_s)
             if news.phase in (Phase.STOP, Phase.RELEASED) and self._own.stage is Stage.PREPARING:
+                self._packages.cancel()
                 self._actions.cancel()
         elif isinstance(news, Ready):
             self._ready(news)
@@ -303,6 +306,7 @@ class Agent:
                 channel=self._channel,
                 data=self._data,
                 scratch=self._files.spool,
+                packages=self._packages,
             )
             if isinstance(ready, Ready):
                 ready = self._begun(ready)
@@ -445,6 +449,7 @@ class Agent:
         poll.poll(max(0.0, until - time.monotonic()) * 1000)
 
     def _leave(self) -> None:
+        self._packages.cancel()
         self._actions.cancel()
         self._link.stop()
         self._telemetry.stop()

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from opengrid.client.http import Http
 from opengrid.core.errors import GridError, Unusable
+from opengrid.core.interpreters import site_packages
 from opengrid.core.protocol import Assignment
 from opengrid.core.spec import ProgramKind
 from opengrid.node import spawn
@@ -19,6 +20,7 @@ from opengrid.node.cache import DataCache
 from opengrid.node.data import fetch_data
 from opengrid.node.generation import places, reason_for_processes, start_directory
 from opengrid.node.link import Channel
+from opengrid.node.packages import PackageMaker
 from opengrid.node.preload.client import Launcher, PreloadFailed, TemplateSpec, connect_launcher
 from opengrid.node.workspace import files_of_bundle, find_bundle, make_folders
 
@@ -52,6 +54,7 @@ def make_ready(
     channel: Channel,
     data: DataCache | None,
     scratch: Path,
+    packages: PackageMaker,
 ) -> Ready | Failed:
     """Make what is missing; `launcher` is the one from an earlier generation, if it lives. Blocks; never raises."""
     try:
@@ -61,6 +64,7 @@ def make_ready(
             _fetch(channel, digest, into)
 
         fetch_data(assignment, data, channel)
+        made = packages.make(lambda: find_bundle(assignment, fetch, scratch))
         # An agent that comes after another finds what that one's ranks wrote: it is not of the user's tree.
         is_made = make_folders(assignment, fetch, scratch)
         finds_more = launcher is None and (not is_made or assignment.salvage is not None)
@@ -79,8 +83,9 @@ def make_ready(
         return Failed(generation, f"{error.filename or 'the agent'}: {error.strerror or error}")
     reason = reason_for_processes(assignment)
     if reason:
-        return Ready(generation, launcher, "exec", f"{reason}: ranks are started as ordinary processes", before)
-    return Ready(generation, launcher, "fork", how, before)
+        how = f"{reason}: ranks are started as ordinary processes"
+    how = f"{made}; {how}" if made else how
+    return Ready(generation, launcher, "exec" if reason else "fork", how, before)
 
 
 def template_spec(assignment: Assignment, program: str, directory: str | None, idle_s: float) -> TemplateSpec:
@@ -91,16 +96,11 @@ def template_spec(assignment: Assignment, program: str, directory: str | None, i
         python=python,
         program=program,
         preload=assignment.preload if is_torch else (),
-        site_packages=_site_packages(python) if is_torch else (),
+        # By where they usually lie: asking the interpreter costs more than it is worth.
+        site_packages=tuple(map(str, site_packages(python))) if is_torch else (),
         idle_s=idle_s,
     )
     return spec if directory is None else dataclasses.replace(spec, directory=directory)
-
-
-def _site_packages(python: str) -> tuple[str, ...]:
-    """Return the interpreter's package folders by where they usually lie: asking it costs more than it is worth."""
-    prefix = Path(python).parent.parent
-    return tuple(sorted(str(folder) for folder in prefix.glob("lib/python3*/*-packages")))
 
 
 def _connect(spec: TemplateSpec) -> tuple[Launcher, str]:

@@ -92,10 +92,13 @@ def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
     )
     rest.join()
     path.unlink(missing_ok=True)
+    from opengrid.node.packages import overlay_of  # after hello, see above
+
     if options.get("--shell") == "own":
         own = shell_variables(os.environ)
         own.pop("CUDA_VISIBLE_DEVICES", None)  # the ranks' own is their node's share
         assignment = dataclasses.replace(assignment, environment={**own, **assignment.environment})
+    assignment = dataclasses.replace(assignment, overlay=overlay_of(assignment))
     log(f"machine {ticket.machine} of {assignment.experiment}, attempt {assignment.attempt}")
     return _run(assignment, ticket, address, session, clock, homes, own_address, options)
 

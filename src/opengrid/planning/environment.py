@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from enum import Enum
 
 from opengrid.core.records import LOCAL_CLUSTER, Run
-from opengrid.core.spec import RunSpec
+from opengrid.core.spec import Dependencies, RunSpec
+from opengrid.planning.checks import is_python
 
 
 class EnvironmentState(str, Enum):
@@ -56,18 +57,23 @@ class Recipe:
         return hashlib.sha256(content.encode()).hexdigest()[:32]
 
 
+def packages_of(spec: RunSpec) -> Dependencies | None:
+    """Return what names the packages of a run's ranks; None when nothing does, or when they are no Python."""
+    needed = spec.dependencies
+    return needed if needed is not None and needed.count > 0 and is_python(spec) else None
+
+
 def recipe_of_run(run: Run) -> Recipe | None:
-    """Return what must be made for a run on this computer; None for the machines of clusters, where nothing is made."""
+    """Return what is made on this computer for a run; None for one on a cluster, whose machines do it themselves."""
     return recipe_of(run.spec, run.plan.python) if run.plan.cluster == LOCAL_CLUSTER else None
 
 
 def recipe_of(spec: RunSpec, python: str | None) -> Recipe | None:
     """Return what must be made for a run whose ranks have this interpreter; None when there is nothing to make."""
-    needed, before, after = spec.dependencies, spec.actions.before_dependencies, spec.actions.on_build_end
-    has_packages = needed is not None and needed.count > 0 and python is not None
-    if not has_packages and not before and not after:
+    before, after = spec.actions.before_dependencies, spec.actions.on_build_end
+    packages = packages_of(spec) if python is not None else None
+    if packages is None and not before and not after:
         return None
-    packages = needed if has_packages else None
     has_actions = bool(before or after)
     sees_tree = has_actions or (packages is not None and packages.need_the_tree)
     return Recipe(

@@ -8,6 +8,7 @@ from opengrid.core.spec import RunSpec
 from opengrid.planning import layout, reasons
 from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType
 from opengrid.planning.checks import check_framework, check_interpreter, is_python, ranks_per_node, refuse_gpus
+from opengrid.planning.environment import packages_of
 from opengrid.planning.fleet import Fleet, Placed, fits, fleet_in_words
 from opengrid.planning.inventory import Interpreter
 from opengrid.planning.shape import Shape
@@ -42,7 +43,8 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
         cost_per_hour=price if _is_rented(shape, fleet) else 0.0,
         python=(interpreter.path or None) if interpreter is not None and is_python(spec) else None,
         source=spec.source.line,
-        reason=". ".join(filter(None, _reasons(spec, shape, accelerator, fleet))),
+        packages=_packages(spec),
+        reason=". ".join(filter(None, (_stand_in(shape, accelerator, fleet), reasons.layout_reason(shape)))),
         devices=f"{shape.gpus} × {accelerator or 'GPU'}" if shape.gpus and not shape.simulated else "",
         cluster=fleet.cluster,
         accelerator=accelerator,
@@ -155,16 +157,18 @@ def _in_words(bundle: Bundle) -> str:
 def _check_actions(spec: RunSpec, fleet: Fleet) -> None:
     if spec.actions.before_dependencies or spec.actions.on_build_end:
         raise Unplannable(
-            f"nothing is built on the machines of {fleet.cluster}, and the run has build actions",
-            hint="on_experiment_start runs on every machine",
+            f"the run has build actions, and the machines of {fleet.cluster} install requirements only",
+            hint="actions.on_experiment_start runs on every machine, before its ranks",
             field="actions",
         )
 
 
-def _reasons(spec: RunSpec, shape: Shape, accelerator: str, fleet: Fleet) -> tuple[str, ...]:
-    needed = spec.dependencies
-    missing = f"the machines of {fleet.cluster} must have what {needed.file} names" if needed and needed.count else ""
-    return _stand_in(shape, accelerator, fleet), reasons.layout_reason(shape), missing
+def _packages(spec: RunSpec) -> str:
+    needed = packages_of(spec)
+    if needed is None:
+        return ""
+    what = f"{needed.count} requirement{'s' if needed.count != 1 else ''}"
+    return f"{needed.file}: {what}, installed on the machines that lack them"
 
 
 def _stand_in(shape: Shape, accelerator: str, fleet: Fleet) -> str:

@@ -11,8 +11,10 @@ from pathlib import Path
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.mounts import MOUNT_ROOT, Mount
-from opengrid.core.protocol import Assignment, Hello
+from opengrid.core.protocol import Assignment, Hello, Packages
 from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Cluster, Experiment, Run
+from opengrid.core.spec import Dependencies
+from opengrid.planning.environment import packages_of
 from opengrid.planning.recovery import DEFAULT_RESTARTS
 
 
@@ -57,7 +59,7 @@ class Assignments:
         salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
         self._check_mounts(run.plan.mounts)
         assignment = self._here(run, experiment, attempt, machine, salvage)
-        return assignment if cluster is None else _elsewhere(assignment, cluster)
+        return assignment if cluster is None else _elsewhere(assignment, cluster, packages_of(run.spec))
 
     def _here(
         self, run: Run, experiment: Experiment, attempt: Attempt, machine: AttemptMachine, salvage: str | None
@@ -105,7 +107,7 @@ class Assignments:
         )
 
 
-def _elsewhere(assignment: Assignment, cluster: Cluster) -> Assignment:
+def _elsewhere(assignment: Assignment, cluster: Cluster, needed: Dependencies | None) -> Assignment:
     """Return the assignment for another computer, on which nothing of this one is."""
     return dataclasses.replace(
         assignment,
@@ -116,8 +118,20 @@ def _elsewhere(assignment: Assignment, cluster: Cluster) -> Assignment:
         salvage=None,
         staging=None,
         overlay=None,
+        packages=_packages(needed, cluster) if needed is not None else None,
         mounts=tuple(_fetched(mount, cluster) for mount in assignment.mounts),
         data_cache=str(Path(cluster.work_dir, "data", ".contents")) if assignment.mounts else None,
+    )
+
+
+def _packages(needed: Dependencies, cluster: Cluster) -> Packages:
+    return Packages(
+        file=needed.file,
+        requirements=needed.requirements,
+        constraints=needed.constraints,
+        editable=needed.editable,
+        folder=str(Path(cluster.work_dir, "packages")),
+        needs_the_tree=needed.need_the_tree,
     )
 
 

@@ -16,10 +16,11 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
+from opengrid.core.interpreters import site_packages
 from opengrid.core.masking import Masker, Masks
 from opengrid.planning.environment import Recipe
 from opengrid.services import uv
-from opengrid.services.packages import installed, site_packages
+from opengrid.services.packages import installed
 
 _LONGEST_S = 3600.0
 _BLOCK = 1 << 16

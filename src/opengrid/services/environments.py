@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import shutil
 import threading
 import uuid
@@ -18,21 +17,17 @@ import structlog
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import GridError, Unusable
 from opengrid.core.files import folder_size
+from opengrid.core.interpreters import build_variables, changed_at, site_packages
 from opengrid.core.records import Run
 from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of_run
 from opengrid.planning.pruning import Bounds, Kept, to_remove
 from opengrid.services.building import Build, BuildFailed, Commands
-from opengrid.services.packages import changed_at, installed, site_packages
+from opengrid.services.packages import installed
 
 log = structlog.get_logger(__name__)
 
 _NOTHING = Environment(state=EnvironmentState.READY)
 _AT_ONCE = 2
-
-#: What of the server's own environment a build sees: where packages come from, and the way there.
-_KEPT = re.compile(
-    r"PATH|HOME|USER|LANG|LC_\w+|TMPDIR|UV_\w+|PIP_\w+|SSL_CERT_\w+|XDG_\w+|\w+_proxy|\w+_PROXY", re.ASCII
-)
 
 
 class Environments:
@@ -54,7 +49,7 @@ class Environments:
     ) -> None:
         self._active_runs, self._bounds = active_runs, bounds
         self._folder, self._blobs, self._changed, self._secrets_of = folder, blobs, changed, secrets_of
-        self._environment = {name: value for name, value in environment.items() if _KEPT.fullmatch(name)}
+        self._environment = build_variables(environment)
         self._lock = threading.Lock()
         self._keys: dict[str, str] = {}  #: by run
         self._known: dict[str, Environment] = {}  #: by key: made, being made, or failed

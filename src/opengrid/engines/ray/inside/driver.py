@@ -17,7 +17,6 @@ import os
 import queue
 import secrets
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Sequence
@@ -35,9 +34,9 @@ _LOOK_S = 0.2
 _LONGEST_PAUSE_S = 2.0
 
 
-def main(arguments: Sequence[str], program: str) -> int:
-    """`SERVER ATTEMPT WORK_DIR BUNDLES`, all of them shown by Ray's API."""
-    server, attempt, work_dir, text = arguments
+def main(arguments: Sequence[str]) -> int:
+    """`DIGEST SERVER ATTEMPT WORK_DIR BUNDLES`, all of them shown by Ray's API; the digest is the program's."""
+    digest, server, attempt, work_dir, text = arguments
     bundles: list[dict[str, float]] = json.loads(text)
     secret = secrets.token_hex(32)
     print(f"{PROOF}{hashlib.sha256(secret.encode()).hexdigest()}", flush=True)
@@ -46,7 +45,6 @@ def main(arguments: Sequence[str], program: str) -> int:
     api.start()
     orders = api.wait()  # while Ray is joined, which takes longer
     join_cluster()
-    digest = hashlib.sha256(Path(program).read_bytes()).hexdigest()
     agents = _Agents(attempt=attempt, url=server, digest=digest, pem=pem, state_dir=os.path.join(work_dir, "agents"))
     return _Driver(api, Gang(bundles), agents, len(bundles)).run(orders)
 
@@ -175,6 +173,6 @@ class _Server:
 def _file(pem: str | None) -> str | None:
     if pem is None:
         return None
-    with tempfile.NamedTemporaryFile("w", prefix="opengrid-", suffix=".pem", delete=False) as file:
-        file.write(pem)
-    return file.name
+    path = f"/proc/self/fd/{os.memfd_create('certificate')}"  # gone with this process, however it ends
+    Path(path).write_text(pem)
+    return path

@@ -1,0 +1,30 @@
+"""An interpreter's packages by where they usually lie, without asking it: that costs more than it is worth."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+#: What of a process's own environment an installation sees: where packages come from, and the way there.
+_OF_A_BUILD = re.compile(
+    r"PATH|HOME|USER|LANG|LC_\w+|TMPDIR|UV_\w+|PIP_\w+|SSL_CERT_\w+|XDG_\w+|\w+_proxy|\w+_PROXY", re.ASCII
+)
+
+
+def site_packages(python: str) -> list[Path]:
+    """Return an interpreter's package folders, by where they usually lie."""
+    return sorted(Path(python).parent.parent.glob("lib/python3*/*-packages"))
+
+
+def changed_at(python: str) -> str:
+    """Return a text that is another one when something was installed into an interpreter, or it was replaced."""
+    paths = [Path(python), *site_packages(python)] if python else []
+    return json.dumps({str(path): os.stat(path).st_mtime_ns if path.exists() else 0 for path in paths})
+
+
+def build_variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return what an installation sees of an environment."""
+    return {name: value for name, value in environ.items() if _OF_A_BUILD.fullmatch(name)}
