@@ -116,7 +116,7 @@ def test_a_datastore_is_mounted_beside_the_script(caller: Caller) -> None:
 
 
 def test_what_has_no_effect_is_said(caller: Caller) -> None:
-    assert "not taken away" in plan(caller, link=SCRIPT, use_spot=True)["notes"][0]
+    assert "not taken away" in plan(caller, link=SCRIPT, use_spot=True)["plan"]["reason"]
 
 
 def test_a_run_fills_the_form_that_starts_it_again(caller: Caller, head: str) -> None:

@@ -47,6 +47,7 @@ def test_the_originals_file_means_what_its_options_mean() -> None:
         "instance_type": "4_v100_16gb",
         "gpus": 8,
         "cpus": 2,
+        "use_spot": False,
         "auto_resume": False,
         "localdir": False,
         "strategy": "grid_search",

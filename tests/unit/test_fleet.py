@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from opengrid.core.errors import GridError, Unplannable
-from opengrid.core.gang import Bundle, Plan, bundles_of
+from opengrid.core.gang import Bundle, Plan
 from opengrid.core.spec import Actions, Dependencies, Framework, Program, ProgramKind, RunSpec, Source
 from opengrid.planning.catalogue import load_catalogue
 from opengrid.planning.fleet import Fleet, FleetMachine, Placed, fits
@@ -130,9 +130,8 @@ def test_too_few_machines_are_refused_with_what_fits() -> None:
 
 def test_a_rehearsal_on_a_cluster_takes_cpus_only() -> None:
     found = plan(fleet(0, 0), instance_type="4_v100_16gb", gpus=8, simulate=True)
-    taken = bundles_of(found.gang, simulated=found.simulated, accelerator=found.accelerator)
     assert found.simulated
-    assert [(b.cpus, b.gpus) for b in taken] == [(8, 0), (8, 0)]
+    assert [(b.cpus, b.gpus) for b in found.bundles] == [(8, 0), (8, 0)]
 
 
 def test_a_cluster_never_simulates_by_itself() -> None:
@@ -222,3 +221,33 @@ def test_machines_cost_what_their_type_costs_and_nothing_where_they_are_own_or_s
     planned = plan(Fleet(cluster="lab", machines=machines), gpus=8, **request_)
     assert planned.cost_per_hour == pytest.approx(cost)
     assert planned.to_wire()["cost_per_hour"] == pytest.approx(cost)
+
+
+def markets(*machines: tuple[int, str]) -> Fleet:
+    return Fleet(
+        cluster="lab",
+        machines=tuple(
+            machine(gpus, address=f"10.0.0.{i}", market=market, kind="4_v100_16gb" + "_spot" * (market == "spot"))
+            for i, (gpus, market) in enumerate(machines, 1)
+        ),
+    )
+
+
+def test_spot_machines_are_for_those_who_ask_for_them_at_their_price() -> None:
+    on = markets((4, "spot"), (4, "on_demand"))
+    asked, others = (plan(on, instance_type="4_v100_16gb", use_spot=spot) for spot in (True, False))
+    assert [b.market for b in asked.bundles + others.bundles] == ["spot", "on_demand"]
+    assert (asked.price_per_hour, others.price_per_hour) == (3.86, 12.85)
+    assert (asked.cost_per_hour, others.cost_per_hour) == (3.86, 12.85)
+    assert not fits(on.machines, [Placed(bundles=asked.bundles * 2, addresses=(None, None))])
+
+
+def test_a_gang_that_fits_on_machines_of_the_other_market_only_is_refused() -> None:
+    error = refusal(markets((4, "spot"), (2, "on_demand")), instance_type="4_v100_16gb")
+    assert "lab has 1 machine with 2 × GPU on its on-demand machines" in error.message
+
+
+def test_spot_has_no_effect_where_nothing_comes_from_a_market_and_it_says_so() -> None:
+    found = plan(fleet(4), instance_type="4_v100_16gb", use_spot=True)
+    assert found.bundles[0].market == ""
+    assert "spot has no effect: lab has no spot machines" in found.reason

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import shlex
+from types import SimpleNamespace
 
 from opengrid.core.gang import Bundle
 from opengrid.core.protocol import Ticket
 from opengrid.engines.engine import AgentProcess, Submission
+from opengrid.engines.ray.inside.marks import SPOT
+from opengrid.engines.ray.inside.scaling import Scaling, of_answer, of_status
 from opengrid.engines.ray.inside.waiting import NodeView, why_waiting
 from opengrid.engines.ray.jobs_api import RayNode
 from opengrid.engines.ray.parse import machines_of, possible_of
 from opengrid.engines.ray.render import Home, Program, job_of, resources_of
+from opengrid.planning import markets
 from opengrid.planning.catalogue import load_catalogue
 
 HOME = Home(url="http://10.0.0.9:8285", certificate=None)
@@ -97,15 +101,47 @@ def test_a_cluster_can_start_what_is_left_of_its_most() -> None:
 def test_why_a_gang_waits_is_said_in_words() -> None:
     four = {"CPU": 8.0, "GPU": 4.0}
     large, small = NodeView("a", {"CPU": 8, "GPU": 4}), NodeView("b", {"CPU": 8, "GPU": 2})
-    assert why_waiting([four, four], [large, large]) == (
+    quiet = Scaling()
+    assert why_waiting([four, four], [large, large], quiet) == (
         "waits for 2 machines with 4 GPUs and 8 CPUs each: 2 are so large, and not all of that is free"
     )
-    assert why_waiting([four, four], [large, small]) == (
+    assert why_waiting([four, four], [large, small], quiet) == (
         "waits for 2 machines with 4 GPUs and 8 CPUs each: 1 is so large; the cluster must start more"
     )
-    assert why_waiting([four], [small]) == (
+    assert why_waiting([four], [small], quiet) == (
         "waits for a machine with 4 GPUs and 8 CPUs: its largest has 2 GPUs; the cluster must start some"
     )
-    assert why_waiting([{"CPU": 1, "GPU": 1, "accelerator_type:V100": 0.001}], []) == (
+    assert why_waiting([{"CPU": 1, "GPU": 1, "accelerator_type:V100": 0.001}], [], quiet) == (
         "waits for a machine with 1 GPU (V100) and 1 CPU: it has none now; the cluster must start some"
     )
+    assert why_waiting([{"CPU": 1, SPOT: 0.001}], [small], Scaling(starting={"2_cpu_4gb_spot": 1})) == (
+        "waits for a spot machine with 1 CPU: it has none now; the cluster starts 1 of 2_cpu_4gb_spot"
+    )
+
+
+def test_both_autoscalers_say_what_they_start_and_what_they_could_not() -> None:
+    report = {"pending_launches": {"a": 1}, "pending_nodes": [["10.0.0.7", "a", "setting-up"], [None, "b", "waiting"]]}
+    assert of_status({"autoscaler_report": report}).in_words() == "starts 2 of a and 1 of b"
+    record = {"node_type": "a", "is_available": False, "unavailable_node_information": {"description": "quota is 0"}}
+    report = {"node_availability_summary": {"node_availabilities": {"a": record}}}
+    assert of_status({"autoscaler_report": report}).in_words() == "could not start a: quota is 0"
+    assert of_status({}).in_words() == ""
+
+    launch = SimpleNamespace(ray_node_type_name="a", count=2, details=None)
+    failed = SimpleNamespace(ray_node_type_name="c", count=1, details="no such image")
+    node = SimpleNamespace(ray_node_type_name="b")
+    answer = SimpleNamespace(pending_launches=[launch], pending_nodes=[node], failed_launches=[failed])
+    assert of_answer(answer) == Scaling(starting={"a": 2, "b": 1}, failed="c: no such image")
+
+
+def test_machines_of_a_spot_type_are_told_from_the_others() -> None:
+    assert markets.SPOT == SPOT  # what runs inside knows nothing of planning
+    nodes = [node("10.0.0.2", "4_v100_16gb_spot", CPU=32, GPU=4, spot=1), node("10.0.0.3", "x", CPU=4, on_demand=1)]
+    running = machines_of(nodes)
+    assert [machine.market for machine in running] == ["spot", "on_demand"]
+    possible = possible_of({"4_v100_16gb_spot": 2, "4_v100_16gb": 1}, running, load_catalogue())
+    assert [(m.kind, m.market, m.gpus) for m in possible] == [
+        ("4_v100_16gb_spot", "spot", 4),
+        ("4_v100_16gb", "on_demand", 4),
+    ]
+    assert resources_of(Bundle(cpus=2, market="spot")) == {"CPU": 2, "spot": 0.001}

@@ -39,6 +39,10 @@ def changing_options(function: F) -> F:
     return function
 
 
+#: Machines of a type that a template lets start when nobody says how many.
+_USUAL_MOST = 4
+
+
 @click.group(invoke_without_command=True)
 @global_options
 @click.pass_context
@@ -149,6 +153,26 @@ clusters.add_command(logs)
 
 
 @clusters.command()
+@click.option("--provider", default="aws", show_default=True, help="The cloud that sells the machines.")
+@click.option(
+    "--types", required=True, metavar="TYPE[:N],…", help=f"Machines to start, with the most of each [{_USUAL_MOST}]."
+)
+@click.option("--region", default="us-east-1", show_default=True, help="Where the machines are.")
+@global_options
+def template(provider: str, types: str, region: str) -> None:
+    """Write a file for `ray up`: a cluster on a cloud that starts machines when runs need them, on the spot market too.
+
+    What to type next stands in its first lines.
+    """
+    with connected() as api:
+        made = api.cluster_template(provider, parse_types(types, most=_USUAL_MOST), region)
+    if settings().is_json:
+        print_json(made)
+    else:
+        click.echo(made["text"], nl=False)
+
+
+@clusters.command()
 @click.argument("name")
 @global_options
 def start(name: str) -> None:
@@ -229,12 +253,14 @@ def _show_start(line: ProgressLine, seen: ClusterStart) -> None:
             tell(text)
 
 
-def parse_types(text: str) -> dict[str, int]:
-    """Return `4_v100_16gb:8,…` as types with the most of each."""
+def parse_types(text: str, *, most: int | None = None) -> dict[str, int]:
+    """Return `4_v100_16gb:8,…` as types with the most of each; `most` is for those without a number."""
     types: dict[str, int] = {}
     for part in filter(None, (part.strip() for part in text.split(","))):
         name, colon, number = part.partition(":")
-        if not colon or not number.isdecimal():
+        if not colon and most is not None:
+            number = str(most)
+        elif not colon or not number.isdecimal():
             raise InvalidValue(
                 f"--types {part!r} is no type with a number", hint="TYPE:N, such as 4_v100_16gb:8", field="possible"
             )

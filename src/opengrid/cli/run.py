@@ -111,6 +111,7 @@ class Options:
     fail_fast: bool
     max_time: float | None
     max_restarts: int | None
+    use_spot: bool
     auto_resume: bool
     datastore_name: str | None
     datastore_version: int | None
@@ -189,6 +190,7 @@ class Options:
     metavar="N",
     help="Starts of all ranks after the first [default: 3 when machines fail, 0 when the script does].",
 )
+@click.option("--use_spot", is_flag=True, help="Machines that a market may take away, for less; on clusters.")
 @click.option("--auto_resume", is_flag=True, help="Go on by itself after a restart of the computer, too.")
 @click.option("--datastore_name", metavar="NAME", help="A datastore that the script finds at its mount directory.")
 @click.option("--datastore_version", type=int, metavar="N", help="Its version [default: the newest].")
@@ -304,6 +306,7 @@ def wanted_options(options: Options) -> RunOptions:
         "fail_fast": options.fail_fast,
         "max_time_s": options.max_time,
         "max_restarts": options.max_restarts,
+        "use_spot": options.use_spot,
         "auto_resume": options.auto_resume,
         "datastore_name": options.datastore_name,
         "datastore_version": options.datastore_version,

@@ -12,7 +12,7 @@ from opengrid.planning.unused import UNUSED
 
 F = TypeVar("F", bound=Callable[..., object])
 
-_FLAGS = ("use_spot", "ignore_warnings")
+_FLAGS = ("ignore_warnings",)
 
 
 def unused_options(function: F) -> F:

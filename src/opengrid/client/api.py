@@ -16,6 +16,7 @@ from opengrid.client.documents import (
     ClusterLogs,
     ClusterRow,
     ClusterStart,
+    ClusterTemplate,
     CreatedDocument,
     DatastoreDocument,
     DatastoreFilesDocument,
@@ -347,6 +348,11 @@ class Api:
     def cluster_start(self, name: str, after: int) -> ClusterStart:
         """Return what the newest start of a cluster's hosts has told since its line number `after`."""
         return cast("ClusterStart", self._get(f"/api/v1/clusters/{name}/start", {"after": str(after)}))
+
+    def cluster_template(self, provider: str, types: Mapping[str, int], region: str) -> ClusterTemplate:
+        """Return a file from which a cluster can be made on a cloud."""
+        wanted = {"provider": provider, "types": dict(types), "region": region}
+        return cast("ClusterTemplate", self._post("/api/v1/cluster-templates", wanted))
 
     def check_cluster(self, name: str) -> list[CheckedMachine]:
         """Ask every machine of a cluster about itself; blocks for seconds."""

@@ -625,6 +625,14 @@ class _Addressed(TypedDict):
     address: str
 
 
+class ClusterTemplate(TypedDict):
+    """A file from which a cluster can be made on a cloud."""
+
+    provider: str
+    text: str
+    types: dict[str, int]  #: as `grid clusters add --types` wants them
+
+
 class CheckedMachine(_Addressed, total=False):
     """What a machine says about itself; `problem` when it does not, or does not reach the server."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from opengrid.core.gang import bundles_of
 from opengrid.core.records import (
     Attempt,
     AttemptMachine,
@@ -88,7 +87,7 @@ class Admission:
                     is_starting=experiment.state is ExperimentState.PENDING,
                     run=experiment.run_id,
                     placed=Placed(
-                        bundles=bundles_of(plan.gang, simulated=plan.simulated, accelerator=plan.accelerator),
+                        bundles=plan.bundles,
                         addresses=tuple(m.address for m in machines),
                     ),
                 )

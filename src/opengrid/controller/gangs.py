@@ -10,7 +10,7 @@ import structlog
 
 from opengrid.controller.ending import end_experiment, find_cause
 from opengrid.core.errors import GridError
-from opengrid.core.gang import Plan, bundles_of
+from opengrid.core.gang import Plan
 from opengrid.core.protocol import Restore
 from opengrid.core.records import (
     LOCAL_CLUSTER,
@@ -117,7 +117,7 @@ class Gangs:
             attempt_id=attempt.id,
             gang=plan.gang,
             devices=tuple(m.devices for m in machines),
-            bundles=bundles_of(plan.gang, simulated=plan.simulated, accelerator=plan.accelerator),
+            bundles=plan.bundles,
             token=attempt_token(self._secret, attempt.id),
         )
 

@@ -93,15 +93,17 @@ class Bundle:
     cpus: int
     gpus: int = 0
     accelerator: str = ""  #: model that its GPUs must be of; "" = any
+    market: str = ""  #: that the machine must come from: spot, on_demand; "" = any
 
 
-def bundles_of(gang: Gang, *, simulated: bool = False, accelerator: str = "") -> tuple[Bundle, ...]:
+def bundles_of(gang: Gang, *, simulated: bool = False, accelerator: str = "", market: str = "") -> tuple[Bundle, ...]:
     """Return what each machine of a gang takes, in order; simulated GPUs take CPUs only."""
     return tuple(
         Bundle(
             cpus=sum(node.cpus for node in gang.nodes_of(machine)),
             gpus=0 if simulated else gang.gpus_of(machine),
             accelerator="" if simulated else accelerator,
+            market=market,
         )
         for machine in range(gang.machines)
     )
@@ -128,11 +130,17 @@ class Plan:
     devices: str = ""  #: the real accelerators that stand in, "" when simulated or on CPU machines
     cluster: str = "local"  #: whose machines they are
     accelerator: str = ""  #: model that the cluster's GPUs must be of; "" = any
+    market: str = ""  #: that the cluster's machines must come from: spot, on_demand; "" = any
 
     @property
     def machines(self) -> int:
         """Machines of one experiment."""
         return self.gang.machines
+
+    @property
+    def bundles(self) -> tuple[Bundle, ...]:
+        """What each machine takes of a cluster's, in order."""
+        return bundles_of(self.gang, simulated=self.simulated, accelerator=self.accelerator, market=self.market)
 
     def to_wire(self) -> dict[str, object]:
         """Return the `plan` object of the stable JSON output, with the layout in full."""

@@ -189,6 +189,7 @@ class RunSpec:
     dependency_file: str | None = None  #: which file of the tree names them, for a tree that the server fetches
     actions: Actions = Actions()
     secrets: tuple[str, ...] = ()  #: names of the user's secrets, each a variable for the script
+    use_spot: bool = False  #: on a cluster's machines that a market may take away
     auto_resume: bool = False  #: go on from the newest checkpoint after a restart of the computer, too
 
     def __post_init__(self) -> None:

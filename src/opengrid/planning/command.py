@@ -30,6 +30,7 @@ OPTIONS = {
     "fail_fast": "fail_fast",
     "max_time_s": "max_time",
     "max_restarts": "max_restarts",
+    "use_spot": "use_spot",
     "auto_resume": "auto_resume",
     "datastore_name": "datastore_name",
     "datastore_version": "datastore_version",

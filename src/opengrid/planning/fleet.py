@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from opengrid.core.gang import Bundle
+from opengrid.planning.markets import SPOT
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,6 +20,7 @@ class FleetMachine:
     gpus: int
     memory_mib: int
     accelerator: str = ""  #: model of its GPUs, as the engine detected it: V100; "" when that is not known
+    market: str = ""  #: that it comes from: spot, on_demand; "" where the cluster's configuration does not say
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +36,19 @@ class Fleet:
     def all(self) -> tuple[FleetMachine, ...]:
         """What it has and what it could have."""
         return (*self.machines, *self.possible)
+
+    @property
+    def has_spot(self) -> bool:
+        """Whether some of its machines may be taken away by a market."""
+        return any(machine.market == SPOT for machine in self.all)
+
+    def of_market(self, market: str) -> Fleet:
+        """Return the machines that come from a market."""
+        return replace(
+            self,
+            machines=tuple(machine for machine in self.machines if machine.market == market),
+            possible=tuple(machine for machine in self.possible if machine.market == market),
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,6 +95,8 @@ class _Room:
         self.machine, self.cpus, self.gpus = machine, machine.cpus, machine.gpus
 
     def holds(self, bundle: Bundle) -> bool:
+        if bundle.market and bundle.market != self.machine.market:
+            return False
         if bundle.accelerator and bundle.accelerator != self.machine.accelerator:
             return False
         return bundle.cpus <= self.cpus and bundle.gpus <= self.gpus

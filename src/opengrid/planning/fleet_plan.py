@@ -11,6 +11,7 @@ from opengrid.planning.checks import check_framework, check_interpreter, is_pyth
 from opengrid.planning.environment import packages_of
 from opengrid.planning.fleet import Fleet, Placed, fits, fleet_in_words
 from opengrid.planning.inventory import Interpreter
+from opengrid.planning.markets import ON_DEMAND, SPOT, spot_name
 from opengrid.planning.shape import Shape
 
 _CPUS_PER_GPU = 2
@@ -22,6 +23,8 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
     Every machine of the gang is a machine of its own. GPUs of any model stand in for the type's where the cluster has
     none of that model; ranks on CPUs only when the request says so.
     """
+    market = (SPOT if spec.use_spot else ON_DEMAND) if fleet.has_spot else ""
+    fleet = fleet.of_market(market) if market else fleet
     shape = _shape(spec, catalogue, fleet)
     check_framework(spec, shape, catalogue)
     check_interpreter(spec, interpreter)
@@ -31,8 +34,8 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
     if shape.simulated or not _fits(gang, shape, accelerator, fleet):
         accelerator = ""
     if not _fits(gang, shape, accelerator, fleet):
-        raise _too_large(shape, gang, catalogue, fleet)
-    price = gang.machines * shape.kind.on_demand
+        raise _too_large(shape, gang, catalogue, fleet, market)
+    price = gang.machines * _price(shape.kind, market)
     return Plan(
         gang=gang,
         instance_type=shape.kind.name,
@@ -44,11 +47,16 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
         python=(interpreter.path or None) if interpreter is not None and is_python(spec) else None,
         source=spec.source.line,
         packages=_packages(spec),
-        reason=". ".join(filter(None, (_stand_in(shape, accelerator, fleet), reasons.layout_reason(shape)))),
+        reason=". ".join(filter(None, _reasons(spec, shape, accelerator, fleet, market))),
         devices=f"{shape.gpus} × {accelerator or 'GPU'}" if shape.gpus and not shape.simulated else "",
         cluster=fleet.cluster,
         accelerator=accelerator,
+        market=market,
     )
+
+
+def _price(kind: InstanceType, market: str) -> float:
+    return kind.spot if market == SPOT and kind.spot is not None else kind.on_demand
 
 
 def own_type(fleet: Fleet) -> InstanceType:
@@ -111,13 +119,14 @@ def _fits(gang: Gang, shape: Shape, accelerator: str, fleet: Fleet) -> bool:
 def _is_rented(shape: Shape, fleet: Fleet) -> bool:
     """Whether the cluster has, or starts, machines named after the type that was asked for: those have its price."""
     names = {shape.kind.name, shape.kind.cloud} - {"", LOCAL}
+    names |= {spot_name(name) for name in names}
     return not shape.simulated and any(machine.kind in names for machine in fleet.all)
 
 
-def _too_large(shape: Shape, gang: Gang, catalogue: Catalogue, fleet: Fleet) -> Unplannable:
+def _too_large(shape: Shape, gang: Gang, catalogue: Catalogue, fleet: Fleet, market: str) -> Unplannable:
     bundle = bundles_of(gang, simulated=shape.simulated)[0]
     machines = f"{gang.machines} machines" if gang.machines > 1 else "a machine"
-    has = fleet_in_words(fleet.all)
+    has = fleet_in_words(fleet.all) + (f" on its {market.replace('_', '-')} machines" if market else "")
     return Unplannable(
         f"{shape.kind.name if shape.kind.name != LOCAL else 'this'} needs {machines} with {_in_words(bundle)}; "
         f"{fleet.cluster} has {has}",
@@ -161,6 +170,11 @@ def _check_actions(spec: RunSpec, fleet: Fleet) -> None:
             hint="actions.on_experiment_start runs on every machine, before its ranks",
             field="actions",
         )
+
+
+def _reasons(spec: RunSpec, shape: Shape, accelerator: str, fleet: Fleet, market: str) -> tuple[str, ...]:
+    no_spot = f"spot has no effect: {fleet.cluster} has no spot machines" if spec.use_spot and not market else ""
+    return _stand_in(shape, accelerator, fleet), reasons.layout_reason(shape), no_spot
 
 
 def _packages(spec: RunSpec) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from opengrid.core.gang import Bundle, bundles_of
+from opengrid.core.gang import Bundle
 from opengrid.planning.fleet import Fleet, Placed, fits
 from opengrid.planning.queue import Holding, Start, Wait, Waiting, behind, in_turn, in_use_by
 
@@ -58,8 +58,7 @@ class _Queue:
 
 
 def _wanted(one: Waiting) -> Placed:
-    plan = one.plan
-    bundles = bundles_of(plan.gang, simulated=plan.simulated, accelerator=plan.accelerator)
+    bundles = one.plan.bundles
     return Placed(bundles=bundles, addresses=(None,) * len(bundles))
 
 

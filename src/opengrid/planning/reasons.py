@@ -7,6 +7,7 @@ from opengrid.core.spec import RunSpec
 from opengrid.planning import layout
 from opengrid.planning.catalogue import LOCAL
 from opengrid.planning.inventory import Inventory, in_words
+from opengrid.planning.markets import NO_MARKET
 from opengrid.planning.shape import Shape
 
 #: A driver counts a little less than the name on the box promises: a 16 GB T4 has 15,360 MiB.
@@ -21,6 +22,7 @@ def reason(spec: RunSpec, shape: Shape, gang: Gang, inventory: Inventory) -> str
         _layout(shape),
         _fewer_cpus(spec, shape, gang),
         _once_per_node(shape),
+        f"spot has no effect: {NO_MARKET}" if spec.use_spot else "",
     )
     return ". ".join(part for part in parts if part)
 

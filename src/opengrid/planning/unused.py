@@ -2,7 +2,6 @@
 
 #: Option of `grid run` → why it has no effect.
 UNUSED = {
-    "use_spot": "machines of yours are not taken away by a market",
     "memory": "an experiment has the disk of its machine",
     "scratch_size": "an experiment has the disk of its machine",
     "scratch_mount_path": "an experiment has the disk of its machine",

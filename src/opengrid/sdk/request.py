@@ -62,6 +62,7 @@ class RunOptions(TypedDict, total=False):
     fail_fast: bool  #: stop the rest when the first three experiments fail alike
     max_time_s: float | None  #: an experiment that has run so long is stopped
     max_restarts: int | None  #: starts of all ranks after the first
+    use_spot: bool  #: machines of a cluster that a market may take away, for less
     auto_resume: bool  #: go on after a restart of the computer, too
     datastore_name: str | None  #: a datastore that the script finds at its mount directory
     datastore_version: int | None  #: its version; the newest without
@@ -138,6 +139,7 @@ def make_spec(program: Program, source: Source, options: RunOptions, *, shell: S
         dependencies=options.get("dependencies"),
         dependency_file=options.get("dependency_file"),
         actions=options.get("actions", Actions()),
+        use_spot=options.get("use_spot", False),
         auto_resume=options.get("auto_resume", False),
         datastore_name=options.get("datastore_name"),
         datastore_version=options.get("datastore_version"),

@@ -77,6 +77,7 @@ from opengrid.services.artifacts import Artifacts
 from opengrid.services.assignments import Assignments
 from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.cluster_starts import ClusterStarts
+from opengrid.services.cluster_templates import ClusterTemplates
 from opengrid.services.clusters import Clusters
 from opengrid.services.data_shipping import DataShipping
 from opengrid.services.datastores import Datastores
@@ -340,7 +341,7 @@ class Server:
         self.app.include_router(agent_artifacts_api(agents, artifacts))
         self.app.include_router(agent_data_api(agents, DataShipping(database, datastores)))
         self.app.include_router(driver_api(drivers, zipapp, self.wakeups))
-        self.app.include_router(clusters_api(clusters, starts, users))
+        self.app.include_router(clusters_api(clusters, starts, ClusterTemplates(catalogue), users))
         self.app.include_router(artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url))
         self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
         self.app.include_router(accounts_api(accounts, users, owner))

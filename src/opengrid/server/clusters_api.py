@@ -8,6 +8,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid.server.auth import Users, caller_of, user_of
 from opengrid.services.cluster_starts import ClusterStarts
+from opengrid.services.cluster_templates import ClusterTemplates, TemplateDocument, WantedTemplate
 from opengrid.services.clusters import ClusterChanges, Clusters, NewCluster
 
 
@@ -18,7 +19,7 @@ class Choice:
     cluster: str
 
 
-def clusters_api(clusters: Clusters, starts: ClusterStarts, users: Users) -> APIRouter:
+def clusters_api(clusters: Clusters, starts: ClusterStarts, templates: ClusterTemplates, users: Users) -> APIRouter:
     """Return the routes for clusters."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
@@ -33,6 +34,10 @@ def clusters_api(clusters: Clusters, starts: ClusterStarts, users: Users) -> API
         starts.add(new, caller_of(request))
         response.status_code = 202
         return starts.progress(new.name, 0)
+
+    @api.post("/cluster-templates")
+    def template(wanted: WantedTemplate) -> TemplateDocument:
+        return templates.template(wanted)
 
     @api.get("/clusters/{name}")
     def show(name: str, request: Request) -> dict[str, object]:

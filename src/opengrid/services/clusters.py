@@ -13,13 +13,13 @@ from urllib.parse import urlsplit
 import structlog
 
 from opengrid.core.errors import Conflict, GridError, InvalidValue, Unusable
-from opengrid.core.gang import bundles_of
 from opengrid.core.names import check_name
 from opengrid.core.records import LOCAL_CLUSTER, Cluster
 from opengrid.engines.engine import Engine, EngineAway, Engines
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.fleet import Fleet
 from opengrid.planning.inventory import Inventory
+from opengrid.planning.markets import find_machine_type
 from opengrid.planning.node_logs import NodeLog, merged
 from opengrid.planning.sentences import cluster_label
 from opengrid.services.callers import Caller
@@ -320,7 +320,7 @@ class Clusters:
             if not os.path.isabs(folder):
                 raise InvalidValue(f"{folder!r} must be an absolute path", field=what)
         for name, most in new.possible.items():
-            self._catalogue.find(name)
+            find_machine_type(name, self._catalogue)
             if most < 1:
                 raise InvalidValue(f"{most} machines of {name}: at least 1", field="possible")
         return Cluster(
@@ -404,8 +404,7 @@ def _used(tx: Transaction, cluster: str) -> dict[str, list[tuple[int, int, str]]
     for attempt in tx.attempts.active(cluster=cluster):
         experiment = tx.runs.experiment_by_id(attempt.experiment_id)
         plan = tx.runs.find_by_id(experiment.run_id).plan
-        bundles = bundles_of(plan.gang, simulated=plan.simulated)
-        for machine, bundle in zip(tx.attempts.machines(attempt.id), bundles, strict=True):
+        for machine, bundle in zip(tx.attempts.machines(attempt.id), plan.bundles, strict=True):
             if machine.address is not None:
                 used.setdefault(machine.address, []).append((bundle.cpus, bundle.gpus, experiment.name))
     return used

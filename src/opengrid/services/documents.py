@@ -393,7 +393,6 @@ class NewRunPlanDocument:
     command: str  #: the command line that starts the same; "" while there is none
     name: str  #: that the run would get
     link: PlaceDocument | None  #: where the link leads
-    notes: list[str]  #: what has no effect
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,7 +14,6 @@ from opengrid.core.spec import Program, ProgramKind, RunSpec, Source, parse_fram
 from opengrid.planning.command import command_line, script_words
 from opengrid.planning.link import EXAMPLE
 from opengrid.planning.sentences import plan_sentence
-from opengrid.planning.unused import UNUSED
 from opengrid.services.callers import Caller
 from opengrid.services.documents import ErrorText, NewRunPlanDocument
 from opengrid.services.links import Links
@@ -72,7 +71,6 @@ class NewRuns:
             command="",
             name=form.name or self._suggested(caller.name),
             link=None,
-            notes=[f"spot has no effect: {UNUSED['use_spot']}"] if form.use_spot else [],
         )
         try:
             spec = self._spec(form, caller)
@@ -117,6 +115,7 @@ class NewRuns:
             processes_per_node=spec.processes_per_node,
             simulate=spec.simulate,
             environment=spec.environment,
+            use_spot=spec.use_spot,
             auto_resume=spec.auto_resume,
             datastore=_reference(spec),
             datastore_mount_dir=spec.datastore_mount_dir,
@@ -146,6 +145,7 @@ class NewRuns:
             processes_per_node=form.processes_per_node,
             simulate=form.simulate,
             environment=form.environment,
+            use_spot=form.use_spot,
             auto_resume=form.auto_resume,
             datastore_name=datastore,
             datastore_version=version,

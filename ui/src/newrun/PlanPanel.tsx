@@ -54,11 +54,6 @@ function Answer({ plan: { answer }, hasSource }: { plan: LivePlan; hasSource: bo
       </div>
       {answer.plan?.source && <div className="soft">{answer.plan.source}</div>}
       {answer.plan?.reason && <div className="soft">{answer.plan.reason}</div>}
-      {answer.notes.map((note) => (
-        <div key={note} className="soft">
-          {note}
-        </div>
-      ))}
     </Warning>
   );
 }

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from opengrid.engines.ray.jobs_api import RayNode
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.fleet import FleetMachine
+from opengrid.planning.markets import ON_DEMAND, SPOT, find_machine_type, spot_name
 
 _ACCELERATOR = "accelerator_type:"
 
@@ -22,6 +23,7 @@ def machines_of(nodes: Iterable[RayNode]) -> tuple[FleetMachine, ...]:
             gpus=int(node.resources.get("GPU", 0)),
             memory_mib=int(node.resources.get("memory", 0)) >> 20,
             accelerator=_accelerator_of(node),
+            market=next((market for market in (SPOT, ON_DEMAND) if node.resources.get(market)), ""),
         )
         for node in nodes
     ]
@@ -37,20 +39,26 @@ def _accelerator_of(node: RayNode) -> str:
 def possible_of(
     most: Mapping[str, int], machines: Sequence[FleetMachine], catalogue: Catalogue
 ) -> tuple[FleetMachine, ...]:
-    """Return the machines that a cluster could start: of each type as many as are left of its most."""
+    """Return the machines that a cluster could start: of each type as many as are left of its most.
+
+    One that has spot types starts the others on demand.
+    """
     possible: list[FleetMachine] = []
-    for name, number in most.items():
-        kind = catalogue.find(name)
-        running = sum(machine.kind.lower() in {spelling.lower() for spelling in kind.spellings} for machine in machines)
+    found = [(*find_machine_type(name, catalogue), number) for name, number in most.items()]
+    has_spot = any(is_spot for _, is_spot, _ in found) or any(machine.market == SPOT for machine in machines)
+    for kind, is_spot, number in found:
+        names = {(spot_name(spelling) if is_spot else spelling).lower() for spelling in kind.spellings}
+        running = sum(machine.kind.lower() in names for machine in machines)
         possible += [
             FleetMachine(
                 id="",
                 address="",
-                kind=kind.name,
+                kind=spot_name(kind.name) if is_spot else kind.name,
                 cpus=kind.cpus,
                 gpus=kind.gpus,
                 memory_mib=int(kind.memory_gb * 1024),
                 accelerator=kind.accelerator,
+                market=SPOT if is_spot else ON_DEMAND if has_spot else "",
             )
         ] * max(0, number - running)
     return tuple(possible)

@@ -80,6 +80,9 @@ def resources_of(bundle: Bundle) -> dict[str, float]:
     resources: dict[str, float] = {"CPU": bundle.cpus}
     if bundle.gpus:
         resources["GPU"] = bundle.gpus
+    # What only tells machines apart: so little of it that any number of gangs can have it.
     if bundle.accelerator:
         resources[f"accelerator_type:{bundle.accelerator}"] = 0.001
+    if bundle.market:
+        resources[bundle.market] = 0.001
     return resources

@@ -2,10 +2,11 @@
 
 # Ray's own annotations leave much unknown.
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false, reportUnknownArgumentType=false
-# pyright: reportFunctionMemberAccess=false
+# pyright: reportFunctionMemberAccess=false, reportPrivateUsage=false
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,11 +14,14 @@ from typing import Any
 
 import ray
 from ray import cloudpickle
+from ray.autoscaler.v2.sdk import get_cluster_status
 from ray.exceptions import ActorUnavailableError, RayError
+from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
 
 from opengrid.engines.ray.inside import machine
+from opengrid.engines.ray.inside.scaling import Scaling, of_answer, of_status
 from opengrid.engines.ray.inside.waiting import NodeView, why_waiting
 
 cloudpickle.register_pickle_by_value(machine)
@@ -26,6 +30,12 @@ cloudpickle.register_pickle_by_value(machine)
 _CALLS = 8
 
 _UNAVAILABLE_PAUSE_S = 0.5
+
+#: How often Ray is asked why a gang waits.
+_ASK_AGAIN_S = 1.0
+
+#: Where the older autoscaler writes its status down.
+_STATUS = b"__autoscaling_status"
 
 
 def join_cluster() -> None:
@@ -49,6 +59,7 @@ class Gang:
         self._group: Any = placement_group(self._bundles, strategy="STRICT_SPREAD")
         self._runs: dict[Any, int] = {}
         self._actors: dict[int, Any] = {}
+        self._why, self._ask_at = "", 0.0
 
     def is_placed(self) -> bool:
         """Whether a node is reserved for every machine, those that replace lost ones included."""
@@ -56,7 +67,10 @@ class Gang:
 
     def why_waiting(self) -> str:
         """Return in words what the gang waits for."""
-        return why_waiting(self._bundles, nodes())
+        now = time.monotonic()
+        if now >= self._ask_at:
+            self._why, self._ask_at = why_waiting(self._bundles, nodes(), scaling()), now + _ASK_AGAIN_S
+        return self._why
 
     def start(self, index: int, ticket: dict[str, object], program_url: str, digest: str, pem: str | None) -> None:
         """Start the agent of a machine; its end is told by `ended`."""
@@ -117,6 +131,17 @@ def nodes() -> list[NodeView]:
         for node in ray.nodes()
         if node["Alive"]
     ]
+
+
+def scaling() -> Scaling:
+    """Return what the autoscaler does; nothing where Ray does not tell, for these are parts that it may change."""
+    try:
+        status = _internal_kv_get(_STATUS)
+        if status:
+            return of_status(json.loads(status))
+        return of_answer(get_cluster_status(ray.get_runtime_context().gcs_address))
+    except Exception:  # noqa: BLE001 - a reason that says a little less
+        return Scaling()
 
 
 def ask_nodes(server: str, timeout_s: float) -> list[dict[str, object]]:

@@ -1,4 +1,4 @@
-"""What the outside looks for in the logs of our jobs: the beginnings of lines."""
+"""What outside and inside tell one another by: beginnings of lines in our jobs' logs, and a resource."""
 
 from __future__ import annotations
 
@@ -7,3 +7,6 @@ PROOF = "opengrid driver "
 
 #: Of a check; the answers of the nodes follow, as JSON.
 ANSWERS = "opengrid nodes "
+
+#: Resource of machines that a market may take away; planning.markets has the same word.
+SPOT = "spot"
