@@ -9,7 +9,7 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 
 from opengrid.core.errors import Superseded, Unauthorized
 from opengrid.core.protocol import GangReport
-from opengrid.core.records import Attempt, AttemptState, ExperimentState
+from opengrid.core.records import Attempt, AttemptState, ExperimentState, MachineState
 from opengrid.core.tokens import attempt_token, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Interpreter, Inventory
@@ -34,6 +34,9 @@ class DrivenFake(FakeEngine):
 
     def starts(self, attempt_id: str, machines: int) -> tuple[int, ...]:
         return (1,) * machines
+
+    def has_report(self, attempt_id: str) -> bool:
+        return bool(self.reports)
 
     def take_report(self, attempt_id: str, report: GangReport) -> None:
         self.reports.append(report)
@@ -122,6 +125,16 @@ def test_orders_carry_the_agents_token_and_change_when_the_gang_is_released(benc
     assert after.etag != before.etag
 
 
+def test_a_server_that_has_not_heard_of_a_gang_yet_asks_for_its_report(bench: Bench) -> None:
+    attempt = bench.attempt()
+    before = bench.drivers.orders(attempt.id)
+    assert not before.is_told
+    bench.drivers.report(attempt.id, GangReport(started=(1, 1), gone=(None, None), placed=True))
+    after = bench.drivers.orders(attempt.id)
+    assert after.is_told
+    assert after.etag != before.etag
+
+
 def test_a_report_says_what_the_experiment_waits_for(bench: Bench) -> None:
     attempt = bench.attempt()
     waiting = GangReport(started=(0, 0), gone=(None, None), placed=False, reason="waits for 2 machines")
@@ -130,6 +143,25 @@ def test_a_report_says_what_the_experiment_waits_for(bench: Bench) -> None:
         assert tx.runs.experiment_by_id(attempt.experiment_id).reason == "lab: waits for 2 machines"
     assert bench.engine.reports == [waiting]
     assert bench.changed == [attempt.id]
+
+
+def test_a_gang_that_runs_tells_only_what_a_machine_in_a_lost_ones_place_waits_for(bench: Bench) -> None:
+    attempt = bench.attempt()
+    report = GangReport(started=(1, 1), gone=(None, "killed"), placed=False, reason="waits for a machine")
+
+    def reason() -> str:
+        bench.drivers.report(attempt.id, report)
+        with bench.database.read() as tx:
+            return tx.runs.experiment_by_id(attempt.experiment_id).reason
+
+    with bench.database.transaction() as tx:
+        tx.attempts.move(bench.find(attempt), now_us=T0, to=AttemptState.RUNNING, reason="")
+        for index in (0, 1):
+            tx.attempts.update_machine(attempt.id, index, state=MachineState.PRESENT)
+    assert reason() != "lab: waits for a machine"
+    with bench.database.transaction() as tx:
+        tx.attempts.update_machine(attempt.id, 1, state=MachineState.WAITING)
+    assert reason() == "lab: waits for a machine"
 
 
 def test_agents_of_a_gang_that_waited_long_still_have_time_to_say_hello(bench: Bench) -> None:

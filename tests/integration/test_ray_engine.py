@@ -206,3 +206,28 @@ def test_what_is_stopped_by_force_while_the_cluster_is_silent_is_given_up_and_st
     assert gone(engine) == ALL
     fake.start()
     until(lambda: fake.jobs[ID]["status"] == "STOPPED")
+
+
+def test_a_submission_of_whose_success_nobody_heard_is_one(fake: FakeRay, engine: RayEngine) -> None:
+    fake.lose_posts = 1
+    submit(engine)
+    assert (fake.posts, gone(engine)) == (1, frozenset())
+
+
+def test_a_stop_that_ray_refuses_is_carried_out_when_it_does_not(fake: FakeRay, engine: RayEngine) -> None:
+    submit(engine)
+    fake.token = "another one now"
+    engine.cancel(ID, 2)
+    assert gone(engine) == ALL
+    fake.token = None
+    until(lambda: fake.jobs[ID]["status"] == "STOPPED")
+
+
+def test_a_server_knows_whether_it_has_heard_of_a_gang(fake: FakeRay, engine: RayEngine) -> None:
+    submit(engine)
+    assert not engine.has_report(ID)
+    report(engine, 1, 1)
+    assert engine.has_report(ID)
+    again = engine_of(fake.address)
+    assert not again.has_report(ID)
+    again.close()

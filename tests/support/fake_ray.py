@@ -17,6 +17,7 @@ class FakeRay:
         self.logs: dict[str, str] = {}
         self.nodes: list[dict[str, Any]] = []
         self.posts = 0
+        self.lose_posts = 0  #: of the first so many submissions nobody hears that they succeeded
         self.port = 0
         self._http: ThreadingHTTPServer | None = None
 
@@ -56,6 +57,8 @@ class FakeRay:
             if id in self.jobs:
                 return 500, f"Traceback …\nValueError: Job with submission_id {id} already exists."
             self.jobs[id] = {"submission_id": id, "status": "RUNNING", "message": "", "entrypoint": body["entrypoint"]}
+            if self.posts <= self.lose_posts:
+                return 500, "Traceback …\nTimeoutError"
             return 200, {"submission_id": id}
         if path == "/api/jobs/":
             return 200, list(self.jobs.values())

@@ -223,8 +223,8 @@ class Drivers:
 
     def orders(self, attempt: str, token: str) -> GangOrders:
         """Return what a driver shall do."""
-        starts = self.engine.starts(attempt, self._machines)
-        return GangOrders(etag=str(starts), starts=starts, released=False, token=token)
+        starts, is_told = self.engine.starts(attempt, self._machines), self.engine.has_report(attempt)
+        return GangOrders(etag=f"{starts} {is_told}", starts=starts, released=False, token=token, is_told=is_told)
 
 
 class _Http(ThreadingHTTPServer):

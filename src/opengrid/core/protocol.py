@@ -396,6 +396,7 @@ class GangOrders:
     starts: tuple[int, ...]  #: how often the agent of each machine shall have been started by now
     released: bool  #: start nothing more; end when the agents have
     token: str  #: for the agents
+    is_told: bool = True  #: whether this server has heard how the gang stands; one that was restarted has not
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

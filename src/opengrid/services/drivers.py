@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from opengrid.core.errors import Superseded, Unauthorized
 from opengrid.core.protocol import GangOrders, GangReport
-from opengrid.core.records import Attempt, AttemptState
+from opengrid.core.records import Attempt, AttemptState, MachineState
 from opengrid.core.tokens import attempt_token, matches, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.services.attempts import open_attempt
@@ -32,6 +32,10 @@ class DrivenEngine(Protocol):
 
     def starts(self, attempt_id: str, machines: int) -> tuple[int, ...]:
         """Return how often the agent of each machine shall have been started."""
+        ...
+
+    def has_report(self, attempt_id: str) -> bool:
+        """Return whether a gang's report has come since this server started."""
         ...
 
     def take_report(self, attempt_id: str, report: GangReport) -> None:
@@ -79,20 +83,29 @@ class Drivers:
         attempt = self._attempt(attempt_id)
         with self._database.read() as tx:
             machines = len(tx.attempts.machines(attempt_id))
-        starts = self._engine(attempt).starts(attempt_id, machines)
+        engine = self._engine(attempt)
+        starts, is_told = engine.starts(attempt_id, machines), engine.has_report(attempt_id)
         released = attempt.state is AttemptState.ENDING
-        etag = hashlib.sha256(f"{starts} {released}".encode()).hexdigest()[:16]
-        return GangOrders(etag=etag, starts=starts, released=released, token=attempt_token(self._secret, attempt_id))
+        return GangOrders(
+            etag=hashlib.sha256(f"{starts} {released} {is_told}".encode()).hexdigest()[:16],
+            starts=starts,
+            released=released,
+            token=attempt_token(self._secret, attempt_id),
+            is_told=is_told,
+        )
 
     def report(self, attempt_id: str, report: GangReport) -> None:
         """Take in how a gang stands, and say for people what it waits for."""
         attempt = self._attempt(attempt_id)
         with self._database.transaction() as tx:
             current = tx.attempts.find(attempt_id)
-            is_here = current.state in (AttemptState.SUBMITTED, AttemptState.ASSEMBLING)
+            is_waiting = current.state in (AttemptState.SUBMITTED, AttemptState.ASSEMBLING) or (
+                current.state is AttemptState.RUNNING  # for one that replaces a lost machine
+                and any(machine.state is MachineState.WAITING for machine in tx.attempts.machines(attempt_id))
+            )
             if report.placed and self._now_us() + _TOKEN_LIFE_US // 2 > current.token_expires_us:
                 tx.attempts.move(current, now_us=self._now_us(), token_expires_us=self._now_us() + _TOKEN_LIFE_US)
-            if is_here and not report.placed and report.reason:
+            if is_waiting and not report.placed and report.reason:
                 experiment = tx.runs.experiment_by_id(attempt.experiment_id)
                 reason = f"{attempt.cluster}: {report.reason}"
                 if experiment.reason != reason:

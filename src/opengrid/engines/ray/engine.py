@@ -143,15 +143,7 @@ class RayEngine:
         with self._asking_lock:
             job = self._asking.find(submission.attempt_id)
             if job is None and submission.attempt_id not in self._submitted:
-                self._asking.submit(
-                    job_of(
-                        submission,
-                        program=self._program(),
-                        home=self._home(),
-                        work_dir=self.cluster.work_dir,
-                        python=self.cluster.python,
-                    )
-                )
+                self._post(submission)
                 self._submitted[submission.attempt_id] = self._clock()
                 return
         if job is None or job.is_over:
@@ -161,6 +153,18 @@ class RayEngine:
             for agent in submission.agents:
                 gang.start_anew(agent.machine)
         self._orders_changed(submission.attempt_id)
+
+    def _post(self, submission: Submission) -> None:
+        home, program = self._home(), self._program()
+        cluster = self.cluster
+        job = job_of(submission, program=program, home=home, work_dir=cluster.work_dir, python=cluster.python)
+        try:
+            self._asking.submit(job)
+        except EngineAway:
+            raise
+        except GridError:  # perhaps because an earlier call, whose answer never came, was just being carried out
+            if self._asking.find(submission.attempt_id) is None:
+                raise
 
     def gone(self, attempts: Sequence[tuple[str, int]]) -> dict[str, frozenset[int]]:
         """For each (attempt id, number of machines) return the machines that Ray says are gone."""
@@ -205,12 +209,13 @@ class RayEngine:
     def cancel(self, attempt_id: str, machines: int) -> None:
         """Have Ray end the driver, with which its agents end.
 
-        While the cluster does not answer, the attempt is given up at once, because somebody says so; Ray is told later.
+        When the cluster does not answer, or not as it should, the attempt is given up at once, because somebody says
+        so; Ray is told later.
         """
         try:
             with self._asking_lock:
                 self._asking.stop(attempt_id)
-        except EngineAway as error:
+        except GridError as error:
             log.warning("an attempt is given up", cluster=self.cluster.name, attempt=attempt_id, error=error.message)
             with self._lock:
                 self._given_up.add(attempt_id)
@@ -280,6 +285,11 @@ class RayEngine:
         """Return how often the agent of each machine shall have been started."""
         with self._lock:
             return self._gangs.get(attempt_id, _NO_GANG).starts(machines)
+
+    def has_report(self, attempt_id: str) -> bool:
+        """Return whether a gang's driver has told this server how it stands."""
+        with self._lock:
+            return self._gangs.get(attempt_id, _NO_GANG).report is not None
 
     def take_report(self, attempt_id: str, report: GangReport) -> None:
         """Take in how a gang stands."""

@@ -31,6 +31,9 @@ from opengrid.engines.ray.inside.gang import Gang, join_cluster
 from opengrid.engines.ray.inside.marks import PROOF
 
 _LOOK_S = 0.2
+
+#: A gang of which nothing runs is nobody's, when the server has been away for so long: its machines are given back.
+_FORGOTTEN_S = 3600.0
 _LONGEST_PAUSE_S = 2.0
 
 
@@ -43,8 +46,10 @@ def main(arguments: Sequence[str]) -> int:
     pem = os.environ.get("OPENGRID_CERTIFICATE")
     api = _Server(server, attempt, secret, _file(pem))
     api.start()
-    orders = api.wait()  # while Ray is joined, which takes longer
     join_cluster()
+    orders = api.newest(wait=True)  # they came meanwhile
+    if orders is None:
+        return 0
     agents = _Agents(attempt=attempt, url=server, digest=digest, pem=pem, state_dir=os.path.join(work_dir, "agents"))
     return _Driver(api, Gang(bundles), agents, len(bundles)).run(orders)
 
@@ -69,7 +74,7 @@ class _Driver:
 
     def run(self, orders: GangOrders | None) -> int:
         try:
-            while orders is not None and not self._is_over(orders):
+            while orders is not None and not self._is_over(orders) and not self._is_forgotten():
                 reason, placed = "", self._gang.is_placed()
                 if not placed:
                     reason = self._gang.why_waiting()
@@ -78,7 +83,7 @@ class _Driver:
                 for ended in self._gang.ended(_LOOK_S):
                     self._gone[ended.machine] = ended.words
                 started, gone = tuple(self._started), tuple(self._gone)
-                self._report(GangReport(started=started, gone=gone, placed=placed, reason=reason))
+                self._report(GangReport(started=started, gone=gone, placed=placed, reason=reason), orders)
                 orders = self._api.newest()
         finally:
             self._gang.close()
@@ -101,12 +106,16 @@ class _Driver:
                 self._started[index], self._gone[index] = times, None
 
     def _is_over(self, orders: GangOrders) -> bool:
-        return orders.released and all(
-            started == 0 or gone is not None for started, gone in zip(self._started, self._gone, strict=True)
-        )
+        return orders.released and self._nothing_runs()
 
-    def _report(self, report: GangReport) -> None:
-        if report != self._told and self._api.report(report):
+    def _is_forgotten(self) -> bool:
+        return self._api.away_s() > _FORGOTTEN_S and self._nothing_runs()
+
+    def _nothing_runs(self) -> bool:
+        return all(started == 0 or gone is not None for started, gone in zip(self._started, self._gone, strict=True))
+
+    def _report(self, report: GangReport, orders: GangOrders) -> None:
+        if (report != self._told or not orders.is_told) and self._api.report(report):
             self._told = report
 
 
@@ -119,21 +128,22 @@ class _Server:
         self._reports = Http(url, token=secret, certificate=certificate)
         self._news: queue.SimpleQueue[GangOrders | None] = queue.SimpleQueue()
         self._newest: GangOrders | None = None
+        self._away_since: float | None = None
         self._retry_at, self._pause_s = 0.0, 0.05
 
     def start(self) -> None:
         threading.Thread(target=self._poll, name="orders", daemon=True).start()
 
-    def wait(self) -> GangOrders | None:
-        """Return the first orders; None when there is nothing to do any more."""
-        self._newest = self._news.get()
+    def newest(self, *, wait: bool = False) -> GangOrders | None:
+        """Return the newest orders, waiting for some if asked to; None when the attempt is over for good."""
+        while wait or not self._news.empty():
+            self._newest, wait = self._news.get(), False
         return self._newest
 
-    def newest(self) -> GangOrders | None:
-        """Return the newest orders; None when the attempt is over for good."""
-        while not self._news.empty():
-            self._newest = self._news.get()
-        return self._newest
+    def away_s(self) -> float:
+        """Return for how long the server has not answered."""
+        since = self._away_since
+        return 0.0 if since is None else time.monotonic() - since
 
     def report(self, report: GangReport) -> bool:
         """Tell the server; False when it does not answer: the next report says as much."""
@@ -154,6 +164,7 @@ class _Server:
         while True:
             try:
                 answer = self._polls.request("GET", self._path, query={"known": known}, timeout_s=POLL_S + 15)
+                orders = from_json(GangOrders, answer.json())
             except Superseded as error:
                 print(f"nothing to do any more: {error.message}", file=sys.stderr, flush=True)
                 self._news.put(None)
@@ -161,12 +172,11 @@ class _Server:
             except GridError as error:
                 if error.message != said:
                     print(f"orders: {error.message}; trying again", file=sys.stderr, flush=True)
-                said = error.message
+                said, self._away_since = error.message, self._away_since or time.monotonic()
                 time.sleep(pause_s)
                 pause_s = min(_LONGEST_PAUSE_S, pause_s * 2)
                 continue
-            orders = from_json(GangOrders, answer.json())
-            known, pause_s, said = orders.etag, 0.05, ""
+            known, pause_s, said, self._away_since = orders.etag, 0.05, "", None
             self._news.put(orders)
 
 

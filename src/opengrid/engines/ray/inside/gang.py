@@ -74,6 +74,9 @@ class Gang:
 
     def start(self, index: int, ticket: dict[str, object], program_url: str, digest: str, pem: str | None) -> None:
         """Start the agent of a machine; its end is told by `ended`."""
+        former = self._actors.pop(index, None)
+        if former is not None:  # of an agent that ended by itself: it holds the machine's part
+            ray.kill(former)
         bundle = self._bundles[index]
         custom = {name: amount for name, amount in bundle.items() if name not in ("CPU", "GPU")}
         strategy = PlacementGroupSchedulingStrategy(self._group, placement_group_bundle_index=index)

@@ -58,6 +58,8 @@ class Machine:
                 stdout=log,
                 stderr=log,
                 cwd="/",
+                # Ray's own, its token for one, is nothing to the user's program.
+                env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
                 start_new_session=True,  # a signal to this worker's group must not end ranks without their agent
             )
         self._started.set()
