@@ -4,20 +4,15 @@ import os
 import shutil
 import signal
 import tempfile
-from typing import NoReturn
 
 import pytest
 
+from tests.support.missing import missing  # noqa: F401
+from tests.support.ray_cluster import ray  # noqa: F401 - here, so that all suites share one cluster
+from tests.support.s3 import bucket, endpoint, s3  # noqa: F401 - and one S3 endpoint
+
 # A shell that runs the tests in the background ignores SIGINT for them, and so for the programs whose Ctrl-C is tested.
 signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def missing(what: str, reason: str) -> NoReturn:
-    """Skip the test for want of `what`, or fail it where OPENGRID_TEST_REQUIRE (a comma list) names `what`."""
-    required = os.environ.get("OPENGRID_TEST_REQUIRE", "").split(",")
-    if what in (word.strip() for word in required):
-        pytest.fail(f"{what} is required here, but {reason}", pytrace=False)
-    pytest.skip(f"{what}: {reason}")
 
 
 #: Names the folder of the program that all tests' templates run, so that several workers share them.
@@ -51,8 +46,3 @@ def _group(item: pytest.Item) -> str:
 def _rank(item: pytest.Item) -> int:
     groups = ("ray", "ui")
     return groups.index(_group(item)) if _group(item) in groups else 2 + ("/unit/" in item.nodeid)
-
-
-# At the end: they need `missing`. Here, so that all suites share one cluster, and one S3 endpoint.
-from tests.support.ray_cluster import ray  # noqa: E402, F401
-from tests.support.s3 import bucket, endpoint, s3  # noqa: E402, F401

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import shlex
+import shutil
+import signal
 import socket
+import subprocess
+import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.support.grid import Grid, eventually, is_alive
-from tests.support.ray_cluster import Machines, machines
+from tests.support.ray_cluster import QUICK_LOSS_S, Machines, machines
+from tests.support.wheels import make_wheel
 
 pytestmark = [pytest.mark.full, pytest.mark.timeout(500)]
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+SEED_LINE = "run --instance_type 4_v100_16gb --framework lightning --gpus 8  torch_elastic_vae.py --gpus 8  --data_path grid:stl10:1 --num_nodes 2"  # noqa: E501
 
 #: Goes on from its own file, which OpenGrid puts back.
 COUNT = """
@@ -22,18 +36,21 @@ dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=600))
 rank, first = dist.get_rank(), 0
 if os.path.exists("count.pt"):
     first = torch.load("count.pt")["step"] + 1
-    print("goes on at", first, flush=True)
 for step in range(first, int(sys.argv[1])):
     total = torch.ones(1)
     dist.all_reduce(total)
-    if rank == 0 and step % 40 == 0:
-        torch.save({"step": step}, "count.pt.part")
-        os.replace("count.pt.part", "count.pt")
+    if rank == 0:
+        print("step", step, flush=True)
+        if step % 40 == 9:
+            torch.save({"step": step}, "count.pt.part")
+            os.replace("count.pt.part", "count.pt")
     time.sleep(0.1)
-print("counted to", sys.argv[1], "as one of", int(total.item()), "in", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
+print("counted as one of", int(total.item()), "in", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 """
 
 _LONG_S = 240.0
+_NODES = (1, 2, 3)
+_SIZE = {"cpus": 8, "gpus": 4}
 
 
 @pytest.fixture(scope="module")
@@ -41,9 +58,13 @@ def cluster() -> Iterator[Machines]:
     """A head without resources, and three machines with 4 GPUs, of which the kernel knows nothing."""
     with tempfile.TemporaryDirectory(prefix="og-ray-", dir="/tmp") as folder, machines(Path(folder), 4) as made:
         made.start_head()
-        for index in (1, 2, 3):
-            made.start_node(index, cpus=8, gpus=4)
+        start_nodes(made, *_NODES)
         yield made
+
+
+def start_nodes(cluster: Machines, *indexes: int) -> None:
+    with ThreadPoolExecutor() as pool:
+        list(pool.map(lambda index: cluster.start_node(index, **_SIZE), indexes))
 
 
 @pytest.fixture(scope="module")
@@ -52,12 +73,16 @@ def lab(new_grid: Callable[[], Grid], cluster: Machines) -> Grid:
     grid = new_grid()
     with socket.socket() as probe:
         probe.bind((cluster.here, 0))
-        port = probe.getsockname()[1]
-    grid.ok("server", "start", "--listen", f"{cluster.here}:{port}", "--insecure")
+        grid.environment["LISTEN"] = f"{cluster.here}:{probe.getsockname()[1]}"
+    start_server(grid)
     (grid.cwd / "count.py").write_text(COUNT)
     (grid.cwd / "token").write_text(cluster.ray.token)
     grid.ok("clusters", "add", "lab", "--address", cluster.ray.address, "--token-file", "token")
     return grid
+
+
+def start_server(grid: Grid) -> None:
+    grid.ok("server", "start", "--listen", grid.environment["LISTEN"], "--insecure")
 
 
 def submit(lab: Grid, *, gpus: int, steps: int) -> str:
@@ -65,15 +90,33 @@ def submit(lab: Grid, *, gpus: int, steps: int) -> str:
     return lab.submit("--cluster", "lab", *size, "--processes_per_node", "1", "count.py", str(steps))
 
 
-def addresses(lab: Grid, experiment: str) -> list[str]:
+def machines_of(lab: Grid, cluster: Machines, experiment: str) -> list[int]:
+    """Return the machines that an experiment is on."""
     shown = lab.json("clusters", "show", "lab")["machines"]
-    return [machine["address"] for machine in shown if experiment in machine["experiments"]]
+    addresses = [machine["address"] for machine in shown if experiment in machine["experiments"]]
+    return [index for index in _NODES if cluster.address(index) in addresses]
 
 
-def saved(lab: Grid, experiment: str) -> bool:
-    return "count.pt" in lab.call("artifacts", experiment, "--download_dir", "seen").out or any(
-        (lab.cwd / "seen").rglob("count.pt")
-    )
+def steps(lab: Grid, name: str) -> list[int]:
+    lines = lab.log(name, "--rank", "0").decode().splitlines()
+    return [int(line.split()[-1]) for line in lines if line.split()[-2:-1] == ["step"]]
+
+
+def counts(lab: Grid, name: str) -> None:
+    """Wait until a training runs and can go on from a checkpoint."""
+    lab.running(name)
+    eventually(lambda: max(steps(lab, name), default=0) > 10, timeout_s=_LONG_S)
+
+
+def starts_again(lab: Grid, cluster: Machines, name: str, *, on: list[int]) -> None:
+    """Wait until a training has agents on these machines for the second time."""
+
+    def look() -> bool:
+        experiment = lab.experiment(name)
+        assert experiment["state"] == "running", experiment
+        return experiment["generations"] == 2 and machines_of(lab, cluster, name) == on
+
+    eventually(look, timeout_s=_LONG_S)
 
 
 def ended(lab: Grid, name: str) -> dict[str, Any]:
@@ -82,43 +125,25 @@ def ended(lab: Grid, name: str) -> dict[str, Any]:
     )
 
 
-def test_every_machine_answers_and_reaches_the_server(lab: Grid, cluster: Machines) -> None:
-    checked = lab.json("clusters", "check", "lab")["machines"]
-    assert {machine["address"] for machine in checked} == {cluster.address(i) for i in (1, 2, 3)}
-    assert {machine["hostname"] for machine in checked} == {cluster.name(i) for i in (1, 2, 3)}
-    assert not [machine for machine in checked if machine.get("problem")]
-
-
-def test_eight_gpus_are_two_machines_with_four_and_gangs_never_share_one(lab: Grid) -> None:
-    names = [submit(lab, gpus=8, steps=20), *(submit(lab, gpus=4, steps=20) for _ in range(4))]
-    first = lab.running(names[0])
-    assert (first["machines"], first["nodes"], first["gpus_per_node"], first["simulated"]) == (2, 2, 4, False)
-    spans = []
-    for name in names:
-        experiment = ended(lab, name)
-        assert experiment["state"] == "succeeded", experiment
-        spans.append((experiment["started_at"], experiment["ended_at"], experiment["gpus"]))
-        log = lab.log(name).decode()
-        assert f"as one of {experiment['machines']} in " in log
-    for at, _, _ in spans:
-        assert sum(gpus for begin, end, gpus in spans if begin <= at < end) <= 12
-    assert [span[0] for span in spans] == sorted(span[0] for span in spans)  # oldest first
-
-
-def test_a_machine_that_is_cut_off_is_replaced_and_the_training_goes_on(lab: Grid, cluster: Machines) -> None:
-    name = submit(lab, gpus=8, steps=800)
-    lab.running(name)
-    eventually(lambda: saved(lab, name))
-    (victim,) = [i for i in (1, 2, 3) if cluster.address(i) == addresses(lab, name)[1]]
-    before = [pid for pid in cluster.pids(victim) if b"count.py" in _command(pid)]
-    cluster.cut(victim)
+def went_on(lab: Grid, name: str) -> dict[str, Any]:
+    """Wait for the end of a training that lost something once; return the experiment."""
     experiment = ended(lab, name)
     assert (experiment["state"], experiment["attempts"], experiment["generations"]) == ("succeeded", 1, 2), experiment
-    assert "goes on at" in lab.log(name).decode()
-    assert [pid for pid in before if is_alive(pid)]  # nobody could tell the old ranks
-    cluster.mend(victim)
-    eventually(lambda: not [pid for pid in before if is_alive(pid)], timeout_s=_LONG_S)
-    cluster.kill(victim)  # Ray's part of it has ended itself, too
+    counted = steps(lab, name)
+    assert sorted(set(counted)) == list(range(max(counted) + 1))
+    assert counted.count(0) == 1, "it began anew"
+    assert "counted as one of" in lab.log(name).decode()
+    return experiment
+
+
+def machine_of_rank(cluster: Machines, rank: int) -> int:
+    """Return the machine on which a rank runs."""
+    (found,) = [index for index in _NODES if processes(cluster, index, f"rank {rank}/")]
+    return found
+
+
+def processes(cluster: Machines, index: int, needle: str) -> list[int]:
+    return [pid for pid in cluster.pids(index) if needle.encode() in _command(pid)]
 
 
 def _command(pid: int) -> bytes:
@@ -126,3 +151,160 @@ def _command(pid: int) -> bytes:
         return Path(f"/proc/{pid}/cmdline").read_bytes()
     except OSError:
         return b""
+
+
+def test_every_machine_answers_and_reaches_the_server(lab: Grid, cluster: Machines) -> None:
+    checked = lab.json("clusters", "check", "lab")["machines"]
+    assert {machine["address"] for machine in checked} == {cluster.address(i) for i in _NODES}
+    assert {machine["hostname"] for machine in checked} == {cluster.name(i) for i in _NODES}
+    assert not [machine for machine in checked if machine.get("problem")]
+
+
+def test_the_seeds_line_trains_one_model_on_two_machines_with_four_gpus(lab: Grid, tmp_path: Path) -> None:
+    pytest.importorskip("lightning")
+    for script in EXAMPLES.glob("*.py"):
+        shutil.copy(script, tmp_path)
+    subprocess.run([sys.executable, "make_stl10.py"], cwd=tmp_path, check=True, timeout=120)
+    lab.ok("datastore", "create", "stl10", "--name", "stl10", cwd=tmp_path)
+    shutil.rmtree(tmp_path / "stl10")
+    _, *words = shlex.split(SEED_LINE)
+    experiment = ended(lab, lab.submit("--cluster", "lab", *words, cwd=tmp_path))
+    shape = ("machines", "nodes", "gpus_per_node", "world_size", "simulated")
+    assert [experiment[name] for name in shape] == [2, 2, 4, 8, False], experiment
+    assert experiment["state"] == "succeeded", lab.log(experiment["experiment"]).decode()[-3000:]
+    log = lab.log(experiment["experiment"], "--rank", "0").decode()
+    losses = [float(line.split("loss")[1].split()[0]) for line in log.splitlines() if "loss" in line]
+    assert len(losses) >= 5
+    assert losses[-1] < 0.9 * losses[0]
+    lab.ok("artifacts", experiment["experiment"], "--download_dir", "trained")
+    made = {path.name for path in (lab.cwd / "trained").rglob("*") if path.is_file()}
+    assert {"config.json", "last.ckpt"} <= made
+    assert any(name.startswith("events.out.tfevents") for name in made), made
+
+
+def test_twenty_experiments_drain_in_order_and_never_share_a_gpu(lab: Grid) -> None:
+    (lab.cwd / "brief.py").write_text("import os, sys\nprint('on', os.environ['CUDA_VISIBLE_DEVICES'], sys.argv)\n")
+    size = ("--framework", "torch", "--instance_type", "4_v100_16gb", "--processes_per_node", "1")
+    values = str(list(range(19)))
+    run = lab.json("run", "--detach", "--cluster", "lab", *size, "brief.py", "--n", values)["run"]
+    large = lab.submit("--cluster", "lab", *size, "--gpus", "12", "brief.py")  # competes for all of it
+    names = [f"{run}-exp{i}" for i in range(19)]
+    experiments = [ended(lab, name) for name in [*names, large]]
+    assert {experiment["state"] for experiment in experiments} == {"succeeded"}
+    admitted = [next(e["at"] for e in one["events"] if e["to"] == "pending") for one in experiments]
+    assert admitted == sorted(admitted)
+    spans = [(one["started_at"], one["ended_at"], one["gpus"]) for one in experiments]
+    for at, _, _ in spans:
+        assert sum(gpus for begin, end, gpus in spans if begin <= at < end) <= 12
+
+
+def test_packages_that_the_machines_lack_are_installed_on_each(lab: Grid, cluster: Machines) -> None:
+    folder = Path(__file__).parents[2] / ".pytest_cache" / f"wheels-{os.getpid()}"  # the machines' /tmp is their own
+    (lab.cwd / "needs").mkdir()
+    try:
+        make_wheel(folder, "ogalpha", "1.0")
+        (lab.cwd / "needs/requirements.txt").write_text(f"--no-index\n--find-links {folder}\ntorch\nogalpha\n")
+        (lab.cwd / "needs/train.py").write_text("import ogalpha\nprint('has', ogalpha.VERSION)\n")
+        size = ("--framework", "torch", "--instance_type", "1_t4_16gb", "--gpus", "2")
+        experiment = ended(lab, lab.submit("--cluster", "lab", *size, "train.py", cwd=lab.cwd / "needs"))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    assert experiment["state"] == "succeeded", experiment
+    assert lab.log(experiment["experiment"]).decode().count("has 1.0") == 2
+    assert sum("installed ogalpha==1.0" in event["reason"] for event in experiment["events"]) == 2
+
+
+def test_a_lost_server_costs_nothing_however_long_it_is_away(lab: Grid, cluster: Machines) -> None:
+    name = submit(lab, gpus=8, steps=round(QUICK_LOSS_S * 2 / 0.1) + 60)
+    counts(lab, name)
+    at_work = [pid for index in _NODES for pid in processes(cluster, index, "count.py")]
+    lab.kill_server()
+    until = time.monotonic() + 2 * QUICK_LOSS_S
+    while time.monotonic() < until:
+        assert all(map(is_alive, at_work))
+        time.sleep(0.5)
+    start_server(lab)
+    experiment = ended(lab, name)
+    assert (experiment["state"], experiment["attempts"], experiment["generations"]) == ("succeeded", 1, 1), experiment
+    counted = steps(lab, name)
+    assert counted == list(range(len(counted)))
+
+
+@pytest.mark.parametrize("what", ["agent", "ray::Machine"])
+def test_an_agent_or_its_actor_that_dies_is_replaced_on_the_same_machine(
+    lab: Grid, cluster: Machines, what: str
+) -> None:
+    name = submit(lab, gpus=8, steps=60)
+    counts(lab, name)
+    before, lost = machines_of(lab, cluster, name), machine_of_rank(cluster, 0)
+    old = processes(cluster, lost, "count.py")
+    (victim,) = processes(cluster, lost, "grid agent" if what == "agent" else what)
+    os.kill(victim, signal.SIGKILL)
+    starts_again(lab, cluster, name, on=before)
+    assert old
+    assert not [pid for pid in old if is_alive(pid)]
+    went_on(lab, name)
+
+
+def test_a_machine_whose_raylet_dies_is_replaced_by_another(lab: Grid, cluster: Machines) -> None:
+    name = submit(lab, gpus=8, steps=100)
+    counts(lab, name)
+    lost = machine_of_rank(cluster, 1)
+    old = processes(cluster, lost, "count.py")
+    (raylet,) = [pid for pid in cluster.pids(lost) if _command(pid).split(b"\0")[0].endswith(b"/raylet")]
+    os.kill(raylet, signal.SIGKILL)
+    starts_again(lab, cluster, name, on=[index for index in _NODES if index != lost])
+    assert not [pid for pid in old if is_alive(pid)]
+    went_on(lab, name)
+    cluster.kill(lost)
+    start_nodes(cluster, lost)
+
+
+def test_a_gang_without_a_spare_machine_waits_for_one_and_goes_on(lab: Grid, cluster: Machines) -> None:
+    name = submit(lab, gpus=12, steps=100)
+    counts(lab, name)
+    lost = machine_of_rank(cluster, 1)
+    cluster.kill(lost)
+    waiting = eventually(
+        lambda: (e := lab.experiment(name))["reason"].startswith("lab: waits for") and e, timeout_s=_LONG_S
+    )
+    assert waiting["state"] == "running"
+    assert "2 are so large" in waiting["reason"]
+    start_nodes(cluster, lost)
+    went_on(lab, name)
+
+
+def test_a_machine_that_is_cut_off_is_replaced_and_the_training_goes_on(lab: Grid, cluster: Machines) -> None:
+    name = submit(lab, gpus=8, steps=100)
+    counts(lab, name)
+    victim = machine_of_rank(cluster, 1)
+    before = processes(cluster, victim, "count.py")
+    cluster.cut(victim)
+    went_on(lab, name)
+    assert [pid for pid in before if is_alive(pid)]  # nobody could tell the old ranks
+    cluster.mend(victim)
+    eventually(lambda: not [pid for pid in before if is_alive(pid)], timeout_s=_LONG_S)
+    cluster.kill(victim)  # Ray's part of it has ended itself, too
+    start_nodes(cluster, victim)
+
+
+def test_a_lost_head_is_followed_by_a_new_attempt_that_goes_on(lab: Grid, cluster: Machines) -> None:
+    name = submit(lab, gpus=8, steps=150)
+    counts(lab, name)
+    eventually(lambda: saved(lab, name))
+    for index in range(4):
+        cluster.kill(index)
+    cluster.start_head()
+    start_nodes(cluster, *_NODES)
+    experiment = ended(lab, name)
+    assert (experiment["state"], experiment["attempts"]) == ("succeeded", 2), experiment
+    assert any("the cluster let go of all its machines" in event["reason"] for event in experiment["events"])
+    counted = steps(lab, name)
+    assert counted[-1] == 149
+    assert counted.count(0) == 1, "it began anew"
+
+
+def saved(lab: Grid, experiment: str) -> bool:
+    with contextlib.suppress(AssertionError):
+        lab.ok("artifacts", experiment, "--download_dir", "seen")
+    return any((lab.cwd / "seen").rglob("count.pt"))

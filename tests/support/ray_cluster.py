@@ -13,13 +13,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from tests.conftest import missing
+from tests.support.missing import missing
 
 #: Ray's own start takes 9 s on an idle machine, and was seen to take 42 s on a loaded one.
 _START_S = 150
@@ -31,6 +31,15 @@ _QUICK = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
 }
+
+#: What a cluster file must have, though nothing is done by it here.
+_COMMANDS = (
+    *("initialization_commands", "setup_commands", "head_setup_commands", "worker_setup_commands"),
+    *("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter"),
+)
+
+#: So long Ray waits for a node that is silent, with these.
+QUICK_LOSS_S = 2 + 3 * (1 + 2)
 
 
 def need_ray() -> None:
@@ -60,15 +69,19 @@ class RayCluster:
         """`ray start …`, which returns when the node is up."""
         log = self.folder / f"start-{secrets.token_hex(4)}.log"
         with log.open("wb") as file:
-            done = subprocess.run(
+            starting = subprocess.Popen(
                 [*prefix, str(Path(sys.executable).parent / "ray"), "start", "--disable-usage-stats", *arguments],
                 env=self.environment(**environment),
                 stdin=subprocess.DEVNULL,
                 stdout=file,
                 stderr=file,
-                timeout=_START_S,
             )
-        assert done.returncode == 0, log.read_text()
+        try:
+            code = starting.wait(_START_S)
+        except subprocess.TimeoutExpired:
+            code = None
+            starting.kill()
+        assert code == 0, f"ray start {arguments}: {code}\n{log.read_text()}"
 
     def pids(self) -> list[int]:
         found: list[int] = []
@@ -160,6 +173,42 @@ class Machines:
         self.ray.address, self.ray.gcs = f"http://{self.address(0)}:8265", f"{self.address(0)}:6379"
         self._start(0, "--head", "--port=6379", "--dashboard-host=0.0.0.0", "--num-cpus=0", "--num-gpus=0")
 
+    def start_scaling_head(self, types: Mapping[str, Mapping[str, float]], *, most: int) -> None:
+        """Start a head whose autoscaler starts nodes of these types, on the head's own machine."""
+        self.ray.address, self.ray.gcs = f"http://{self.address(0)}:8265", f"{self.address(0)}:6379"
+        provider = {"type": "fake_multinode", "use_node_id_as_ip": True, "disable_node_updaters": True}
+        kinds = {
+            name: {
+                "resources": {**resources, "object_store_memory": 80_000_000},
+                "node_config": {},
+                "min_workers": 0,
+                "max_workers": most,
+            }
+            for name, resources in types.items()
+        }
+        head = {"resources": {"CPU": 0}, "node_config": {}, "max_workers": 0}
+        config = {
+            "cluster_name": "fake",
+            "max_workers": most * len(types),
+            "provider": {**provider, "disable_launch_config_check": True, "gcs_address": self.ray.gcs},
+            "available_node_types": {**kinds, "ray.head.default": head},
+            "head_node_type": "ray.head.default",
+            "idle_timeout_minutes": 0.1,
+            "upscaling_speed": 1.0,
+            **{name: {} for name in ("auth", "docker", "file_mounts")},
+            **{name: [] for name in _COMMANDS},
+            "file_mounts_sync_continuously": False,
+        }
+        file = self.ray.folder / "scaling.json"
+        file.write_text(json.dumps(config))
+        self._start(
+            0,
+            *("--head", "--port=6379", "--dashboard-host=0.0.0.0", "--num-cpus=0", "--num-gpus=0"),
+            f"--autoscaling-config={file}",
+            AUTOSCALER_UPDATE_INTERVAL_S="1",
+            RAY_FAKE_CLUSTER="1",
+        )
+
     def start_node(self, index: int, *, cpus: int, gpus: int) -> None:
         self._start(index, f"--address={self.ray.gcs}", f"--num-cpus={cpus}", f"--num-gpus={gpus}")
 
@@ -181,7 +230,7 @@ class Machines:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
-    def _start(self, index: int, *arguments: str) -> None:
+    def _start(self, index: int, *arguments: str, **environment: str) -> None:
         # nsenter and not `ip netns exec`, which hides /sys/fs/cgroup; no name server, which none of them could reach.
         script = (
             f"hostname {self.name(index)} && mount --make-rprivate / && mount -t tmpfs tmpfs /tmp && "
@@ -193,6 +242,7 @@ class Machines:
             f"--node-ip-address={self.address(index)}",
             "--object-store-memory=80000000",
             prefix=("nsenter", f"--net=/run/netns/{self.name(index)}", *inside),
+            **environment,
         )
 
 
