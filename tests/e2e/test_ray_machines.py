@@ -108,15 +108,16 @@ def counts(lab: Grid, name: str) -> None:
     eventually(lambda: max(steps(lab, name), default=0) > 10, timeout_s=_LONG_S)
 
 
-def starts_again(lab: Grid, cluster: Machines, name: str, *, on: list[int]) -> None:
-    """Wait until a training has agents on these machines for the second time."""
+def starts_again(lab: Grid, cluster: Machines, name: str, *, on: list[int], generation: int = 2) -> None:
+    """Wait until a training has agents on these machines for the n-th time, and ranks."""
 
     def look() -> bool:
         experiment = lab.experiment(name)
         assert experiment["state"] == "running", experiment
-        return experiment["generations"] == 2 and machines_of(lab, cluster, name) == on
+        return experiment["generations"] == generation and machines_of(lab, cluster, name) == on
 
     eventually(look, timeout_s=_LONG_S)
+    eventually(lambda: all(processes(cluster, index, "count.py") for index in on), timeout_s=_LONG_S)
 
 
 def ended(lab: Grid, name: str) -> dict[str, Any]:
@@ -125,15 +126,16 @@ def ended(lab: Grid, name: str) -> dict[str, Any]:
     )
 
 
-def went_on(lab: Grid, name: str) -> dict[str, Any]:
-    """Wait for the end of a training that lost something once; return the experiment."""
+def went_on(lab: Grid, name: str, *, generations: int = 2) -> None:
+    """Wait for the end of a training that lost something, and see that nothing of it was done in vain."""
     experiment = ended(lab, name)
-    assert (experiment["state"], experiment["attempts"], experiment["generations"]) == ("succeeded", 1, 2), experiment
+    done = (experiment["state"], experiment["attempts"], experiment["generations"])
+    assert done == ("succeeded", 1, generations), experiment
     counted = steps(lab, name)
     assert sorted(set(counted)) == list(range(max(counted) + 1))
     assert counted.count(0) == 1, "it began anew"
-    assert "counted as one of" in lab.log(name).decode()
-    return experiment
+    devices = [line.rpartition(" in ")[2] for line in lab.log(name).decode().splitlines() if "counted as one" in line]
+    assert [len(set(each.split(","))) for each in devices] == [4] * experiment["machines"]  # those that Ray gave
 
 
 def machine_of_rank(cluster: Machines, rank: int) -> int:
@@ -230,20 +232,25 @@ def test_a_lost_server_costs_nothing_however_long_it_is_away(lab: Grid, cluster:
     assert counted == list(range(len(counted)))
 
 
-@pytest.mark.parametrize("what", ["agent", "ray::Machine"])
-def test_an_agent_or_its_actor_that_dies_is_replaced_on_the_same_machine(
-    lab: Grid, cluster: Machines, what: str
+def test_an_agent_that_dies_is_replaced_on_its_machine_and_so_is_its_actor_while_nobody_looks(
+    lab: Grid, cluster: Machines
 ) -> None:
-    name = submit(lab, gpus=8, steps=60)
+    name = submit(lab, gpus=8, steps=100)
     counts(lab, name)
-    before, lost = machines_of(lab, cluster, name), machine_of_rank(cluster, 0)
-    old = processes(cluster, lost, "count.py")
-    (victim,) = processes(cluster, lost, "grid agent" if what == "agent" else what)
-    os.kill(victim, signal.SIGKILL)
-    starts_again(lab, cluster, name, on=before)
-    assert old
-    assert not [pid for pid in old if is_alive(pid)]
-    went_on(lab, name)
+    on, lost = machines_of(lab, cluster, name), machine_of_rank(cluster, 0)
+    for generation, what in enumerate(("grid agent", "ray::Machine"), 2):
+        old = processes(cluster, lost, "count.py")
+        (victim,) = processes(cluster, lost, what)
+        if what == "ray::Machine":
+            lab.kill_server()
+        os.kill(victim, signal.SIGKILL)
+        if what == "ray::Machine":
+            eventually(lambda: not [pid for pid in old if is_alive(pid)])  # noqa: B023 - called here
+            start_server(lab)
+        starts_again(lab, cluster, name, on=on, generation=generation)
+        assert old
+        assert not [pid for pid in old if is_alive(pid)]
+    went_on(lab, name, generations=3)
 
 
 def test_a_machine_whose_raylet_dies_is_replaced_by_another(lab: Grid, cluster: Machines) -> None:

@@ -21,6 +21,7 @@ from opengrid.core.errors import Conflict, GridError
 from opengrid.core.protocol import GangReport, Ticket
 from opengrid.core.records import Cluster
 from opengrid.engines.engine import AgentProcess, EngineAway, GangRequest, Submission
+from opengrid.engines.ray.gang_state import UNTOLD, GangState
 from opengrid.engines.ray.inside.marks import ANSWERS, PROOF
 from opengrid.engines.ray.jobs_api import HEAD_LOGS, NODE_LOGS, Job, JobsApi
 from opengrid.engines.ray.parse import machines_of, possible_of
@@ -91,7 +92,7 @@ class RayEngine:
         self._seen: _Seen | None = None
         self._problem: str | None = "it has not been asked yet"
         self._submitted: dict[str, float] = {}  #: when this server handed an attempt over
-        self._gangs: dict[str, _Gang] = {}
+        self._gangs: dict[str, GangState] = {}
         self._over: dict[str, float | None] = {}  #: attempts of which Ray may forget the job, and since when it is over
         self._given_up: set[str] = set()  #: attempts whose jobs are to be stopped when the cluster answers again
         self._lock = threading.Lock()
@@ -149,7 +150,7 @@ class RayEngine:
         if job is None or job.is_over:
             raise Conflict(f"Ray has ended the job of attempt {submission.attempt_id}; it gets no more machines")
         with self._lock:
-            gang = self._gangs.setdefault(submission.attempt_id, _Gang())
+            gang = self._gangs.setdefault(submission.attempt_id, GangState())
             for agent in submission.agents:
                 gang.start_anew(agent.machine)
         self._orders_changed(submission.attempt_id)
@@ -172,7 +173,7 @@ class RayEngine:
             return {
                 attempt: frozenset(range(machines))
                 if self._is_over(attempt)
-                else self._gangs.get(attempt, _NO_GANG).gone()
+                else self._gangs.get(attempt, UNTOLD).gone()
                 for attempt, machines in attempts
             }
 
@@ -199,7 +200,7 @@ class RayEngine:
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return what the driver last told of a machine, or Ray of the driver."""
         with self._lock:
-            told = self._gangs.get(attempt_id, _NO_GANG).report
+            told = self._gangs.get(attempt_id, UNTOLD).report
             job = self._seen.jobs.get(attempt_id) if self._seen is not None else None
         if told is not None and machine < len(told.gone) and (words := told.gone[machine]) is not None:
             return words
@@ -284,17 +285,17 @@ class RayEngine:
     def starts(self, attempt_id: str, machines: int) -> tuple[int, ...]:
         """Return how often the agent of each machine shall have been started."""
         with self._lock:
-            return self._gangs.get(attempt_id, _NO_GANG).starts(machines)
+            return self._gangs.get(attempt_id, UNTOLD).starts(machines)
 
     def has_report(self, attempt_id: str) -> bool:
         """Return whether a gang's driver has told this server how it stands."""
         with self._lock:
-            return self._gangs.get(attempt_id, _NO_GANG).report is not None
+            return self._gangs.get(attempt_id, UNTOLD).report is not None
 
     def take_report(self, attempt_id: str, report: GangReport) -> None:
         """Take in how a gang stands."""
         with self._lock:
-            self._gangs.setdefault(attempt_id, _Gang()).take(report)
+            self._gangs.setdefault(attempt_id, GangState()).take(report)
         self._orders_changed(attempt_id)
 
     def _watch(self) -> None:
@@ -358,42 +359,3 @@ class RayEngine:
                 with self._lock:
                     self._over.pop(attempt, None)
                     self._submitted.pop(attempt, None)
-
-
-class _Gang:
-    """What is known of one attempt: what its driver told, and which agents shall be started anew."""
-
-    def __init__(self) -> None:
-        self.report: GangReport | None = None
-        self._wanted: dict[int, int] = {}  #: machine → how often it shall have been started
-        self._anew: set[int] = set()  #: machines to start anew, of which the driver has not told yet how they are
-
-    def start_anew(self, machine: int) -> None:
-        """Have an agent started if the former one is gone."""
-        if self.report is None or machine >= len(self.report.started):
-            self._anew.add(machine)
-        elif self.report.gone[machine] is not None:
-            self._wanted[machine] = self.report.started[machine] + 1
-
-    def take(self, report: GangReport) -> None:
-        self.report = report
-        for machine in [m for m in self._anew if m < len(report.started)]:
-            self._anew.discard(machine)
-            self.start_anew(machine)
-
-    def starts(self, machines: int) -> tuple[int, ...]:
-        told = self.report.started if self.report is not None else ()
-        return tuple(max(1, self._wanted.get(m, 0), told[m] if m < len(told) else 0) for m in range(machines))
-
-    def gone(self) -> frozenset[int]:
-        if self.report is None:
-            return frozenset()
-        started, gone = self.report.started, self.report.gone
-        return frozenset(
-            m
-            for m, words in enumerate(gone)
-            if words is not None and self._wanted.get(m, 0) <= started[m] and m not in self._anew
-        )
-
-
-_NO_GANG = _Gang()
