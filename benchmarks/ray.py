@@ -41,8 +41,8 @@ class Times:
 def main() -> int:
     """Print the table."""
     if importlib.util.find_spec("pyarrow") is None:
-        print("Ray Train is not installed here: pip install 'opengrid[bench]'", file=sys.stderr)
-        return 1
+        print("left out: Ray Train is not installed here (pip install 'opengrid[bench]')")
+        return 0
     folder = Path(tempfile.mkdtemp(prefix="og-bench-", dir="/tmp"))  # sockets below it have short paths
     shutil.copytree(SCRIPTS, folder / "code")
     (folder / "ray").mkdir()
