@@ -28,6 +28,9 @@ from benchmarks.support import median, print_rows, row
 _REPEATS = int(os.environ.get("BENCH_REPEATS", "3"))
 _RANKS, _PATIENCE_S = 4, 240.0
 
+#: What has ended gets out of the way of what comes.
+_PAUSE_S = 3.0
+
 
 @dataclass(frozen=True)
 class Times:
@@ -67,6 +70,7 @@ def _measure(folder: Path, cluster: RayCluster, grid: Callable[..., str]) -> Non
             out = folder / f"{side.__name__}{number}"
             out.mkdir()
             times.append(side(out, cluster, grid))
+            time.sleep(_PAUSE_S)
             print(side.__name__, times[-1], file=sys.stderr, flush=True)
     ours, theirs = ours[1:], theirs[1:]
 
