@@ -13,7 +13,15 @@ from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, note, print_json, print_table, settings, tell, value_text
 from opengrid.client.api import Api
-from opengrid.client.documents import ScalarRow, SeriesDocument, SeriesRow, SystemRow, TableDocument, TableRow
+from opengrid.client.documents import (
+    FileProblem,
+    ScalarRow,
+    SeriesDocument,
+    SeriesRow,
+    SystemRow,
+    TableDocument,
+    TableRow,
+)
 from opengrid.client.http import Query
 from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.names import split_experiment_name
@@ -206,7 +214,7 @@ def _points(series: Iterable[SeriesRow], *, with_title: bool) -> Iterator[tuple[
             yield one["tag"], step, time, texts.get(i, _shortest(value))
 
 
-def _tell_problems(problems: Iterable[dict[str, object]]) -> None:
+def _tell_problems(problems: Iterable[FileProblem]) -> None:
     for problem in problems:
         note(f"node {problem['node']}, {problem['path']}: {problem['reason']}")
 

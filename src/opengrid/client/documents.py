@@ -244,7 +244,7 @@ class ExperimentDocument(_Experiment, total=False):
     stopping: bool
     gpus_per_node: int
     devices: str
-    root_cause: RootCauseDocument
+    root_cause: RootCauseDocument | None
     plan: PlanDocument
     work_dir: str | None
     unreachable: list[UnreachableDocument]
@@ -325,7 +325,7 @@ class InstanceTypeRow(TypedDict):
 
     name: str
     cloud: str
-    on_demand: float | None
+    on_demand: float
     spot: float | None
     cpus: int
     gpus: int
@@ -459,12 +459,20 @@ class ScalarRow(TypedDict):
     text: str | None  #: NaN, Infinity or -Infinity, when the last value is that
 
 
+class FileProblem(TypedDict):
+    """An event file of which not all could be read."""
+
+    node: int
+    path: str
+    reason: str
+
+
 class ScalarsDocument(TypedDict):
     """An experiment's metrics."""
 
     experiment: str
     tags: list[ScalarRow]
-    problems: list[dict[str, object]]
+    problems: list[FileProblem]
     cursor: str
 
 
@@ -515,11 +523,18 @@ class TableRow(ExperimentDocument):
     metrics: dict[str, ScalarRow]
 
 
+class MetricColumn(TypedDict):
+    """A metric that some experiments of a run have."""
+
+    tag: str
+    goal: str  #: min | max
+
+
 class TableColumns(TypedDict):
     """What can be a column of a run's table."""
 
     params: list[str]
-    metrics: list[dict[str, str]]
+    metrics: list[MetricColumn]
 
 
 class TableDocument(TypedDict):

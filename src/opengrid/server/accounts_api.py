@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from opengrid.core.records import User
 from opengrid.server.auth import Users, caller_of
 from opengrid.services.accounts import Accounts
-from opengrid.services.views import time_text
+from opengrid.services.views import at_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class UserDocument:
     user: str
     is_active: bool  #: has a token
     is_admin: bool  #: runs the server
-    created_at: str | None
+    created_at: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,5 +79,5 @@ def _view(user: User, owner: str) -> UserDocument:
         user=user.name,
         is_active=user.is_active,
         is_admin=user.name == owner,
-        created_at=time_text(user.created_us),
+        created_at=at_text(user.created_us),
     )

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid.server.auth import Users, user_of
 from opengrid.services.secrets import Secrets
-from opengrid.services.views import time_text
+from opengrid.services.views import at_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class SecretDocument:
     """A secret, without what is in it."""
 
     name: str
-    changed_at: str | None
+    changed_at: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,7 +41,7 @@ def secrets_api(secrets: Secrets, users: Users) -> APIRouter:
     @api.get("/secrets")
     def list_secrets(request: Request) -> SecretsDocument:
         found = secrets.list(user_of(request))
-        return SecretsDocument(secrets=[SecretDocument(name=name, changed_at=time_text(at)) for name, at in found])
+        return SecretsDocument(secrets=[SecretDocument(name=name, changed_at=at_text(at)) for name, at in found])
 
     @api.put("/secrets/{name}", status_code=HTTPStatus.NO_CONTENT)
     def put(name: str, secret: SecretValue, request: Request) -> Response:

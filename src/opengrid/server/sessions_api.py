@@ -12,7 +12,7 @@ from fastapi import APIRouter, Depends, Request, Response
 from opengrid import __version__
 from opengrid.server.auth import Browsers, Users, caller_of, session_of, user_of
 from opengrid.services.sign_in import SESSION_LIFE_US, SignIn
-from opengrid.services.views import time_text
+from opengrid.services.views import at_text
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class LinkDocument:
 
     url: str
     path: str
-    expires_at: str | None
+    expires_at: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,7 +44,7 @@ class SignedInDocument:
 
     user: str
     path: str  #: the page to go to
-    expires_at: str | None
+    expires_at: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def sessions_api(sign_in: SignIn, users: Users, browsers: Browsers, *, url: str)
     def make_link(wanted: LinkRequest, request: Request) -> LinkDocument:
         code, link = sign_in.make_link(user_of(request), wanted.path)
         # Behind the `#`: browsers do not send it, so no log, proxy or preview of links ever has it.
-        return LinkDocument(url=f"{url}/sign-in#{code}", path=link.path, expires_at=time_text(link.expires_us))
+        return LinkDocument(url=f"{url}/sign-in#{code}", path=link.path, expires_at=at_text(link.expires_us))
 
     @api.post("/sessions", status_code=201)
     def open_session(given: Code, request: Request, response: Response) -> SignedInDocument:
@@ -82,7 +82,7 @@ def sessions_api(sign_in: SignIn, users: Users, browsers: Browsers, *, url: str)
             httponly=True,
             samesite="strict",
         )
-        return SignedInDocument(user=done.session.user, path=done.path, expires_at=time_text(done.session.expires_us))
+        return SignedInDocument(user=done.session.user, path=done.path, expires_at=at_text(done.session.expires_us))
 
     @api.get("/session", dependencies=known)
     def show(request: Request) -> SessionDocument:
@@ -90,7 +90,7 @@ def sessions_api(sign_in: SignIn, users: Users, browsers: Browsers, *, url: str)
         return SessionDocument(
             user=caller.name,
             is_admin=caller.is_admin,
-            expires_at=time_text(session.expires_us) if session else None,
+            expires_at=at_text(session.expires_us) if session else None,
             version=__version__,
             hostname=socket.gethostname(),
         )
