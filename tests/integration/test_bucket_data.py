@@ -88,7 +88,7 @@ class World:
     def mount(self, version: int = 1, *, most: int = 1 << 30) -> Path:
         """Have an agent whose run uses a version fetch it; return where its tree is."""
         place = self.folder / "machine" / f"data-{version}"
-        mount = Mount(name="data", version=version, path="/data", source=str(place), is_bound=False)
+        mount = Mount(name="data", version=version, path="/data", source=str(place), is_fetched=True, is_bound=False)
         if mount not in self.mounts:
             self.mounts.append(mount)
             self.run()

@@ -33,6 +33,8 @@ def shipping(tmp_path: Path, agent: AgentIdentity) -> DataShipping:
     with database.transaction() as tx:
         tx.runs.create(run, [experiment], T0)
         tx.attempts.create(attempt, make_machines(attempt))
+        for _ in (1, 2):
+            tx.data.next_version("stl10", "ada", "/d", T0)
     for version in (1, 2):
         (tmp_path / "stl10" / str(version)).mkdir(parents=True)
         (tmp_path / "stl10" / str(version) / "train.bin").write_text(f"version {version}")

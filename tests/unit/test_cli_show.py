@@ -408,7 +408,9 @@ def datastore_row(**changes: object) -> dict[str, object]:
     }
 
 
-@pytest.mark.parametrize("source", ["nowhere", "empty", "s3://bucket/x", "empty --name Bad_Name"])
+@pytest.mark.parametrize(
+    "source", ["nowhere", "empty", "gs://bucket/x", "http://x/a.zip --no_copy", "empty --name Bad_Name"]
+)
 def test_bad_sources_of_datastores_are_refused_before_anything_is_made(
     api: FakeApi, grid: Typist, tmp_path: Path, source: str
 ) -> None:
@@ -423,8 +425,8 @@ def test_datastore_alone_lists_what_is_whole_and_counts_the_rest(api: FakeApi, g
     done = grid("datastore")
     lines = done.out.splitlines()
     assert lines == [
-        "Name   Version  Status     Files     Size  Created At",
-        "stl10        2  succeeded      2  2.9 KiB  2026-11-23 10:00:00",
+        "Name   Version  Status     Kind    Files     Size  Created At",
+        "stl10        2  succeeded  copied      2  2.9 KiB  2026-11-23 10:00:00",
     ]
     assert done.err == "1 not whole: --show-incomplete lists them, `grid datastore resume` goes on\n"
     assert grid("datastore", "list").out.splitlines() == lines

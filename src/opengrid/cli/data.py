@@ -22,6 +22,9 @@ from opengrid.core.sizes import size_text
 #: So many of a version's files are shown unless more are asked for.
 _SHOWN = 20
 
+#: What people are told of where the data rests.
+_KINDS = {"copied": "copied", "referenced": "referenced: the data stays at its source, which must not change"}
+
 
 @click.group(invoke_without_command=True)
 @click.option("--global", "everybody", is_flag=True, help="Everybody's datastores, with who made them.")
@@ -49,21 +52,31 @@ def list_datastores(*, everybody: bool, show_incomplete: bool) -> None:
 @datastore.command("create")
 @click.argument("source")
 @click.option("--name", help="Name [default: the last part of SOURCE, lower-cased, cut at the first dot].")
+@click.option(
+    "--no_copy", is_flag=True, help="Only refer to SOURCE: s3://…, or a folder that the server and all machines see."
+)
 @global_options
-def create_datastore(source: str, *, name: str | None) -> None:
-    """Make the next version of a datastore from a folder or file, or from an archive of the web.
+def create_datastore(source: str, *, name: str | None, no_copy: bool) -> None:
+    """Make the next version of a datastore from a folder or file, an archive of the web, or a bucket.
 
     Only what no version has yet is copied. A command that was broken off goes on when it is repeated. The archive
-    behind an http(s) address (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is fetched and unpacked by the server.
+    behind an http(s) address (zip, tar, tar.gz, tar.bz2, tar.xz, tar.zst) is fetched and unpacked by the server; what
+    lies below s3://bucket/prefix is copied by it. With --no_copy the data stays where it is; what changes there makes
+    the version unusable.
 
     A script gets at its content by an argument `grid:NAME:VERSION`, which becomes a path.
     """
     is_url = "://" in source
-    if is_url and not source.startswith(("http://", "https://")):
-        raise InvalidValue(f"{source}: only http and https addresses are fetched", field="source")
-    whole = source if is_url else os.path.abspath(source)
+    if is_url and not source.startswith(("http://", "https://", "s3://")):
+        raise InvalidValue(f"{source}: only http, https and s3 addresses are fetched", field="source")
+    if no_copy and source.startswith("http"):
+        raise InvalidValue(
+            f"{source} is an archive: to refer to it is no use", hint="leave out --no_copy", field="source"
+        )
+    whole = source.rstrip("/") if is_url else os.path.abspath(source)
     chosen = check_name(name if name is not None else datastore_name_of(whole), "datastore")
-    _tell_made([import_source(whole, chosen) if is_url else send_source(Path(whole), chosen)])
+    by_server = is_url or no_copy
+    _tell_made([import_source(whole, chosen, refers=no_copy) if by_server else send_source(Path(whole), chosen)])
 
 
 @datastore.command("resume")
@@ -94,9 +107,10 @@ def show(which: str, *, all_files: bool) -> None:
         print_json({**document, "file_list": files})
         return
     _print_facts(document)
-    rows = [[_printable(file["path"]), size_text(file["size"]), file["sha256"][:12]] for file in files]
+    rows = [[_printable(file["path"]), size_text(file["size"]), file["sha256"][:12] or file["pin"]] for file in files]
+    known_by = "Pin" if document["kind"] == "referenced" else "SHA-256"
     print_table(
-        [Column(title="File", may_wrap=True), Column(title="Size", is_number=True), Column(title="SHA-256")], rows
+        [Column(title="File", may_wrap=True), Column(title="Size", is_number=True), Column(title=known_by)], rows
     )
     if len(files) < page["total"]:
         click.echo(f"and {plural(page['total'] - len(files), 'more file')}: --all shows them")
@@ -193,6 +207,7 @@ def _print_facts(document: DatastoreDocument) -> None:
     ]
     facts = {
         "source": document["source"],
+        "kind": _KINDS[document["kind"]],
         "files": f"{document['files']}, {size_text(document['size'])}",
         "digest": document["digest"] or "-",
         "created": f"{local_time(document['created_at'])} by {document['user']}",
@@ -224,6 +239,7 @@ def _list(*, everybody: bool, show_incomplete: bool) -> None:
             Column(title="Name", may_wrap=True),
             Column(title="Version", is_number=True),
             Column(title="Status"),
+            Column(title="Kind"),
             Column(title="Files", is_number=True),
             Column(title="Size", is_number=True),
             Column(title="Created At"),
@@ -241,6 +257,7 @@ def _row(row: DatastoreRow, *, everybody: bool) -> list[str]:
         row["name"],
         str(row["version"]),
         row["state"],
+        row["kind"],
         str(row["files"]),
         size_text(row["size"]),
         local_time(row["created_at"]),

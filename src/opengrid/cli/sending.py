@@ -30,12 +30,12 @@ def send_source(source: Path, name: str) -> DatastoreRow:
         return _send(api, uploads, material, name, str(source), begun[0] if begun else None)
 
 
-def import_source(url: str, name: str) -> DatastoreRow:
-    """Have the server make a version of an archive, and wait for it; it goes on when this command ends."""
+def import_source(source: str, name: str, *, refers: bool = False) -> DatastoreRow:
+    """Have the server make a version of an address, or refer to it, and wait; it goes on when this command ends."""
     line = ProgressLine()
     with connected() as api:
-        row = api.import_datastore(name, url)
-        if not line.is_possible:
+        row = api.import_datastore(name, source, refers=refers)
+        if not line.is_possible and not refers:
             note(f"the server fetches it as {row['name']}:{row['version']}, and goes on when this command ends")
         try:
             while row["state"] == "processing":

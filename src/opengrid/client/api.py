@@ -400,9 +400,10 @@ class Api:
         """Delete a version, or all of a datastore."""
         return cast("DeletedDatastoreDocument", self._transport.request("DELETE", _datastore(name, version)).json())
 
-    def import_datastore(self, name: str, url: str) -> DatastoreRow:
-        """Have the server make the next version of a datastore of an archive of the web; returns at once."""
-        return cast("DatastoreRow", self._post("/api/v1/datastores/imports", {"name": name, "source": url}))
+    def import_datastore(self, name: str, source: str, *, refers: bool = False) -> DatastoreRow:
+        """Have the server make the next version of a datastore of an address, or only refer to it; returns at once."""
+        new = {"name": name, "source": source, "refers": refers}
+        return cast("DatastoreRow", self._post("/api/v1/datastores/imports", new))
 
     def open_datastore(self, name: str, source: str, upload: str | None = None) -> UploadDocument:
         """Open the next version of a datastore, or go on with the one that an upload was filling."""

@@ -388,11 +388,12 @@ class DatastoreDocument(DatastoreRow):
 
 
 class DatastoreFileRow(TypedDict):
-    """A file of a datastore version."""
+    """A file of a datastore version; `pin` says what one is known by that is only referred to."""
 
     path: str
     size: int
     sha256: str
+    pin: str
 
 
 class DatastoreFilesDocument(TypedDict):

@@ -78,11 +78,11 @@ class BucketClient:
         headers = {"Content-MD5": base64.b64encode(hashlib.md5(body, usedforsecurity=False).digest()).decode()}
         self._patiently(link, lambda: self._put(link, headers, body))
 
-    def get(self, link: Link, offset: int, size: int) -> Iterator[bytes]:
-        """Yield bytes of an object. ServerUnreachable when the bucket stays away."""
+    def get(self, link: Link, offset: int, size: int, *, etag: str | None = None) -> Iterator[bytes]:
+        """Yield bytes of an object; of this very one, with an ETag. ServerUnreachable when the bucket stays away."""
         cuts = 0
         while size > 0:
-            blocks = self._patiently(link, lambda at=offset, left=size: self._open(link, at, left))
+            blocks = self._patiently(link, lambda at=offset, left=size: self._open(link, at, left, etag))
             try:
                 for block in blocks:
                     offset += len(block)
@@ -120,8 +120,9 @@ class BucketClient:
         connection, head = self._ask("PUT", link.url, headers, body)
         self._finish(link, connection, head)
 
-    def _open(self, link: Link, offset: int, size: int) -> Iterator[bytes]:
-        connection, head = self._ask("GET", link.url, {"Range": f"bytes={offset}-{offset + size - 1}"}, None)
+    def _open(self, link: Link, offset: int, size: int, etag: str | None) -> Iterator[bytes]:
+        headers = {"Range": f"bytes={offset}-{offset + size - 1}", **({"If-Match": f'"{etag}"'} if etag else {})}
+        connection, head = self._ask("GET", link.url, headers, None)
         if head.status not in (200, 206):
             self._finish(link, connection, head)
         return self._blocks(link, connection, head, size)
@@ -161,6 +162,8 @@ class BucketClient:
         code = said.partition(b"<Code>")[2].partition(b"</Code>")[0].decode("latin-1") or str(head.status)
         if head.status in (401, 403):
             raise _Refused(code)
+        if head.status == 412:
+            raise GridError(f"{urlsplit(link.url).path} has changed since it was referred to")
         if head.status in _PASSING:
             raise _Busy(code)
         raise GridError(f"{urlsplit(link.url).netloc}, where contents rest, says {code}")

@@ -23,6 +23,8 @@ class Mount:
     version: int
     path: str  #: where the script sees it
     source: str  #: where its tree lies
+    is_fetched: bool = False  #: to there, by the machine that reads it
+    is_shared: bool = False  #: a folder that all machines see
     is_bound: bool  #: by a read-only mount of the ranks' own; else arguments that begin with `path` are rewritten
 
 

@@ -338,7 +338,7 @@ class DatastoreFile:
     position: int  #: from 0, in the order of paths
     path: str  #: relative, with `/`
     size: int  #: bytes
-    digest: str  #: SHA-256 of the content
+    digest: str  #: SHA-256 of the content; of what is only referred to, its ETag or time
     executable: bool = False
 
 

@@ -108,6 +108,7 @@ from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
 from opengrid.services.machines import Machines
 from opengrid.services.new_run import NewRuns
+from opengrid.services.references import ForeignBucket
 from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.run_records import RunRecords
 from opengrid.services.runs import Runs
@@ -225,8 +226,9 @@ class Server:
             open_blobs(settings, "datastores", state / "datastores" / ".contents"),
             has_mounts=local.can_mount,
             now_us=now_us,
+            open_bucket=open_bucket,
         )
-        self._imports = Imports(datastores, may_ask_own_network=settings.is_embedded)
+        self._imports = Imports(datastores, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
         logs = Logs(database, log_files)
         artifacts = Artifacts(
             database,
@@ -262,7 +264,7 @@ class Server:
                 overlay=environments.overlay,
                 secrets_of=secrets_of,
                 has_links=artifacts.has_links,
-                data_cache=state / "datastores" / ".contents" if datastores.has_links else None,
+                data_cache=state / "datastores" / ".cache",
                 data_cache_bytes=settings.content_cache,
             ),
             changed=self._facts_came,
@@ -520,6 +522,13 @@ def open_blobs(settings: Settings, kind: str, folder: Path) -> Blobs:
     from opengrid.blobs.objects import ObjectBlobs  # loads a library that only servers with a bucket need
 
     return ObjectBlobs(f"{settings.storage.rstrip('/')}/{kind}", folder, most_cached=settings.content_cache)
+
+
+def open_bucket(source: str) -> ForeignBucket:
+    """Return a prefix of a bucket that others write to."""
+    from opengrid.blobs.bucket import Bucket  # as above
+
+    return Bucket(source)
 
 
 def git_access(settings: Settings) -> Access:

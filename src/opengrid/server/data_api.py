@@ -15,7 +15,7 @@ from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import datastore_name_of
 from opengrid.core.packs import Packed, PackLinks
-from opengrid.core.records import DatastoreFile
+from opengrid.core.records import DatastoreFile, DatastoreKind
 from opengrid.core.sizes import size_text
 from opengrid.server.auth import Users, caller_of
 from opengrid.services.datastore_views import (
@@ -42,6 +42,7 @@ class NewDatastore:
     source: str
     name: str | None = None
     upload: str | None = None  #: one that was broken off and goes on
+    refers: bool = False  #: whether it only refers to its source, which the server looks at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +164,8 @@ def data_api(blobs: Blobs, datastores: Datastores, imports: Imports, users: User
     @api.post("/datastores/imports", status_code=201)
     def import_archive(new: NewDatastore, request: Request) -> DatastoreRow:
         name = new.name or datastore_name_of(new.source)
-        return datastore_row(imports.start(name, new.source, caller_of(request)))
+        kind = DatastoreKind.REFERENCED if new.refers else DatastoreKind.COPIED
+        return datastore_row(imports.start(name, new.source, caller_of(request), kind))
 
     api.include_router(_uploads(datastores))
     return api

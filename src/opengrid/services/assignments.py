@@ -21,7 +21,7 @@ from opengrid.planning.recovery import DEFAULT_RESTARTS
 class Assignments:
     """Makes assignments. `overlay` tells the folder of a run's environment, `secrets_of` the values of its secrets.
 
-    With a `data_cache` the agents of this computer too fetch what their ranks mount, into there.
+    `data_cache` is where agents of this computer keep what they have to fetch for their mounts.
     """
 
     def __init__(
@@ -95,7 +95,7 @@ class Assignments:
             now_ns=time.time_ns(),
             max_restarts=DEFAULT_RESTARTS if spec.max_restarts is None else spec.max_restarts,
             mounts=plan.mounts,
-            data_cache=str(self._data_cache) if self._data_cache is not None and plan.mounts else None,
+            data_cache=None if self._data_cache is None else str(self._data_cache),
             data_cache_bytes=self._data_cache_bytes,
             collects=self._staging is not None,
             overlay=self._overlay(run),
@@ -119,7 +119,7 @@ def _elsewhere(assignment: Assignment, cluster: Cluster, needed: Dependencies | 
         staging=None,
         overlay=None,
         packages=_packages(needed, cluster) if needed is not None else None,
-        mounts=tuple(_fetched(mount, cluster) for mount in assignment.mounts),
+        mounts=tuple(_seen_elsewhere(mount, cluster) for mount in assignment.mounts),
         data_cache=str(Path(cluster.work_dir, "data", ".contents")) if assignment.mounts else None,
     )
 
@@ -135,10 +135,13 @@ def _packages(needed: Dependencies, cluster: Cluster) -> Packages:
     )
 
 
-def _fetched(mount: Mount, cluster: Cluster) -> Mount:
+def _seen_elsewhere(mount: Mount, cluster: Cluster) -> Mount:
     """Return the mount with the place on the machine where its tree is fetched to, the same on every machine."""
+    is_bound = mount.path.startswith(f"{MOUNT_ROOT}/")
+    if mount.is_shared:
+        return dataclasses.replace(mount, is_bound=is_bound)
     place = str(Path(cluster.work_dir, "data", f"{mount.name}-{mount.version}"))
-    return dataclasses.replace(mount, source=place, is_bound=mount.path.startswith(f"{MOUNT_ROOT}/"))
+    return dataclasses.replace(mount, source=place, is_fetched=True, is_bound=is_bound)
 
 
 def given_devices(run: Run, machine: AttemptMachine, hello: Hello) -> dict[str, object]:

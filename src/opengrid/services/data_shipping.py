@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 from urllib.parse import quote
 
@@ -9,9 +10,10 @@ from opengrid.core.errors import Forbidden, NotFound
 from opengrid.core.manifest import safe_path
 from opengrid.core.packs import Piece
 from opengrid.core.protocol import DataFile, DataFiles
-from opengrid.core.records import DatastoreFile
+from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.datastores import Datastores
+from opengrid.services.references import etag_of
 from opengrid.store.database import Database, Transaction
 
 
@@ -25,8 +27,12 @@ class DataShipping:
         """Return a page of a version's files; Forbidden when the agent's run does not mount it."""
         with self._database.read() as tx:
             _check(tx, agent, name, version)
+            version_of_it = tx.data.find(name, version)
             page = tx.data.files(name, version, limit=limit, offset=offset)
             total, _ = tx.data.count_files(name, version)
+        if version_of_it.kind is DatastoreKind.REFERENCED:
+            links = self._datastores.referred_links(version_of_it, page)
+            return DataFiles(files=_referred(version_of_it, page), total=total, links=tuple(links))
         found = self._datastores.links_to(page)
         links, pieces = _own_links(name, version, page) if found is None else found
         files = (
@@ -43,6 +49,20 @@ class DataShipping:
         if not file.is_file():
             raise NotFound(f"datastore {name}:{version} has no file {path!r}")
         return file
+
+
+def _referred(version: DatastoreVersion, page: list[DatastoreFile]) -> tuple[DataFile, ...]:
+    """Return files of a bucket that nobody has read: a cache knows them by where they are, and their ETag."""
+    return tuple(
+        DataFile(
+            path=file.path,
+            size=file.size,
+            sha256=hashlib.sha256(f"{version.source}/{file.path}\0{etag_of(file)}".encode()).hexdigest(),
+            pieces=(Piece(link=i, offset=0, size=file.size),) if file.size else (),
+            etag=etag_of(file),
+        )
+        for i, file in enumerate(page)
+    )
 
 
 def _own_links(name: str, version: int, page: list[DatastoreFile]) -> tuple[list[str], list[tuple[Piece, ...]]]:

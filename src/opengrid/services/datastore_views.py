@@ -59,7 +59,8 @@ class DatastoreFileRow:
 
     path: str
     size: int
-    sha256: str
+    sha256: str  #: "" where the content is not known, but only its `pin`
+    pin: str = ""  #: `etag:…` or `time:…` of a file that is only referred to
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,4 +100,6 @@ def datastore_document(
 
 def file_row(file: DatastoreFile) -> DatastoreFileRow:
     """Return one row of the list of a version's files."""
+    if ":" in file.digest:
+        return DatastoreFileRow(path=file.path, size=file.size, sha256="", pin=file.digest)
     return DatastoreFileRow(path=file.path, size=file.size, sha256=file.digest)

@@ -19,10 +19,11 @@ from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
 from opengrid.core.names import check_name
 from opengrid.core.packs import Packed, PackLink, Piece
 from opengrid.core.protocol import least_free_bytes
-from opengrid.core.records import DatastoreFile, DatastoreState, DatastoreUse, DatastoreVersion
+from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreState, DatastoreUse, DatastoreVersion
 from opengrid.core.spec import RunSpec
 from opengrid.planning.arguments import find_references, substitute
 from opengrid.services.callers import Caller
+from opengrid.services.references import OpenBucket, changed_files, is_bucket, no_bucket, referred_files
 from opengrid.services.trees import Trees, Verdict
 from opengrid.store.database import Database, Transaction
 
@@ -30,6 +31,9 @@ from opengrid.store.database import Database, Transaction
 MOST_FILES = 4000
 
 _BATCH = 500
+
+#: How long links to what is only referred to work.
+REFERRED_LINK_S = 900.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +56,10 @@ class Datastores:
         *,
         has_mounts: Callable[[], bool],
         now_us: Callable[[], int],
+        open_bucket: OpenBucket = no_bucket,
     ) -> None:
         self._database, self._root, self._now_us, self._has_mounts = database, root, now_us, has_mounts
+        self._open_bucket = open_bucket
         self._contents = contents
         self._verifying = threading.Lock()
         self._trees = Trees(root, self._contents, has_mounts=has_mounts)
@@ -65,7 +71,14 @@ class Datastores:
 
     # Filling a version
 
-    def open(self, name: str, source: str, caller: Caller, upload: str | None = None) -> Opened:
+    def open(
+        self,
+        name: str,
+        source: str,
+        caller: Caller,
+        upload: str | None = None,
+        kind: DatastoreKind = DatastoreKind.COPIED,
+    ) -> Opened:
         """Open the next version of a datastore, or go on with the one that an upload was filling.
 
         A name belongs to who made its first version: Forbidden for others.
@@ -77,7 +90,9 @@ class Datastores:
             version = tx.data.begin_again(upload) if upload else None
             is_resumed = version is not None
             if version is None:
-                version = tx.data.next_version(name, caller.name, source, self._now_us(), upload=uuid.uuid4().hex)
+                version = tx.data.next_version(
+                    name, caller.name, source, self._now_us(), upload=uuid.uuid4().hex, kind=kind
+                )
         staging = self._staging(version)
         try:
             staging.mkdir(parents=True, exist_ok=True)
@@ -159,6 +174,28 @@ class Datastores:
         shutil.rmtree(self._staging(filled), ignore_errors=True)
         return whole
 
+    def refer(self, version: DatastoreVersion) -> DatastoreVersion:
+        """Make a version whole that only refers to its source: pin what lies there now."""
+        files = referred_files(version.source, self._open_bucket)
+        check_paths([file.path for file in files])
+        left = iter(files)
+        while batch := list(islice(left, MOST_FILES)):
+            with self._database.transaction() as tx:
+                _check_round(tx.data.find(version.name, version.version), version.round)
+                tx.data.save_files(version.name, version.version, version.round, batch)
+        manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in files))
+        with self._database.transaction() as tx:
+            tx.data.finish(
+                version.name,
+                version.version,
+                digest=manifest.digest,
+                files=len(files),
+                size=manifest.size,
+                now_us=self._now_us(),
+            )
+        shutil.rmtree(self._staging(version), ignore_errors=True)
+        return dataclasses.replace(version, state=DatastoreState.SUCCEEDED, files=len(files), size=manifest.size)
+
     def tell(self, version: DatastoreVersion, text: str) -> None:
         """Say how far a version is that the server fills."""
         with self._database.transaction() as tx:
@@ -176,10 +213,10 @@ class Datastores:
         self._remove_unused(contents)
 
     def filled_from(self, *sources: str) -> list[DatastoreVersion]:
-        """Return the versions that are being filled from sources that begin like these."""
+        """Return the versions that are being filled from sources that begin like these, or that refer to theirs."""
         with self._database.read() as tx:
-            found = tx.data.list()
-        return [v for v in found if v.state is DatastoreState.PROCESSING and v.source.startswith(sources)]
+            found = [version for version in tx.data.list() if version.state is DatastoreState.PROCESSING]
+        return [v for v in found if v.source.startswith(sources) or v.kind is DatastoreKind.REFERENCED]
 
     # Looking and removing
 
@@ -217,6 +254,9 @@ class Datastores:
                 f"datastore {name}:{version} was made before digests of its files were kept",
                 hint="create it again from its source, as another version",
             )
+        if found.kind is DatastoreKind.REFERENCED:
+            changed = changed_files(files, referred_files(found.source, self._open_bucket))
+            return Verdict(files=len(files), damaged=tuple(changed), repaired=())
         with self._verifying:  # all machines of a gang may find the same damage
             if self._contents.links is None:
                 return self._trees.verify(found, files)
@@ -240,7 +280,10 @@ class Datastores:
                         f"datastore {name}:{found.version} is used by {_named(users)}",
                         hint="wait for its end, or stop it: `grid stop experiment NAME`",
                     )
-            contents = {digest for found in chosen for digest in tx.data.remove(name, found.version)}
+            contents: set[str] = set()
+            for found in chosen:
+                digests = tx.data.remove(name, found.version)
+                contents |= digests if found.kind is DatastoreKind.COPIED else set()
         for found in chosen:
             self._trees.remove(name, found.version)
             shutil.rmtree(self._staging(found), ignore_errors=True)
@@ -262,7 +305,7 @@ class Datastores:
                 if reference.user not in (None, found.user):
                     raise NotFound(f"{reference.text}: {reference.user} has no datastore {found.name}")
                 _check_whole(found)
-                paths[reference.text] = str(self.path(found.name, found.version))
+                paths[reference.text] = str(self._place(found))
         return substitute(arguments, paths)
 
     def mounts(self, words: Sequence[str], spec: RunSpec) -> tuple[Mount, ...]:
@@ -270,20 +313,28 @@ class Datastores:
 
         NotFound, Conflict for one that does not exist, or is not whole.
         """
-        chosen: dict[str, tuple[str, int]] = {}  # by path: two may not be in one place
+        chosen: dict[str, DatastoreVersion] = {}  # by path: two may not be in one place
         with self._database.read() as tx:
             for reference in find_references(words):
                 found = tx.data.find(reference.name, reference.version)
-                chosen[str(self.path(found.name, found.version))] = found.name, found.version
+                chosen[str(self._place(found))] = found
             if spec.datastore_name is not None:
                 found = tx.data.find(spec.datastore_name, spec.datastore_version)
                 _check_whole(found)
                 path = spec.datastore_mount_dir or f"{MOUNT_ROOT}/{found.name}"
-                chosen[check_mount_path(path)] = found.name, found.version
+                chosen[check_mount_path(path)] = found
         is_bound = bool(chosen) and self._has_mounts()
         return tuple(
-            Mount(name=name, version=version, path=path, source=str(self.path(name, version)), is_bound=is_bound)
-            for path, (name, version) in chosen.items()
+            Mount(
+                name=found.name,
+                version=found.version,
+                path=path,
+                source=str(self._place(found)),
+                is_fetched=self._is_fetched(found),
+                is_shared=_is_shared(found),
+                is_bound=is_bound,
+            )
+            for path, found in chosen.items()
         )
 
     def check_mounts(self, mounts: Sequence[Mount]) -> None:
@@ -291,12 +342,13 @@ class Datastores:
 
         Contents of a bucket are looked at where they are brought to.
         """
-        if self._contents.links is not None:
-            return
         for name, version in {(mount.name, mount.version) for mount in mounts}:
             with self._database.read() as tx:
                 found = tx.data.find(name, version)
-            if self._trees.is_untouched(found):
+            if found.kind is DatastoreKind.REFERENCED:
+                self._check_reference(found)
+                continue
+            if self.has_links or self._trees.is_untouched(found):
                 continue
             verdict = self.verify(name, version)
             if verdict.damaged:
@@ -311,6 +363,28 @@ class Datastores:
         """Return where a version's tree lies."""
         return self._trees.path(name, version)
 
+    def referred_links(self, found: DatastoreVersion, files: Sequence[DatastoreFile]) -> list[str]:
+        """Return a link for each file of a version that refers to a bucket."""
+        bucket = self._open_bucket(found.source)
+        return bucket.links("GET", [file.path for file in files], REFERRED_LINK_S)
+
+    def _place(self, found: DatastoreVersion) -> Path:
+        return Path(found.source) if _is_shared(found) else self.path(found.name, found.version)
+
+    def _is_fetched(self, found: DatastoreVersion) -> bool:
+        if found.kind is DatastoreKind.REFERENCED:
+            return is_bucket(found.source)
+        return self.has_links
+
+    def _check_reference(self, found: DatastoreVersion) -> None:
+        changed = self.verify(found.name, found.version).damaged
+        if changed:
+            raise Unusable(
+                f"datastore {found.name}:{found.version} refers to {found.source}, where {len(changed)} files have "
+                f"changed since: {_named(changed)}",
+                hint=f"create {found.name} from there again: that is another version",
+            )
+
     def links_to(self, files: Sequence[DatastoreFile]) -> tuple[list[str], list[tuple[Piece, ...]]] | None:
         """Return links, and which bytes of them each file's content is; None where the server itself has the files."""
         links = self._contents.links
@@ -323,6 +397,8 @@ class Datastores:
 
     def location(self, found: DatastoreVersion) -> str:
         """Return where a version rests, for people to see."""
+        if found.kind is DatastoreKind.REFERENCED:
+            return found.source
         links = self._contents.links
         return links.place if links is not None else str(self.path(found.name, found.version))
 
@@ -367,6 +443,11 @@ def _check_owner(tx: Transaction, name: str, caller: Caller) -> None:
     owner = tx.data.owner(name)
     if owner is not None:
         caller.check(owner, f"the datastore {name}")
+
+
+def _is_shared(found: DatastoreVersion) -> bool:
+    """Return whether a version is a folder that all machines see."""
+    return found.kind is DatastoreKind.REFERENCED and not is_bucket(found.source)
 
 
 def _check_round(found: DatastoreVersion, round: int) -> None:

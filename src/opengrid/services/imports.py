@@ -1,7 +1,10 @@
-"""Datastores made of archives of the web: fetched, unpacked and stored by the server, while nobody waits."""
+"""Datastores that the server makes while nobody waits: of archives of the web, of buckets, and of mere references."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import os
 import shutil
 import threading
 import time
@@ -14,24 +17,31 @@ import structlog
 from opengrid.core.errors import GridError, Unusable
 from opengrid.core.manifest import Manifest, ManifestFile
 from opengrid.core.protocol import least_free_bytes
-from opengrid.core.records import DatastoreFile, DatastoreVersion
+from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.core.sizes import size_text
 from opengrid.services.archives import Unpacked, unpack
 from opengrid.services.callers import Caller
 from opengrid.services.datastores import MOST_FILES, Datastores
 from opengrid.services.fetching import check_url, fetch
+from opengrid.services.references import OpenBucket, is_bucket, no_bucket, referred_files
 
 log = structlog.get_logger(__name__)
 
 #: How often the version says how far it is.
 _TELL_S = 1.0
 
+#: So many bytes of a bucket are staged before they are taken over.
+_COPIED_TOGETHER = 256 << 20
+
 
 class Imports:
-    """One thread for each version that is made of an archive. A server that ends leaves them failed."""
+    """One thread for each version that is being made. A server that ends leaves them failed."""
 
-    def __init__(self, datastores: Datastores, *, may_ask_own_network: bool) -> None:
+    def __init__(
+        self, datastores: Datastores, *, may_ask_own_network: bool, open_bucket: OpenBucket = no_bucket
+    ) -> None:
         self._datastores, self._may_ask_own_network = datastores, may_ask_own_network
+        self._open_bucket = open_bucket
         self._threads: list[threading.Thread] = []
 
     @property
@@ -39,10 +49,13 @@ class Imports:
         """Whether a version is being made."""
         return any(thread.is_alive() for thread in self._threads)
 
-    def start(self, name: str, url: str, caller: Caller) -> DatastoreVersion:
+    def start(
+        self, name: str, source: str, caller: Caller, kind: DatastoreKind = DatastoreKind.COPIED
+    ) -> DatastoreVersion:
         """Open the next version of a datastore and begin to fill it; Forbidden, InvalidValue for an address."""
-        check_url(url, may_ask_own_network=self._may_ask_own_network)
-        opened = self._datastores.open(name, url, caller)
+        if kind is DatastoreKind.COPIED and not is_bucket(source):
+            check_url(source, may_ask_own_network=self._may_ask_own_network)
+        opened = self._datastores.open(name, source, caller, kind=kind)
         thread = threading.Thread(target=self._fill, args=(opened.version, opened.staging), name="import", daemon=True)
         self._threads = [other for other in self._threads if other.is_alive()] + [thread]
         thread.start()
@@ -50,16 +63,21 @@ class Imports:
 
     def fail_left(self) -> None:
         """Say of versions that an earlier server was filling that it did not come to an end."""
-        for version in self._datastores.filled_from("http://", "https://"):
+        for version in self._datastores.filled_from("http://", "https://", "s3://"):
             self._datastores.fail(version, "the server ended meanwhile; create it again")
 
     def _fill(self, version: DatastoreVersion, staging: Path) -> None:
         try:
-            archive = staging / "archive"
-            self._fetch(version, archive)
-            files = self._unpack(version, archive, staging)
-            archive.unlink()
-            self._store(version, files)
+            if version.kind is DatastoreKind.REFERENCED:
+                self._datastores.refer(version)
+            elif is_bucket(version.source):
+                self._copy(version, staging)
+            else:
+                archive = staging / "archive"
+                self._fetch(version, archive)
+                files = self._unpack(version, archive, staging)
+                archive.unlink()
+                self._store(version, files)
         except (GridError, OSError) as error:
             reason = error.message if isinstance(error, GridError) else f"{error.filename}: {error.strerror}"
             self._datastores.fail(version, reason)
@@ -67,6 +85,30 @@ class Imports:
             log.exception("import failed", datastore=version.name, version=version.version)
             self._datastores.fail(version, f"the server failed: {type(error).__name__}")
             raise
+
+    def _copy(self, version: DatastoreVersion, staging: Path) -> None:
+        """Copy the objects of a bucket, some at a time: what was taken over is not staged any more."""
+        tell, come = self._teller(version), 0
+        bucket = self._open_bucket(version.source)
+        files: list[DatastoreFile] = []
+        batch: list[DatastoreFile] = []
+        found = referred_files(version.source, self._open_bucket)
+        total = sum(file.size for file in found)
+        for file in found:
+            partial, digest = staging / "object", hashlib.sha256()
+            with partial.open("wb") as copy:
+                for block in bucket.read(file.path, 0, file.size):
+                    copy.write(block)
+                    digest.update(block)
+            os.replace(partial, staging / digest.hexdigest())
+            batch.append(dataclasses.replace(file, digest=digest.hexdigest()))
+            come += file.size
+            tell(lambda come=come: f"copied {size_text(come)} of {size_text(total)}")
+            if len(batch) == MOST_FILES or sum(one.size for one in batch) >= _COPIED_TOGETHER or file is found[-1]:
+                _room(staging)
+                self._datastores.offer(version.name, version.version, version.round, batch)
+                files, batch = files + batch, []
+        self._finish(version, files)
 
     def _fetch(self, version: DatastoreVersion, archive: Path) -> None:
         tell = self._teller(version)
@@ -96,6 +138,9 @@ class Imports:
         ]
         for batch in _batches(files):
             self._datastores.offer(version.name, version.version, version.round, batch)
+        self._finish(version, files)
+
+    def _finish(self, version: DatastoreVersion, files: list[DatastoreFile]) -> None:
         manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in files))
         digest, count, size = manifest.digest, len(files), manifest.size
         self._datastores.finish(version.name, version.version, version.round, digest=digest, files=count, size=size)

@@ -79,6 +79,7 @@ function Version({ datastore }: { datastore: DatastoreDetails }) {
               ...(datastore.reason ? [["Reason", datastore.reason] as [string, string]] : []),
               ["Size", `${bytes(datastore.size)} in ${count(datastore.files)} files`],
               ["Source", <code className="mono">{datastore.source}</code>],
+              ["Kind", datastore.kind],
               ["Kept at", <code className="mono">{datastore.location}</code>],
               ["Protection", datastore.protection],
               ["Created", <Ago at={datastore.created_at} />],
@@ -141,7 +142,7 @@ function Files({ name, version }: { name: string; version: number }) {
 const FILES: Column<DatastoreFile>[] = [
   { id: "path", header: "Path", width: "minmax(240px, 3fr)", cell: (row) => <span className="mono">{row.path}</span> },
   { id: "size", header: "Size", width: "100px", align: "right", cell: (row) => bytes(row.size) },
-  { id: "sha256", header: "SHA-256", width: "minmax(160px, 1.6fr)", cell: (row) => <span className="mono soft">{row.sha256}</span> },
+  { id: "sha256", header: "SHA-256", width: "minmax(160px, 1.6fr)", cell: (row) => <span className="mono soft">{row.sha256 || row.pin}</span> },
 ];
 
 function Delete({ datastore: { name, version } }: { datastore: DatastoreDetails }) {

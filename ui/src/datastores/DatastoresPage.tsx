@@ -71,6 +71,7 @@ const COLUMNS: Column<DatastoreRow>[] = [
   },
   { id: "version", header: "Version", width: "78px", align: "right", cell: (row) => row.version },
   { id: "state", header: "State", width: "110px", cell: (row) => <StateOf row={row} /> },
+  { id: "kind", header: "Kind", width: "110px", cell: (row) => row.kind },
   { id: "files", header: "Files", width: "90px", align: "right", cell: (row) => count(row.files) },
   { id: "size", header: "Size", width: "96px", align: "right", cell: (row) => bytes(row.size) },
   { id: "source", header: "Source", width: "minmax(180px, 2fr)", cell: (row) => <span className="mono soft" title={row.source}>{row.source}</span> },
