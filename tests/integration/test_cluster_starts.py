@@ -34,6 +34,7 @@ def launch(boxes: FakeBoxes) -> Cluster:
     told: list[tuple[str, str]] = []
     prepared = made.prepare(LAB, lambda host, text: told.append((host, text)))
     assert {host for host, _ in told} == {"a", "b", "c"}
+    assert ("b", "another Ray runs there (raylet 7): both will hand out the same GPUs") in told
     return made.launch(LAB, prepared, TOKEN, lambda _, __: None)
 
 

@@ -54,7 +54,7 @@ def server() -> Iterator[str]:
 
 
 def prepare(server: str, **more: object) -> dict[str, object]:
-    return {"do": "prepare", "python": None, "install": [], "ray": "2.60.0", "server": server, **more}
+    return {"do": "prepare", "python": None, "id": ID, "install": [], "ray": "2.60.0", "server": server, **more}
 
 
 def start(about: Mapping[str, object], gcs: str | None = None) -> dict[str, object]:
@@ -182,6 +182,8 @@ def test_ray_outlives_ssh_is_known_again_and_ends_with_all_it_has_started(
     assert (first["was_running"], again["was_running"], first["pid"] == again["pid"]) == (False, True, True)
     assert str(first["dashboard"]).startswith("http://127.0.0.1:")
     assert hosts.order("box", order("status"))["problem"] is None
+    python = home / "tmp" / f"opengrid-node-{ID}" / "bin" / "python"  # what Ray's jobs find first on PATH
+    assert subprocess.run([python, "-V"], capture_output=True, text=True).stdout.startswith("Python 3.")
     pids = of_node(home)
     assert len(pids) == 2
     for pid in pids:
@@ -261,6 +263,7 @@ def of_node(home: Path) -> list[int]:
 
 
 def test_the_program_for_hosts_stands_alone() -> None:
+    assert Path(inside.__file__).read_text().isascii()  # whatever a host's own encoding is
     assert "opengrid" not in {
         line.split()[1].partition(".")[0]
         for line in Path(inside.__file__).read_text().splitlines()

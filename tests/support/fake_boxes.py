@@ -34,7 +34,7 @@ class FakeBoxes:
         address = f"10.0.0.{ord(host)}"
         return {
             "look": {"address": address},
-            "prepare": {"path": "/python", "python": "3.11.7", "ray": "2.60.0", "torch": None},
+            "prepare": {"path": "/python", "python": "3.11.7", "ray": "2.60.0", "torch": None, "others": [7]},
             "start": {"gcs": f"{address}:6379", "dashboard": f"http://{address}:8265", "was_running": False},
             "status": {"problem": "the computer was restarted"},
             "stop": {},

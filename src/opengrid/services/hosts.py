@@ -82,12 +82,21 @@ class HostClusters:
 
         def prepare(host: str) -> dict[str, object]:
             server = self._home_url(addresses[host])
-            order = {"do": "prepare", "install": list(hosts.install), "ray": self._ray, "server": server}
+            order = {
+                "do": "prepare",
+                "id": hosts.id,
+                "install": list(hosts.install),
+                "ray": self._ray,
+                "server": server,
+            }
             about = self._order(hosts, host, order, progress)
             torch = f"torch {about['torch']}" if about["torch"] else "no torch"
             progress(host, f"has Python {about['python']}, Ray {about['ray']}, {torch} ({about['path']})")
             if not about["torch"]:
                 progress(host, "`--install torch` would bring torch, `--python PATH` names an interpreter that has it")
+            if about["others"]:
+                pids = ", ".join(map(str, cast("list[int]", about["others"])))
+                progress(host, f"another Ray runs there (raylet {pids}): both will hand out the same GPUs")
             return about
 
         prepared = dict(zip(hosts.names, self._each(hosts.names, prepare), strict=True))

@@ -13,6 +13,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -99,7 +100,7 @@ def prepare(order: dict[str, Any]) -> dict[str, Any]:
     best = max(found, key=lambda about: (about["torch"] is not None, about["ray"] is not None))
     if best["ray"] is None or order["install"]:
         best = _environment(best, order["ray"], order["install"])
-    return best
+    return {**best, "others": _other_rays(order["id"])}
 
 
 def start(order: dict[str, Any]) -> dict[str, Any]:
@@ -130,7 +131,8 @@ def start(order: dict[str, Any]) -> dict[str, Any]:
     else:
         arguments += [f"--address={order['gcs']}"]
     _tell("progress", text="starting Ray" + ("" if order["gcs"] else " as the head"))
-    process = _spawn(order["python"], arguments, _environment_of(order["python"], id, token), f"{folder}/start.log")
+    _write_program(f"{folder}/bin/python", order["python"])
+    process = _spawn(order["python"], arguments, _environment_of(id, token), f"{folder}/start.log")
     known = {
         "pid": process.pid,
         "started": _started(process.pid),
@@ -338,10 +340,17 @@ def _spawn(python: str, arguments: list[str], environment: dict[str, str], log: 
         )
 
 
-def _environment_of(python: str, id: str, token: str) -> dict[str, str]:
+def _write_program(path: str, python: str) -> None:
+    """Write what `python` is for Ray's jobs: the interpreter that Ray runs with, which may have another name."""
+    os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+    _write(path, f'#!/bin/sh\nexec {shlex.quote(python)} "$@"\n')
+    os.chmod(path, 0o700)
+
+
+def _environment_of(id: str, token: str) -> dict[str, str]:
     """Return what Ray sees: the host's own, its Python first on PATH, and the token as a file."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("SSH_", "RAY_AUTH_"))}
-    path = f"{os.path.dirname(python)}:{kept.get('PATH', os.defpath)}"
+    path = f"{_folder(id)}/bin:{kept.get('PATH', os.defpath)}"
     return {
         # A partition is noticed after half a minute rather than after one.
         "RAY_health_check_timeout_ms": "5000",
@@ -392,6 +401,13 @@ def _marked(id: str) -> list[int]:
     return found
 
 
+def _other_rays(id: str) -> list[int]:
+    """Return the nodes of other Rays on this computer."""
+    own = set(_marked(id))
+    pids = [int(name) for name in os.listdir("/proc") if name.isdecimal()]
+    return sorted(pid for pid in pids if pid not in own and _read(f"/proc/{pid}/comm").strip() == "raylet")
+
+
 def _kill(pid: int, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         os.kill(pid, number)
@@ -434,6 +450,8 @@ def _locked(path: str) -> Generator[None]:
 
 def _write(path: str, text: str) -> None:
     partial = f"{path}.{socket.gethostname()}.{os.getpid()}"
+    with contextlib.suppress(FileNotFoundError):
+        os.unlink(partial)  # of a process with this number that was killed
     with open(os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600), "w") as file:
         file.write(text)
     os.replace(partial, path)
