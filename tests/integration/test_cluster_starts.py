@@ -20,8 +20,9 @@ from opengrid.planning.catalogue import load_catalogue
 from opengrid.planning.fleet import Fleet, FleetMachine
 from opengrid.planning.inventory import Interpreter, Inventory
 from opengrid.services.callers import Caller
+from opengrid.services.cluster_requests import ClusterChanges, NewCluster
 from opengrid.services.cluster_starts import ClusterStarts
-from opengrid.services.clusters import ClusterChanges, Clusters, NewCluster
+from opengrid.services.clusters import Clusters
 from opengrid.store.database import Database
 from opengrid.testing import FakeEngine
 

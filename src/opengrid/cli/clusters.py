@@ -104,6 +104,10 @@ def add(
     """
     if bool(hosts) == bool(address):
         raise InvalidValue("a cluster is made of hosts, or has an address", hint="--hosts HOST,… or --address URL")
+    if token_file and hosts:
+        raise InvalidValue("--token-file belongs to --address: hosts get a token of their own", field="token")
+    if install and address:
+        raise InvalidValue("--install belongs to --hosts: nothing is installed on a cluster that runs", field="install")
     new: dict[str, object] = {"name": name, "engine": engine, "possible": parse_types(types), "python": python}
     if work_dir is not None:
         new["work_dir"] = work_dir

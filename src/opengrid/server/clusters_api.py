@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid.server.auth import Users, caller_of, user_of
+from opengrid.services.cluster_requests import ClusterChanges, NewCluster
 from opengrid.services.cluster_starts import ClusterStarts
 from opengrid.services.cluster_templates import ClusterTemplates, TemplateDocument, WantedTemplate
-from opengrid.services.clusters import ClusterChanges, Clusters, NewCluster
+from opengrid.services.clusters import Clusters
 
 
 @dataclass(frozen=True, kw_only=True)

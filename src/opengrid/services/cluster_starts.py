@@ -16,7 +16,8 @@ from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import Conflict, GridError, InvalidValue, NotFound, Unusable
 from opengrid.core.records import LOCAL_CLUSTER, Cluster
 from opengrid.services.callers import Caller
-from opengrid.services.clusters import Clusters, NewCluster
+from opengrid.services.cluster_requests import NewCluster
+from opengrid.services.clusters import Clusters
 from opengrid.services.hosts import HostClusters, new_hosts
 from opengrid.store.database import Database
 
