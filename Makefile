@@ -44,7 +44,7 @@ run: $(INSTALLED)
 WORKERS ?= 0
 test: setup
 	@$(MAKE) --no-print-directory ui-if-possible
-	$(BIN)/pytest -m "not full" -n $(WORKERS) --dist loadgroup --no-loadscope-reorder
+	$(BIN)/pytest -m "not full" -n $(WORKERS) --no-loadscope-reorder
 
 # pytest exits with 5 when no test carries the mark: then there is nothing to do.
 test-full: setup

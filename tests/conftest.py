@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import tempfile
+from typing import Any
 
 import pytest
 
@@ -26,23 +27,34 @@ def pytest_configure(config: pytest.Config) -> None:
         config.add_cleanup(lambda: (os.environ.pop(CACHE, None), shutil.rmtree(folder, ignore_errors=True)))
 
 
-@pytest.hookimpl(tryfirst=True)  # before the workers' own, which reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Have one worker run what shares something costly, and begin with what takes longest."""
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_group(item)))
-    items.sort(key=_rank)  # stable: within a file nothing moves
+    """Begin with what takes longest, so that workers end together; within a file nothing moves."""
+    items.sort(key=lambda item: _RANKS.get(_group(item.nodeid), 2 + ("/unit/" in item.nodeid)))
 
 
-def _group(item: pytest.Item) -> str:
-    folder = item.nodeid.split("/")[1]
-    if "ray" in getattr(item, "fixturenames", ()):
-        return "ray"
-    if folder == "ui" or item.nodeid.startswith("tests/contract/store"):
-        return folder  # one browser, one PostgreSQL
-    return item.nodeid.partition("::")[0]
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Have one worker run what shares something costly: a file's tests, all on Ray, all of the browser's …"""
+    from xdist.scheduler import LoadScopeScheduling  # only where tests are shared out
+
+    class Scheduling(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _group(nodeid)
+
+    return Scheduling(config, log)
 
 
-def _rank(item: pytest.Item) -> int:
-    groups = ("ray", "ui")
-    return groups.index(_group(item)) if _group(item) in groups else 2 + ("/unit/" in item.nodeid)
+def _group(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return next((group for start, group in _SHARING.items() if file.startswith(start)), file)
+
+
+#: Where tests of several files share one Ray, browser or PostgreSQL.
+_SHARING = {
+    "tests/contract/engines/": "ray",
+    "tests/e2e/test_ray.py": "ray",
+    "tests/ui/": "browser",
+    "tests/contract/store/": "postgresql",
+}
+
+_RANKS = {"ray": 0, "browser": 1}

@@ -15,12 +15,16 @@ def labelled(new_grid: Any, tmp_path_factory: pytest.TempPathFactory) -> Grid:
     """A home with three runs, two of them labelled."""
     grid, folder = new_grid(), tmp_path_factory.mktemp("labels")
     (folder / "quick.py").write_text("pass")
-    for name, labels in (
-        ("first", ("--label", "team=vision", "--label", "note=a b=c")),
-        ("second", ("--label", "team=speech")),
-        ("third", ()),
-    ):
-        grid.ended(grid.submit("--name", name, "--instance_type", "2_cpu_4gb", *labels, "quick.py", cwd=folder))
+    started = [
+        grid.submit("--name", name, "--instance_type", "2_cpu_4gb", *labels, "quick.py", cwd=folder)
+        for name, labels in (
+            ("first", ("--label", "team=vision", "--label", "note=a b=c")),
+            ("second", ("--label", "team=speech")),
+            ("third", ()),
+        )
+    ]
+    for name in started:
+        grid.ended(name)
     return grid
 
 
