@@ -18,6 +18,7 @@ SCHEMAS: dict[str, Any] = json.loads((Path(__file__).parents[2] / "ui/openapi.js
 
 #: Documents of the client that the server calls otherwise.
 OTHERWISE = {
+    "ClusterTemplate": "TemplateDocument",
     "DatastoreUseDocument": "UseRow",
     "ExperimentDocument": "ExperimentRow",  #: in lists; alone it is the server's ExperimentDocument, which has more
     "RequestDocument": "RunRequestDocument",
@@ -105,6 +106,7 @@ def _of_type(kind: Any) -> str:
 
 @pytest.mark.parametrize("name", sorted(CLIENTS.keys() - UNDESCRIBED))
 def test_a_document_of_the_client_is_the_servers(name: str) -> None:
+    assert OTHERWISE.get(name, name) in SCHEMAS, "the server calls it otherwise, or does not describe it: say so above"
     kind, described = CLIENTS[name], _described(name)
     hints = typing.get_type_hints(kind).items()
     left_out = kind.__optional_keys__ - described.keys()  # what is told of an experiment alone
