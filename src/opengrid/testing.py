@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from opengrid.core.errors import GridError
 from opengrid.core.protocol import Ticket
 from opengrid.engines.engine import AgentProcess, EngineAway, GangRequest, NoCapacity, Submission
 from opengrid.planning.fleet import Fleet
@@ -36,6 +37,7 @@ class FakeEngine:
         self.submits: list[str] = []  #: every call, repeats too
         self.newest = Submission(attempt_id="", agents=())
         self.cancelled: list[str] = []
+        self.refuses_to_cancel: GridError | None = None
         self.lost: dict[str, set[int]] = {}
         self.taken: set[str] = set()  #: GPUs that somebody else took since they were offered
         self.is_rebooted = False
@@ -110,6 +112,8 @@ class FakeEngine:
 
     def cancel(self, attempt_id: str, machines: int) -> None:
         """Lose all machines."""
+        if self.refuses_to_cancel is not None:
+            raise self.refuses_to_cancel
         self.cancelled.append(attempt_id)
         self.lost[attempt_id] = set(range(machines))
 

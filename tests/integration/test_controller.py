@@ -15,7 +15,7 @@ from opengrid.blobs.folder import FolderBlobs
 from opengrid.controller.admission import Admission
 from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
-from opengrid.core.errors import Superseded, Unauthorized
+from opengrid.core.errors import GridError, Superseded, Unauthorized
 from opengrid.core.gang import Gang, Node, Plan
 from opengrid.core.protocol import (
     Broken,
@@ -360,6 +360,18 @@ def test_a_stop_by_force_does_not_wait_for_machines_that_say_nothing(world: Worl
     world.step()
     assert world.engine.cancelled == [attempt]
     assert world.experiment(experiment).state is ExperimentState.STOPPED
+
+
+def test_an_engine_that_refuses_to_kill_does_not_hold_up_other_attempts(world: World) -> None:
+    first, second = world.run(machines=1), world.run(machines=1)
+    (agent,) = world.start(first)
+    world.start(second)
+    world.engine.refuses_to_cancel = GridError("Ray answered 500")
+    world.gangs.kill(f"{second.id}-1")
+    world.gangs.kill("deleted-1")
+    world.tell(agent, exited(0, 0), Ended(generation=1))
+    world.tell(agent, Released())
+    assert world.experiment(first).state is ExperimentState.SUCCEEDED
 
 
 def test_a_killed_rank_is_followed_by_the_next_generation_on_the_same_machines(world: World) -> None:

@@ -141,9 +141,7 @@ class Gangs:
         """
         moved = False
         for attempt_id in {self._to_kill.get_nowait() for _ in range(self._to_kill.qsize())}:
-            with self._database.read() as tx:
-                attempt, machines = tx.attempts.find(attempt_id), tx.attempts.machines(attempt_id)
-            self._engines.of(attempt.cluster).cancel(attempt_id, len(machines))
+            self._kill_now(attempt_id)
         while True:
             with self._database.read() as tx:
                 chosen = self._chosen(tx)
@@ -154,6 +152,14 @@ class Gangs:
                 moved |= self._drive_safely(attempt, machines[attempt.id], gone[attempt.id] - not_yet[attempt.id])
             if not self._to_look_at:
                 return moved
+
+    def _kill_now(self, attempt_id: str) -> None:
+        try:
+            with self._database.read() as tx:
+                attempt, machines = tx.attempts.find(attempt_id), tx.attempts.machines(attempt_id)
+            self._engines.of(attempt.cluster).cancel(attempt_id, len(machines))
+        except GridError as error:  # of one engine; the others' attempts must not wait for it
+            log.warning("cannot kill the agents of an attempt", attempt=attempt_id, error=error.message)
 
     def _gone(
         self, chosen: Sequence[Attempt], machines: Mapping[str, Sequence[AttemptMachine]]
