@@ -30,6 +30,7 @@ _PROGRAMS = {
     "metrics": "benchmarks.metrics",
     "page": "benchmarks.page",
     "datastores": "benchmarks.datastores",
+    "objects": "benchmarks.objects",
     "ray": "benchmarks.ray",
 }
 
