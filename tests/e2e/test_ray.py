@@ -119,7 +119,7 @@ def test_clusters_are_checked_shown_chosen_and_removed(lab: Grid, ray: RayCluste
     lab.ok("clusters", "add", "again", "--address", ray.address, "--token-file", "token")
     lab.ok("edit", "cluster", "again", "--types", "4_v100_16gb:2")
     assert lab.json("clusters", "show", "again")["possible"] == [{"type": "4_v100_16gb", "most": 2}]
-    assert "raylet.out: " in lab.ok("clusters", "logs", "again", "--limit", "50")
+    assert "raylet.out: " in lab.ok("clusters", "logs", "again", "--limit", "5000")
     assert lab.call("delete", "cluster", "again").code == 2  # nobody is here to ask
     lab.ok("delete", "cluster", "again", "--yes")
     assert [row["cluster"] for row in lab.json("clusters")["clusters"]] == ["local", "lab"]

@@ -17,7 +17,7 @@ OLDEST = (2, 40)
 
 #: Files of Ray's that tell why a node, or the head, does not do what it should.
 NODE_LOGS = ("raylet.out", "raylet.err", "ray_process_exit.log")
-HEAD_LOGS = ("gcs_server.out", "gcs_server.err", "dashboard.log", "monitor.log")
+HEAD_LOGS = ("gcs_server.out", "gcs_server.err", "dashboard.err", "monitor.log")  # dashboard.log has our own requests
 
 _ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
 
