@@ -56,8 +56,12 @@ class RunRecords:
 
         Waits for it, but not for long: the contents may go to a bucket that does not answer.
         """
+        with self._database.read() as tx:
+            run = tx.runs.find_by_id(experiments[0].run_id)
+        # Asked now: an environment that has failed is forgotten soon, and would be made again for whoever asks later.
+        packages = self._packages(run) if run.plan.cluster == LOCAL_CLUSTER else None
         is_free = self._last is None or self._last.done()
-        self._last = self._thread.submit(self._keep, experiments)
+        self._last = self._thread.submit(self._keep, run, experiments, packages)
         if is_free:
             with contextlib.suppress(TookTooLong):
                 self._last.result(_WAIT_S)
@@ -66,11 +70,9 @@ class RunRecords:
         """Let go of what is not written yet."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def _keep(self, experiments: Sequence[Experiment]) -> None:
+    def _keep(self, run: Run, experiments: Sequence[Experiment], packages: list[str] | None) -> None:
         try:
-            with self._database.read() as tx:
-                run = tx.runs.find_by_id(experiments[0].run_id)
-            common, masks = self._of_run(run), Masks(self._secrets_of(run).values())
+            common, masks = self._of_run(run, packages), Masks(self._secrets_of(run).values())
             documents = {
                 one.id: {"experiment": one.name, "arguments": list(one.arguments), **common} for one in experiments
             }
@@ -82,9 +84,11 @@ class RunRecords:
             )
         except (GridError, OSError) as error:
             log.warning("no run.json", experiment=experiments[0].name, error=str(error))
+        except Exception:  # the edge of a thread, for whose end the controller waits
+            log.exception("no run.json", experiment=experiments[0].name)
 
-    def _of_run(self, run: Run) -> dict[str, object]:
-        spec, is_here = run.spec, run.plan.cluster == LOCAL_CLUSTER
+    def _of_run(self, run: Run, packages: list[str] | None) -> dict[str, object]:
+        spec = run.spec
         return {
             "run": run.name,
             "user": run.user,
@@ -95,7 +99,7 @@ class RunRecords:
             "source": to_json(source_view(spec.source)),
             "patch": self._patch(run),
             "python": run.plan.python,
-            "packages": self._packages(run) if is_here else None,  # of other machines nobody knows them here
+            "packages": packages,  # None: of other machines, which nobody knows here
             "dependencies": _hidden(to_json(spec.dependencies), partial(_SIGNED.sub, "****@")),
             "actions": to_json(spec.actions),
             "framework": spec.framework.value,
