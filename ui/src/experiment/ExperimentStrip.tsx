@@ -9,7 +9,7 @@ export function ExperimentStrip({ experiment }: { experiment: ExperimentDocument
   const { created_at, started_at, ended_at, hourly_cost, cost, world_size, price_per_hour } = experiment;
   return (
     <Strip>
-      <Fact name="GPUs">{gpusSentence(experiment, experiment.devices || experiment.instance_type)}</Fact>
+      <Fact name="GPUs">{gpusSentence(experiment)}</Fact>
       <Fact name="World size">{world_size}</Fact>
       <Fact name="Queued">
         <Lasting from={created_at} to={started_at ?? ended_at} />

@@ -14,10 +14,15 @@ export function machinesLine({ gpus, machines, nodes, gpus_per_node }: Shape): s
   return nodes === 1 ? plural(gpus, "GPU") : `${plural(gpus, "GPU")} · ${plural(nodes, "node")} × ${gpus_per_node}`;
 }
 
-/** The sentence that answers what was used: `8 = 2 nodes × 4 GPUs on 2 machines 4_v100_16gb`. */
-export function gpusSentence(shape: Shape, instanceType: string): string {
-  const { gpus, machines, nodes, gpus_per_node } = shape;
-  const where = `on ${plural(machines, "machine")} ${instanceType}`;
+interface Used extends Shape {
+  instance_type: string;
+  /** The real GPUs; "" where there are none. */
+  devices: string;
+}
+
+/** The sentence that answers what was used: `8 = 2 nodes × 4 GPUs on 2 machines 4_v100_16gb`, with the real devices. */
+export function gpusSentence({ gpus, machines, nodes, gpus_per_node, instance_type, devices }: Used): string {
+  const where = `on ${plural(machines, "machine")} ${instance_type}${devices && ` (${devices})`}`;
   if (gpus === 0) return `none: ${plural(nodes, "node")} ${where}`;
   return `${gpus} = ${plural(nodes, "node")} × ${plural(gpus_per_node, "GPU")} ${where}`;
 }

@@ -18,7 +18,7 @@ export function RunStrip({ run }: { run: RunSummary }) {
           <CountBar run={run} />
         </div>
       </Fact>
-      <Fact name="GPUs per experiment">{gpusSentence(run, run.devices || run.instance_type)}</Fact>
+      <Fact name="GPUs per experiment">{gpusSentence(run)}</Fact>
       <Fact name="Run time">
         <Lasting from={run.started_at} to={run.ended_at} />
       </Fact>
