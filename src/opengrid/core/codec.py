@@ -11,6 +11,7 @@ import dataclasses
 import functools
 import types
 import typing
+from collections.abc import Callable
 from enum import Enum
 from typing import Any, Literal, TypeVar, Union, cast
 
@@ -18,11 +19,18 @@ from opengrid.core.errors import InvalidValue
 
 T = TypeVar("T")
 
+#: Turns a document into a value. Made once for each type: the store decodes thousands of them at a time.
+_Decoder = Callable[[Any], Any]
+
 
 def to_json(value: object) -> Any:
     """Return `value` as what json.dumps takes."""
-    if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: to_json(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    names = _field_names(kind)
+    if names is not None:
+        return {name: to_json(getattr(value, name)) for name in names}
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, dict):
@@ -35,86 +43,172 @@ def to_json(value: object) -> Any:
 
 def from_json(kind: type[T], document: object, *, at: str = "") -> T:
     """Build a `kind` from decoded JSON; InvalidValue names the place that does not fit."""
-    return cast("T", _decode(kind, document, at or getattr(kind, "__name__", str(kind))))
+    try:
+        return cast("T", _decoder(kind)(document))
+    except _Misfit as misfit:
+        where = at or getattr(kind, "__name__", str(kind))
+        raise InvalidValue(f"{where}{''.join(reversed(misfit.place))}{misfit.what}") from None
 
 
-def _decode(kind: Any, document: Any, at: str) -> Any:
+class _Misfit(Exception):
+    """A document that does not fit: where, from the inside out, and what is wrong with it."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what, self.place = what, list[str]()
+
+    def inside(self, place: str) -> _Misfit:
+        """Return the same, of what this was a part of."""
+        self.place.append(place)
+        return self
+
+
+_PLAIN = frozenset({str, int, float, bool, type(None)})
+
+
+@functools.cache
+def _field_names(kind: type[Any]) -> tuple[str, ...] | None:
+    return tuple(f.name for f in dataclasses.fields(kind)) if dataclasses.is_dataclass(kind) else None
+
+
+@functools.cache
+def _decoder(kind: Any) -> _Decoder:
     origin = typing.get_origin(kind)
     if kind is Any or kind is object:
-        return document
+        return lambda document: document
     if origin is Literal:
-        if document not in typing.get_args(kind):
-            raise InvalidValue(f"{at}: {document!r} is none of {', '.join(map(repr, typing.get_args(kind)))}")
-        return document
+        return _literal(typing.get_args(kind))
     if origin is Union or origin is types.UnionType:
-        return _decode_union(typing.get_args(kind), document, at)
+        return _union(typing.get_args(kind))
     if dataclasses.is_dataclass(kind):
-        return _decode_dataclass(cast("type[Any]", kind), document, at)
+        return _dataclass(cast("type[Any]", kind))
     if isinstance(kind, type) and issubclass(kind, Enum):
+        return _enum(kind)
+    if origin is dict:
+        return _dict(*typing.get_args(kind))
+    if origin is tuple:
+        return _tuple(typing.get_args(kind))
+    return _instance(kind)
+
+
+def _literal(values: tuple[Any, ...]) -> _Decoder:
+    def decode(document: Any) -> Any:
+        if document not in values:
+            raise _Misfit(f": {document!r} is none of {', '.join(map(repr, values))}")
+        return document
+
+    return decode
+
+
+def _enum(kind: type[Enum]) -> _Decoder:
+    def decode(document: Any) -> Any:
         try:
             return kind(document)
         except ValueError:
-            raise InvalidValue(f"{at}: {document!r} is not a {kind.__name__}") from None
-    if origin is dict:
-        key, item = typing.get_args(kind)
-        return {_decode(key, k, at): _decode(item, v, f"{at}.{k}") for k, v in _check(document, dict, at).items()}
-    if origin is tuple:
-        return _decode_tuple(typing.get_args(kind), document, at)
-    if kind is type(None):
-        return _check(document, type(None), at)
-    if kind is float and isinstance(document, int) and not isinstance(document, bool):
-        return float(document)
-    if kind is int and isinstance(document, bool):
-        raise InvalidValue(f"{at}: expected int, got {document!r}")
-    return _check(document, kind, at)
+            raise _Misfit(f": {document!r} is not a {kind.__name__}") from None
+
+    return decode
 
 
-def _decode_tuple(arguments: tuple[Any, ...], document: Any, at: str) -> tuple[Any, ...]:
-    items = cast("list[Any]", _check(document, (list, tuple), at))
-    if len(arguments) == 2 and arguments[1] is Ellipsis:
-        return tuple(_decode(arguments[0], item, f"{at}[{i}]") for i, item in enumerate(items))
-    if len(items) != len(arguments):
-        raise InvalidValue(f"{at}: expected {len(arguments)} items, got {len(items)}")
-    return tuple(_decode(kind, item, f"{at}[{i}]") for i, (kind, item) in enumerate(zip(arguments, items, strict=True)))
+def _dict(key: Any, item: Any) -> _Decoder:
+    decode_key, decode_item = _decoder(key), _decoder(item)
+
+    def decode(document: Any) -> Any:
+        values: dict[Any, Any] = {}
+        for k, v in _check(document, dict).items():
+            try:
+                values[decode_key(k)] = decode_item(v)
+            except _Misfit as misfit:
+                raise misfit.inside(f".{k}") from None
+        return values
+
+    return decode
 
 
-def _decode_union(kinds: tuple[Any, ...], document: Any, at: str) -> Any:
-    if document is None and type(None) in kinds:
-        return None
-    tagged = {_tag(kind): kind for kind in kinds if dataclasses.is_dataclass(kind)}
-    tag = cast("dict[str, Any]", document).get("kind") if isinstance(document, dict) else None
-    if isinstance(tag, str) and tag in tagged:
-        return _decode(tagged[tag], document, at)
+def _tuple(arguments: tuple[Any, ...]) -> _Decoder:
+    is_open = len(arguments) == 2 and arguments[1] is Ellipsis
+    decoders = [_decoder(kind) for kind in (arguments[:1] if is_open else arguments)]
+
+    def decode(document: Any) -> Any:
+        items = cast("list[Any]", _check(document, (list, tuple)))
+        if not is_open and len(items) != len(decoders):
+            raise _Misfit(f": expected {len(decoders)} items, got {len(items)}")
+        values: list[Any] = []
+        for number, (one, item) in enumerate(zip(decoders * len(items) if is_open else decoders, items, strict=True)):
+            try:
+                values.append(one(item))
+            except _Misfit as misfit:
+                raise misfit.inside(f"[{number}]") from None
+        return tuple(values)
+
+    return decode
+
+
+def _union(kinds: tuple[Any, ...]) -> _Decoder:
+    has_none = type(None) in kinds
+    tagged = {_tag(cast("type[Any]", kind)): _decoder(kind) for kind in kinds if dataclasses.is_dataclass(kind)}
     rest = [kind for kind in kinds if kind is not type(None)]
-    if len(rest) == 1:
-        return _decode(rest[0], document, at)
-    raise InvalidValue(f"{at}: {document!r} is none of {', '.join(getattr(k, '__name__', str(k)) for k in kinds)}")
+    only = _decoder(rest[0]) if len(rest) == 1 else None
+
+    def decode(document: Any) -> Any:
+        if document is None and has_none:
+            return None
+        tag = cast("dict[str, Any]", document).get("kind") if isinstance(document, dict) else None
+        if isinstance(tag, str) and tag in tagged:
+            return tagged[tag](document)
+        if only is not None:
+            return only(document)
+        raise _Misfit(f": {document!r} is none of {', '.join(getattr(k, '__name__', str(k)) for k in kinds)}")
+
+    return decode
 
 
-def _decode_dataclass(kind: type[Any], document: Any, at: str) -> Any:
-    document = _check(document, dict, at)
-    hints, values = _hints(kind), dict[str, Any]()
-    for f in dataclasses.fields(kind):
-        if f.name in document:
-            values[f.name] = _decode(hints[f.name], document[f.name], f"{at}.{f.name}")
-        elif f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING:
-            raise InvalidValue(f"{at}.{f.name} is missing")
-    return kind(**values)
+def _dataclass(kind: type[Any]) -> _Decoder:
+    fields = dataclasses.fields(kind)
+    needed = {f.name for f in fields if f.default is dataclasses.MISSING and f.default_factory is dataclasses.MISSING}
+    decoders: dict[str, _Decoder] = {}  # when it is needed first: a type may hold itself
+
+    def decode(document: Any) -> Any:
+        document = _check(document, dict)
+        if not decoders:
+            hints = typing.get_type_hints(kind)
+            decoders.update({f.name: _decoder(hints[f.name]) for f in fields})
+        values: dict[str, Any] = {}
+        for name, one in decoders.items():
+            if name in document:
+                try:
+                    values[name] = one(document[name])
+                except _Misfit as misfit:
+                    raise misfit.inside(f".{name}") from None
+            elif name in needed:
+                raise _Misfit(f".{name} is missing")
+        return kind(**values)
+
+    return decode
 
 
-@functools.cache
-def _hints(kind: type[Any]) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
-
-
-@functools.cache
 def _tag(kind: type[Any]) -> object:
     return next((f.default for f in dataclasses.fields(kind) if f.name == "kind"), None)
 
 
-def _check(document: Any, kind: Any, at: str) -> Any:
+def _instance(kind: Any) -> _Decoder:
+    if kind is float:
+        return lambda document: float(document) if type(document) is int else _check(document, float)
+    if kind is int:
+        return _whole
+
+    return lambda document: document if type(document) is kind else _check(document, kind)
+
+
+def _whole(document: Any) -> Any:
+    if isinstance(document, bool):
+        raise _Misfit(f": expected int, got {document!r}")
+    return _check(document, int)
+
+
+def _check(document: Any, kind: Any) -> Any:
     if not isinstance(document, kind):
         kinds = cast("tuple[Any, ...]", kind if isinstance(kind, tuple) else (kind,))
         expected = " or ".join(getattr(k, "__name__", str(k)) for k in kinds)
-        raise InvalidValue(f"{at}: expected {expected}, got {document!r}")
+        raise _Misfit(f": expected {expected}, got {document!r}")
     return document

@@ -26,6 +26,7 @@ _DATA = (("val", "valid", "validation", "eval", "dev"), ("test", "testing"), (),
 _RATES = frozenset({"throughput"})
 
 
+@functools.lru_cache(4096)
 def goal_of(tag: str) -> Literal["min", "max"]:
     """Return which end of a metric is best."""
     return "max" if _MORE_IS_BETTER.intersection(_words(tag)) else "min"

@@ -132,7 +132,7 @@ class Table:
 
     def _find(self, name: str, request: TableRequest, *, limit: int, offset: int) -> _Found:
         with self._database.read() as tx:
-            run = tx.runs.find(name)
+            run = tx.runs.find(name, is_counted=False)
             table = tx.experiment_table(run.id, now_us=self._now_us())
             ids, total = table.page(
                 filters=request.filters,

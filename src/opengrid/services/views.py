@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import shlex
 from collections.abc import Sequence
 from datetime import datetime, timezone
@@ -161,6 +162,7 @@ def argument_views(experiment: Experiment) -> list[ArgumentDocument]:
     ]
 
 
+@functools.lru_cache(64)  # every row of a run shows it
 def source_view(source: Source) -> SourceDocument:
     """Return what code runs, in one line and in parts."""
     place = source.place

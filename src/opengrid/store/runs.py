@@ -28,7 +28,7 @@ from sqlalchemy import (
 from opengrid.core.errors import Conflict, InvalidValue, NotFound
 from opengrid.core.names import split_experiment_name
 from opengrid.core.records import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
-from opengrid.store.tables import attempt_machines, attempts, events, experiments, fields, run_labels, runs
+from opengrid.store.tables import all_fields, attempt_machines, attempts, events, experiments, fields, run_labels, runs
 
 _OPEN = [state for state in ExperimentState if not state.is_terminal]
 _WAITING = [ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING]
@@ -97,9 +97,9 @@ class Runs:
         if experiments:
             self._add(experiments, now_us)
 
-    def find(self, name: str) -> Run:
-        """Return the run with this name; NotFound offers names like it."""
-        found = self._runs(select(runs).where(runs.c.name == name))
+    def find(self, name: str, *, is_counted: bool = True) -> Run:
+        """Return the run with this name, with or without counting its experiments; NotFound offers names like it."""
+        found = self._runs(select(runs).where(runs.c.name == name), is_counted=is_counted)
         if not found:
             close = self._names_like(name, runs)
             raise NotFound(f"there is no run named {name!r}", hint=_offer(close, "see `grid history`"), field="run")
@@ -321,8 +321,10 @@ class Runs:
         self._connection.execute(insert(experiments), [{c: getattr(e, c) for c in columns} for e in members])
         self._note_all([_state_event(e, None, e.state, now_us=now_us, reason=e.reason) for e in members])
 
-    def _runs(self, query: Executable) -> list[Run]:
+    def _runs(self, query: Executable, *, is_counted: bool = True) -> list[Run]:
         rows = self._connection.execute(query).mappings().all()
+        if not is_counted:
+            return [Run(**fields(row)) for row in rows]
         counts: dict[str, dict[ExperimentState, int]] = {row["id"]: {} for row in rows}
         if counts:
             by_state = select(experiments.c.run_id, experiments.c.state, func.count())
@@ -346,7 +348,7 @@ class Runs:
         return {id: reason for id, reason in self._connection.execute(found) if reason}
 
     def _experiments(self, query: Executable) -> list[Experiment]:
-        return [Experiment(**fields(row)) for row in self._connection.execute(query).mappings()]
+        return [Experiment(**row) for row in all_fields(self._connection.execute(query))]
 
     def _note_all(self, noted: Sequence[Event]) -> None:
         columns = [c.name for c in events.columns if c.name != "sequence"]

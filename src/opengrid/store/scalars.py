@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
 from opengrid.core.records import EventFile, Scalar
-from opengrid.store.tables import event_files, fields, scalars
+from opengrid.store.tables import all_fields, event_files, fields, scalars
 
 #: Values that one statement may carry, on any database.
 _BATCH = 500
@@ -67,7 +67,7 @@ class Scalars:
         chosen = select(scalars).where(scalars.c.experiment_id.in_(experiment_ids)).order_by(scalars.c.tag)
         if tags is not None:
             chosen = chosen.where(scalars.c.tag.in_(tags))
-        return [Scalar(**fields(row)) for row in self._connection.execute(chosen).mappings()]
+        return [Scalar(**row) for row in all_fields(self._connection.execute(chosen))]
 
     def version(self, *, run_id: str | None = None, experiment_id: str | None = None) -> str:
         """Return what is another text whenever a run or an experiment has new points."""
