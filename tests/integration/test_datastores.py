@@ -16,6 +16,7 @@ import pytest
 from tests.support.records import T0, make_experiments, make_run
 from tests.support.server_app import InProcess, running_app
 
+from opengrid.blobs.folder import FolderBlobs
 from opengrid.client import transfer
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
@@ -25,6 +26,7 @@ from opengrid.core.errors import Conflict, Forbidden, GridError, InvalidValue, N
 from opengrid.core.records import ExperimentState
 from opengrid.core.tokens import token_hash
 from opengrid.server.app import Server
+from opengrid.services.trees import Trees
 from opengrid.store.database import Database
 
 MIB = 1 << 20
@@ -176,8 +178,8 @@ def test_an_upload_that_was_broken_off_goes_on_and_sends_nothing_twice(world: Wo
     world.staging = None if shares_disk else "/nowhere"
     for i in range(600):  # two offers
         world.write(f"f{i:04}", f"content {i}")
-    # Opened, offered, brought, offered, and some of the next.
-    world.transport.killed_at = len(world.transport.asked) + (3 if shares_disk else 550)
+    # Opened and offered, which on one disk is all; else brought, offered, and some of the next.
+    world.transport.killed_at = len(world.transport.asked) + (2 if shares_disk else 550)
     with pytest.raises(KeyboardInterrupt):
         world.create()
     world.transport.killed_at = None
@@ -201,11 +203,22 @@ def test_of_a_large_file_less_than_a_part_is_sent_again(
     world.staging = None if shares_disk else "/nowhere"
     content = os.urandom(5 * MIB + 17)
     world.write("large", content)
-    if shares_disk:  # as a copy that was killed leaves it
+    if shares_disk:
         opened = world.api.open_datastore("data", str(world.source))
-        world.upload = opened["upload"]
-        digest = hashlib.sha256(content).hexdigest()
-        (Path(opened["staging"]) / f"{digest}.part").write_bytes(content[: 3 * MIB])
+        world.upload, copied = opened["upload"], 0
+
+        def kill(_: int, came: int) -> None:
+            nonlocal copied
+            copied += came
+            if copied >= 3 * MIB:
+                raise KeyboardInterrupt
+
+        with KnownDigests(world.folder / "journal") as known, pytest.raises(KeyboardInterrupt):
+            Sender(world.api, opened, find_material(world.source), known, kill).run()
+        (partial,) = Path(opened["staging"]).iterdir()
+        before = partial.stat()
+        assert before.st_size == 3 * MIB
+        os.link(partial, world.folder / "same")
     else:
         world.transport.killed_at = len(world.transport.asked) + 6  # opened, offered, asked, three parts
         with pytest.raises(KeyboardInterrupt):
@@ -215,7 +228,9 @@ def test_of_a_large_file_less_than_a_part_is_sent_again(
     world.create(again=True)
     assert world.tree() == {"large": content}
     if shares_disk:
-        assert sum(came for _, came in world.read) == len(content) + 2 * MIB + 17  # all read, the rest written
+        after = (world.folder / "same").stat()  # nothing was begun anew beside it, and what was there is as it was
+        assert (after.st_ino, after.st_size) == (before.st_ino, len(content))
+        assert next(iter(world.root.rglob("large"))).stat().st_ino == before.st_ino
     else:
         assert world.transport.sent == 2 * MIB + 17
 
@@ -241,7 +256,7 @@ def test_answers_that_are_lost_do_no_harm(world: World, monkeypatch: pytest.Monk
 def test_a_source_that_changed_between_the_tries_is_sent_as_it_is_now(world: World) -> None:
     for i in range(600):
         world.write(f"f{i:03}", f"content {i}")
-    world.transport.killed_at = len(world.transport.asked) + 4
+    world.transport.killed_at = len(world.transport.asked) + 2
     with pytest.raises(KeyboardInterrupt):
         world.create()
     world.transport.killed_at = None
@@ -253,6 +268,23 @@ def test_a_source_that_changed_between_the_tries_is_sent_as_it_is_now(world: Wor
     assert len(tree) == 300
     assert tree["f001"] == b"other"
     assert world.contents() == set(tree.values())  # what the first try brought alone is gone
+
+
+def test_a_server_that_ended_between_the_tries_makes_the_tree_of_all_files(world: World) -> None:
+    for i in range(600):
+        world.write(f"d{i % 7}/f{i:03}", f"content {i}")
+    world.transport.killed_at = len(world.transport.asked) + 2
+    with pytest.raises(KeyboardInterrupt):
+        world.create()
+    world.transport.killed_at = None
+    database = Database.open(f"sqlite:///{world.folder / 'home' / 'grid.db'}")
+    contents = FolderBlobs(world.root / ".contents")
+    with running_app(world.folder / "home") as (world.api, world.transport, world.server):
+        world.create(again=True)
+    assert world.tree() == {f"d{i % 7}/f{i:03}": f"content {i}".encode() for i in range(600)}
+    with database.read() as tx:
+        assert Trees(world.root, contents, has_mounts=lambda: True).is_untouched(tx.data.find("data", 1))
+    database.close()
 
 
 def test_two_creates_of_one_name_at_once_both_get_a_version(world: World) -> None:
@@ -492,8 +524,13 @@ def test_an_upload_that_was_given_up_is_deleted_with_what_it_brought(world: Worl
     world.write("a", "brought")
     opened = world.api.open_datastore("data", str(world.source))
     (Path(opened["staging"]) / "half.part").write_text("x")
+    content, digest = b"arrived", hashlib.sha256(b"arrived").hexdigest()
+    (Path(opened["staging"]) / digest).write_bytes(content)
+    offered = {"position": 0, "path": "a", "size": len(content), "sha256": digest, "executable": False}
+    assert world.api.offer_datastore_files(opened, [offered]) == []  # type: ignore[list-item]
     world.api.delete_datastore("data", 1)
     assert not list((world.root / ".staging").iterdir())
+    assert not (world.root / "data").exists()
     assert world.api.datastores() == []
 
 
@@ -538,7 +575,7 @@ def test_nothing_new_is_taken_in_when_the_disk_is_nearly_full(world: World, monk
     usage = shutil.disk_usage(world.folder)
     nearly = usage._replace(total=100 << 30, free=1900 * MIB)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: nearly)
-    with pytest.raises(Unusable, match=r"1900 MiB are free, and 2048 MiB stay free"):
+    with pytest.raises(Unusable, match=r"1\.8 GiB are free .*, and 2\.0 GiB stay free"):
         world.create()
     assert world.api.datastores() == []
 

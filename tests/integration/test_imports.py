@@ -109,7 +109,7 @@ def test_what_cannot_be_fetched_or_unpacked_fails_with_the_reason(api: Api, web:
         ended = end_of(api, "data", opened["version"])
         assert ended["state"] == "failed"
         assert said in ended["reason"]
-    assert not list((home / "datastores" / ".staging").iterdir())
+    assert eventually(lambda: not list((home / "datastores" / ".staging").iterdir()))
     assert not [p for p in (home / "datastores" / ".contents").rglob("*") if p.is_file()]
 
 

@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from opengrid.core.errors import InvalidValue, NotFound, Unusable
+from opengrid.core.files import file_digest, read_through
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
-_BLOCK = 1 << 20
+
+#: The mode of contents.
+_SEALED = 0o444
 
 
 class FolderBlobs:
@@ -28,10 +31,10 @@ class FolderBlobs:
 
     def path(self, digest: str) -> Path:
         """Return where a blob lies; NotFound when it does not exist, InvalidValue when `digest` is none."""
-        path = self._place(digest)
-        if not path.is_file():
+        name = self._name(digest)
+        if not os.path.isfile(name):
             raise NotFound(f"no blob {digest[:12]}…", hint="upload it first")
-        return path
+        return Path(name)
 
     def exists(self, digest: str) -> bool:
         """Return whether the blob is here, whole."""
@@ -61,36 +64,32 @@ class FolderBlobs:
 
         InvalidValue when its content is another, NotFound when there is no such file.
         """
-        place = self._place(digest)
-        found, size = hashlib.sha256(), 0
         with _disk_errors(self._root):
-            try:
-                with open(os.open(staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
-                    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-                        raise InvalidValue(f"{staged.name} is no file")
-                    while block := file.read(_BLOCK):
-                        found.update(block)
-                        size += len(block)
-                    os.fchmod(file.fileno(), 0o444)
-                if found.hexdigest() != digest:
-                    raise InvalidValue(f"the file staged as {digest[:12]}… has SHA-256 {found.hexdigest()[:12]}…")
-                place.parent.mkdir(exist_ok=True)
-                os.replace(staged, place)
-            except FileNotFoundError as error:
-                raise NotFound(f"nothing is staged as {digest[:12]}…", hint="put it there first") from error
-            except OSError as error:
-                if error.errno not in (errno.ELOOP, errno.ENXIO):
-                    raise
-                raise InvalidValue(f"{staged.name} is no file") from error
-            finally:
-                staged.unlink(missing_ok=True)
-        return size
+            return self._adopt(str(staged), digest)
 
     def adopt_all(self, staging: Path, digests: Collection[str]) -> None:
         """Take over what a folder holds of these; what is not what it says is taken away."""
-        for digest in digests:
-            with suppress(NotFound, InvalidValue):
-                self.adopt(staging / digest, digest)
+        with _disk_errors(self._root):
+            for digest in digests:
+                with suppress(NotFound, InvalidValue):
+                    self._adopt(f"{staging}/{digest}", digest)
+
+    def _adopt(self, staged: str, digest: str) -> int:
+        place = self._name(digest)
+        try:
+            size = _seal(staged, digest)
+            try:
+                os.replace(staged, place)
+            except FileNotFoundError:
+                os.makedirs(os.path.dirname(place), exist_ok=True)
+                os.replace(staged, place)
+        except FileNotFoundError as error:
+            raise NotFound(f"nothing is staged as {digest[:12]}…", hint="put it there first") from error
+        except BaseException:
+            with suppress(OSError):
+                os.unlink(staged)
+            raise
+        return size
 
     def check(self, digests: Collection[str]) -> set[str]:
         """Read blobs; return those that are not here or not what they should be, which are removed."""
@@ -101,7 +100,7 @@ class FolderBlobs:
     def size(self, digest: str) -> int | None:
         """Return a blob's bytes; None when it is not here."""
         try:
-            return self._place(digest).stat().st_size
+            return os.stat(self._name(digest)).st_size
         except FileNotFoundError:
             return None
 
@@ -123,19 +122,18 @@ class FolderBlobs:
         return None
 
     def _digest(self, digest: str) -> str | None:
-        found = hashlib.sha256()
         try:
-            with self.path(digest).open("rb") as file:
-                while block := file.read(_BLOCK):
-                    found.update(block)
+            return file_digest(self.path(digest))
         except (NotFound, OSError):
             return None
-        return found.hexdigest()
 
     def _place(self, digest: str) -> Path:
+        return Path(self._name(digest))
+
+    def _name(self, digest: str) -> str:
         if not _DIGEST.fullmatch(digest):
             raise InvalidValue(f"{digest!r} is no SHA-256 digest")
-        return self._root / digest[:2] / digest
+        return f"{self._root}/{digest[:2]}/{digest}"
 
 
 class BlobWriter:
@@ -153,6 +151,28 @@ class BlobWriter:
     def digest(self) -> str:
         """Return the SHA-256 of what was written so far."""
         return self._hash.hexdigest()
+
+
+def _seal(staged: str, digest: str) -> int:
+    """Make a staged file one that nobody may write to; return its size. InvalidValue when its content is another."""
+    try:
+        descriptor = os.open(staged, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.ENXIO):
+            raise
+        raise InvalidValue(f"{os.path.basename(staged)} is no file") from error
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise InvalidValue(f"{os.path.basename(staged)} is no file")
+        if stat.S_IMODE(status.st_mode) != _SEALED:
+            os.fchmod(descriptor, _SEALED)
+        found = read_through(descriptor, status.st_size)
+        if found != digest:
+            raise InvalidValue(f"the file staged as {digest[:12]}… has SHA-256 {found[:12]}…")
+        return status.st_size
+    finally:
+        os.close(descriptor)
 
 
 @contextmanager

@@ -341,6 +341,7 @@ class UploadDocument(TypedDict):
     upload: str
     round: int
     staging: str
+    least_free: int
     resumed: bool
     links: bool  #: whether contents are put over links, in packs
 

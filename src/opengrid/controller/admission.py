@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from opengrid.core.records import (
     Attempt,
@@ -29,8 +29,17 @@ _TOKEN_LIFE_US = 10 * 60 * 1_000_000
 class Admission:
     """Stages of the controller that move experiments which have no attempt under way."""
 
-    def __init__(self, database: Database, engines: Engines, *, secret: str, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        engines: Engines,
+        *,
+        secret: str,
+        lack: Callable[[], str | None],
+        now_us: Callable[[], int],
+    ) -> None:
         self._database, self._engines, self._secret, self._now_us = database, engines, secret, now_us
+        self._lack = lack  #: what a disk lacks for anything new to begin, in words
 
     def end_stopped(self) -> bool:
         """End queued experiments that shall stop, and those whose environment is being made."""
@@ -47,10 +56,23 @@ class Admission:
     def admit(self) -> bool:
         """Give machines to what fits, and a reason to what waits."""
         with self._database.read() as tx:
-            run_ids = {e.run_id for e in tx.runs.experiments_in([ExperimentState.QUEUED])}
+            queued = tx.runs.experiments_in([ExperimentState.QUEUED])
+        lack = self._lack() if queued else None
+        if lack is not None:
+            self._tell(queued, f"waits for disk space: {lack}")
+            return False
+        with self._database.read() as tx:
+            run_ids = {e.run_id for e in queued}
             clusters = {tx.runs.find_by_id(id).plan.cluster for id in run_ids}
         admitted = [self._admit_to(cluster) for cluster in sorted(clusters)]
         return any(admitted)
+
+    def _tell(self, queued: Sequence[Experiment], reason: str) -> None:
+        told = [experiment for experiment in queued if experiment.reason != reason]
+        if told:
+            with self._database.transaction() as tx:
+                for experiment in told:
+                    tx.runs.set_reason(experiment.id, reason)
 
     def _admit_to(self, cluster: str) -> bool:
         inventory = self._engines.of(cluster).inventory()  # asks the system: not inside a transaction

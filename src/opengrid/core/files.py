@@ -1,14 +1,23 @@
-"""Copies of files, without copying where the file system can, holes kept, going on where one was broken off; sizes."""
+"""Files read through, copied and measured: shared where the file system can, holes kept, going on where it was."""
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
 
 _PIECE = 8 << 20
+
+#: What is read at once to be hashed: it stays in the processor's cache until it is written.
+_BLOCK = 512 << 10
+_ZEROS = bytes(_BLOCK)
+
+#: What is read by one call, holes or not.
+_SMALL = 64 << 10
+
 _FICLONE = 0x40049409
 
 #: What says that a file system, or this pair of them, cannot do it.
@@ -66,6 +75,57 @@ def folder_size(folder: Path) -> int:
             with contextlib.suppress(OSError):
                 total += os.lstat(os.path.join(above, name)).st_size
     return total
+
+
+def read_through(
+    source: int, size: int, *, copy: int | None = None, progress: Callable[[int], None] | None = None
+) -> str:
+    """Return the SHA-256 of the first `size` bytes of an open file, and write to `copy` what that lacks of them.
+
+    Both are taken to begin alike. Holes stay holes. Ends early, with another digest, where the file does. `progress` is
+    called with the number of bytes of every piece.
+    """
+    if size <= _SMALL and copy is None:
+        content = os.pread(source, size, 0)
+        _tell(progress, len(content))
+        return hashlib.sha256(content).hexdigest()
+    found, done = hashlib.sha256(), 0
+    copied = size if copy is None else os.fstat(copy).st_size
+    view = memoryview(bytearray(min(_BLOCK, size)))
+    while done < size:
+        start, end = _data(source, done, size)
+        while done < min(start, size):
+            zeros = _ZEROS[: min(start, size) - done]
+            found.update(zeros)
+            done += len(zeros)
+            _tell(progress, len(zeros))
+        while done < min(end, size):
+            count = os.preadv(source, [view[: min(end, size) - done]], done)
+            if not count:
+                return found.hexdigest()  # it became shorter meanwhile
+            found.update(view[:count])
+            if copy is not None and copied < done + count:
+                _write(copy, view[max(0, copied - done) : count], max(copied, done))
+            done += count
+            _tell(progress, count)
+    if copy is not None and copied < size:
+        os.truncate(copy, size)  # it may end with a hole
+    return found.hexdigest()
+
+
+def file_digest(path: Path | str) -> str:
+    """Return the SHA-256 of a file; OSError when it cannot be read."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return read_through(descriptor, os.fstat(descriptor).st_size)
+    finally:
+        os.close(descriptor)
+
+
+def _write(descriptor: int, data: memoryview, at: int) -> None:
+    while data:
+        count = os.pwrite(descriptor, data, at)
+        data, at = data[count:], at + count
 
 
 def _data(descriptor: int, at: int, size: int) -> tuple[int, int]:

@@ -56,27 +56,36 @@ def check_paths(paths: Sequence[str]) -> None:
     before = ""
     folders: set[str] = set()
     for path in paths:
-        safe_path(Path("/"), path)
-        if str(PurePosixPath(path)) != path or len(path) > _LONGEST_PATH or not _is_unicode(path):
+        if not _is_inside(path) or len(path) > _LONGEST_PATH or not _is_unicode(path):
+            safe_path(Path("/"), path)  # which says more of some
             raise InvalidValue(f"{path[:100]!r} cannot be the path of a file")
         if path <= before:
             raise InvalidValue(f"{path!r} comes after {before!r}: paths are sorted, each once")
-        folders.update(str(folder) for folder in PurePosixPath(path).parents)
+        folder = path.rpartition("/")[0]
+        while folder and folder not in folders:
+            folders.add(folder)
+            folder = folder.rpartition("/")[0]
         before = path
     both = folders.intersection(paths)
     if both:
         raise InvalidValue(f"{min(both)!r} is a file and a folder")
 
 
-def walk_files(root: Path) -> Iterator[str]:
-    """Yield the relative paths of all files below `root`, sorted; links to files and folders count as what they are to.
+def _is_inside(path: str) -> bool:
+    """Return whether a path is relative, in its shortest form, and leads nowhere else."""
+    return "\0" not in path and not {"", ".", ".."}.intersection(path.split("/"))
 
-    InvalidValue for links that lead in a circle, broken links and what is no file (devices, sockets).
+
+def list_files(root: Path) -> list[tuple[str, os.stat_result]]:
+    """Return the relative paths of all files below `root`, sorted, each with what its stat is.
+
+    Links to files and folders count as what they are to. InvalidValue for links that lead in a circle, broken links and
+    what is no file (devices, sockets).
     """
-    yield from sorted(os.path.relpath(path, root) for path in _walk(str(root), frozenset()))
+    return sorted(_walk(str(root), "", frozenset()), key=lambda found: found[0])
 
 
-def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
+def _walk(folder: str, inside: str, above: frozenset[tuple[int, int]]) -> Iterator[tuple[str, os.stat_result]]:
     here = os.stat(folder)
     identity = (here.st_dev, here.st_ino)
     if identity in above:
@@ -87,14 +96,16 @@ def _walk(folder: str, above: frozenset[tuple[int, int]]) -> Iterator[str]:
         if not _is_unicode(entry.name):
             raise InvalidValue(f"the name of {entry.path!r} is not UTF-8", hint="rename it first")
         if entry.is_dir():
-            yield from _walk(entry.path, above | {identity})
+            yield from _walk(entry.path, f"{inside}{entry.name}/", above | {identity})
         elif entry.is_file():
-            yield entry.path
+            yield inside + entry.name, entry.stat()
         else:
             raise InvalidValue(f"{entry.path} is no file (a broken link, device or socket)", hint="remove it first")
 
 
 def _is_unicode(text: str) -> bool:
+    if text.isascii():
+        return True
     try:
         text.encode()
     except UnicodeEncodeError:

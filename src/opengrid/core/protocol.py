@@ -347,6 +347,9 @@ class Wanted:
     """
 
     contents: tuple[str, ...]
+    coming: tuple[
+        str, ...
+    ] = ()  #: nor were those with these, which another machine of the gang brings: offer them later
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -412,8 +415,3 @@ class GangReport:
 def reserved_bytes(disk: int) -> int:
     """Return how much of a disk of so many bytes artifacts leave free: the training may write to the same."""
     return min(1 << 30, disk // 20)
-
-
-def least_free_bytes(disk: int) -> int:
-    """Return how much of a disk of so many bytes must be free before anything new is taken in."""
-    return min(2 << 30, disk // 10)

@@ -27,6 +27,7 @@ from opengrid.controller.building import Building
 from opengrid.controller.gangs import Gangs
 from opengrid.controller.limits import Limits
 from opengrid.controller.loop import Controller
+from opengrid.core.disks import DiskGuard
 from opengrid.core.protocol import PROTOCOL
 from opengrid.core.records import LOCAL_CLUSTER, Attempt, Run
 from opengrid.core.tokens import new_token, token_hash
@@ -206,6 +207,7 @@ class Server:
             check_python=check_python,
         )
         drivers = Drivers(database, engines, secret=secret, changed=self._facts_came, now_us=now_us)
+        disks = DiskGuard(settings.least_free)
         sources = Sources(database, blobs)
         secrets = Secrets(database, _kept(state / "secrets.key", new_key), now_us=now_us)
 
@@ -225,10 +227,11 @@ class Server:
             state / "datastores",
             open_blobs(settings, "datastores", state / "datastores" / ".contents"),
             has_mounts=local.can_mount,
+            disks=disks,
             now_us=now_us,
             open_bucket=open_bucket,
         )
-        self._imports = Imports(datastores, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
+        self._imports = Imports(datastores, disks, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
         logs = Logs(database, log_files)
         artifacts = Artifacts(
             database,
@@ -302,7 +305,13 @@ class Server:
             ended=self._attempt_ended,
             now_us=now_us,
         )
-        admission = Admission(database, engines, secret=secret, now_us=now_us)
+        admission = Admission(
+            database,
+            engines,
+            secret=secret,
+            lack=lambda: disks.lack(state, *(state / part for part in ("work", "datastores", "artifacts", "logs"))),
+            now_us=now_us,
+        )
         limits = Limits(database, now_us=now_us)
         building = Building(
             database,

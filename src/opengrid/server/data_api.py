@@ -188,6 +188,7 @@ def _uploads(datastores: Datastores) -> APIRouter:
             "upload": opened.version.upload,
             "round": opened.version.round,
             "staging": str(opened.staging),
+            "least_free": opened.least_free,
             "resumed": opened.is_resumed,
             "links": datastores.has_links,
         }

@@ -37,6 +37,7 @@ class Settings:
     git_protocols: tuple[str, ...] = ("https", "ssh")  #: over which repositories are fetched
     storage: str | None = None  #: s3://bucket/prefix for all contents; None = folders below `state`
     content_cache: int = 50 << 30  #: most bytes of a bucket's contents that are kept on this host
+    least_free: int = 2 << 30  #: bytes of a disk below which nothing new is taken in or started
     source_limit: int = 1 << 30  #: most bytes of a source tree, and of a repository that is fetched
     environment_cache: int = 20 << 30  #: most bytes of environments that no active run uses
     repository_cache: int = 5 << 30  #: most bytes of fetched repositories
@@ -127,6 +128,7 @@ def read_settings(
         git_protocols=_protocols(environment),
         storage=environment.get("GRID_STORAGE") or None,
         content_cache=parse_size(environment.get("GRID_CONTENT_CACHE") or "50GiB", name="GRID_CONTENT_CACHE"),
+        least_free=parse_size(environment.get("GRID_LEAST_FREE") or "2GiB", name="GRID_LEAST_FREE"),
         source_limit=parse_size(environment.get("GRID_SOURCE_LIMIT") or "1GiB", name="GRID_SOURCE_LIMIT"),
         environment_cache=parse_size(
             environment.get("GRID_ENVIRONMENT_CACHE") or "20GiB", name="GRID_ENVIRONMENT_CACHE"

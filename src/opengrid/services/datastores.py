@@ -8,17 +8,17 @@ import threading
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
-from itertools import islice
+from itertools import compress, islice
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.blobs.blobs import Links as BucketLinks
+from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import Conflict, InvalidValue, NotFound, Unusable
 from opengrid.core.manifest import Manifest, ManifestFile, check_paths
 from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
 from opengrid.core.names import check_name
 from opengrid.core.packs import Packed, PackLink, Piece
-from opengrid.core.protocol import least_free_bytes
 from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreState, DatastoreUse, DatastoreVersion
 from opengrid.core.spec import RunSpec
 from opengrid.planning.arguments import find_references, substitute
@@ -42,6 +42,7 @@ class Opened:
 
     version: DatastoreVersion
     staging: Path  #: where a client on this host puts contents, each under its SHA-256
+    least_free: int  #: bytes of its disk that are left free
     is_resumed: bool
 
 
@@ -55,12 +56,13 @@ class Datastores:
         contents: Blobs,
         *,
         has_mounts: Callable[[], bool],
+        disks: DiskGuard,
         now_us: Callable[[], int],
         open_bucket: OpenBucket = no_bucket,
     ) -> None:
         self._database, self._root, self._now_us, self._has_mounts = database, root, now_us, has_mounts
         self._open_bucket = open_bucket
-        self._contents = contents
+        self._contents, self._disks = contents, disks
         self._verifying = threading.Lock()
         self._trees = Trees(root, self._contents, has_mounts=has_mounts)
 
@@ -84,7 +86,7 @@ class Datastores:
         A name belongs to who made its first version: Forbidden for others.
         """
         check_name(name, "datastore")
-        self._check_space(0)
+        self._disks.check(self._root)
         with self._database.transaction() as tx:
             _check_owner(tx, name, caller)
             version = tx.data.begin_again(upload) if upload else None
@@ -98,7 +100,8 @@ class Datastores:
             staging.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unusable(f"cannot write below {self._root}: {error.strerror}", hint="free space there") from error
-        return Opened(version=version, staging=staging, is_resumed=is_resumed)
+        least_free = self._disks.least_of(staging)
+        return Opened(version=version, staging=staging, least_free=least_free, is_resumed=is_resumed)
 
     def offer(self, name: str, version: int, round: int, files: Sequence[DatastoreFile]) -> list[str]:
         """Record files whose content is here, or staged; return the contents that are missing. Repeating is harmless.
@@ -108,16 +111,21 @@ class Datastores:
         if len(files) > MOST_FILES:
             raise InvalidValue(f"at most {MOST_FILES} files in one offer, not {len(files)}")
         check_paths([file.path for file in files])
-        staging = self._staging(self._filling(name, version, round))
-        digests = {file.digest for file in files}
+        filling = self._filling(name, version, round)
+        staging = self._staging(filling)
+        digests = dict.fromkeys(file.digest for file in files)
         self._contents.adopt_all(staging, [digest for digest in digests if self._contents.size(digest) is None])
         # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
         with self._database.transaction() as tx:
             _check_round(tx.data.find(name, version), round)
-            found = {file for file in files if self._contents.size(file.digest) == file.size}
-            tx.data.save_files(name, version, round, sorted(found, key=lambda file: file.position))
-        missing = [file for file in files if file not in found]
-        self._check_space(sum(file.size for file in missing))
+            is_here = [self._contents.size(file.digest) == file.size for file in files]
+            arrived = list(compress(files, is_here))
+            tx.data.save_files(name, version, round, arrived)
+        if self._contents.links is None:
+            self._trees.begin(filling, arrived)
+        missing = [file for file, here in zip(files, is_here, strict=True) if not here]
+        if missing:
+            self._disks.check(self._root, sum(file.size for file in missing))
         return list(dict.fromkeys(file.digest for file in missing))
 
     def partial(self, name: str, version: int, digest: str) -> Path:
@@ -210,6 +218,7 @@ class Datastores:
                 return  # deleted meanwhile
             contents = tx.data.drop_earlier_rounds(version.name, version.version, version.round + 1)
         shutil.rmtree(self._staging(version), ignore_errors=True)
+        self._trees.remove(version.name, version.version)
         self._remove_unused(contents)
 
     def filled_from(self, *sources: str) -> list[DatastoreVersion]:
@@ -425,15 +434,6 @@ class Datastores:
             with self._database.transaction() as tx:  # nobody can begin to use one meanwhile
                 freed += self._contents.remove(tx.data.unused(batch))
         return freed
-
-    def _check_space(self, size: int) -> None:
-        disk = shutil.disk_usage(self._root)
-        if disk.free - size < least_free_bytes(disk.total):
-            raise Unusable(
-                f"no space left for {size} bytes below {self._root}: {disk.free >> 20} MiB are free, "
-                f"and {least_free_bytes(disk.total) >> 20} MiB stay free",
-                hint="free space there: `grid datastore delete` removes versions, `grid delete` old runs",
-            )
 
     def _staging(self, version: DatastoreVersion) -> Path:
         return self._root / ".staging" / (version.upload or f"{version.name}-{version.version}")

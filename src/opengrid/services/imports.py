@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import os
-import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -14,9 +13,9 @@ from pathlib import Path
 
 import structlog
 
-from opengrid.core.errors import GridError, Unusable
+from opengrid.core.disks import DiskGuard
+from opengrid.core.errors import GridError
 from opengrid.core.manifest import Manifest, ManifestFile
-from opengrid.core.protocol import least_free_bytes
 from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.core.sizes import size_text
 from opengrid.services.archives import Unpacked, unpack
@@ -38,9 +37,14 @@ class Imports:
     """One thread for each version that is being made. A server that ends leaves them failed."""
 
     def __init__(
-        self, datastores: Datastores, *, may_ask_own_network: bool, open_bucket: OpenBucket = no_bucket
+        self,
+        datastores: Datastores,
+        disks: DiskGuard,
+        *,
+        may_ask_own_network: bool,
+        open_bucket: OpenBucket = no_bucket,
     ) -> None:
-        self._datastores, self._may_ask_own_network = datastores, may_ask_own_network
+        self._datastores, self._disks, self._may_ask_own_network = datastores, disks, may_ask_own_network
         self._open_bucket = open_bucket
         self._threads: list[threading.Thread] = []
 
@@ -105,7 +109,7 @@ class Imports:
             come += file.size
             tell(lambda come=come: f"copied {size_text(come)} of {size_text(total)}")
             if len(batch) == MOST_FILES or sum(one.size for one in batch) >= _COPIED_TOGETHER or file is found[-1]:
-                _room(staging)
+                self._room(staging)
                 self._datastores.offer(version.name, version.version, version.round, batch)
                 files, batch = files + batch, []
         self._finish(version, files)
@@ -116,7 +120,7 @@ class Imports:
         def progress(come: int, total: int | None) -> None:
             tell(lambda: f"fetched {size_text(come)}" + (f" of {size_text(total)}" if total else ""))
 
-        room = _room(archive.parent)
+        room = self._room(archive.parent)
         may = self._may_ask_own_network
         fetch(version.source, archive, most=room, may_ask_own_network=may, progress=progress)
 
@@ -128,7 +132,7 @@ class Imports:
             done += size
             tell(lambda: f"unpacked {size_text(done)}")
 
-        return unpack(archive, staging, most=_room(staging), progress=progress)
+        return unpack(archive, staging, most=self._room(staging), progress=progress)
 
     def _store(self, version: DatastoreVersion, unpacked: Mapping[str, Unpacked]) -> None:
         self._datastores.tell(version, "storing")
@@ -144,6 +148,10 @@ class Imports:
         manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in files))
         digest, count, size = manifest.digest, len(files), manifest.size
         self._datastores.finish(version.name, version.version, version.round, digest=digest, files=count, size=size)
+
+    def _room(self, folder: Path) -> int:
+        self._disks.check(folder)
+        return self._disks.room(folder)
 
     def _teller(self, version: DatastoreVersion) -> Callable[[Callable[[], str]], None]:
         told = 0.0
@@ -161,11 +169,3 @@ def _batches(files: list[DatastoreFile]) -> Iterator[list[DatastoreFile]]:
     left = iter(files)
     while batch := list(islice(left, MOST_FILES)):
         yield batch
-
-
-def _room(folder: Path) -> int:
-    disk = shutil.disk_usage(folder)
-    room = disk.free - least_free_bytes(disk.total)
-    if room <= 0:
-        raise Unusable(f"no space left below {folder}", hint="free space there")
-    return room

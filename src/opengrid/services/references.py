@@ -6,13 +6,12 @@ What does not fit that list any more is not the version that was made.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
 from opengrid.core.errors import InvalidValue, Unusable
-from opengrid.core.manifest import walk_files
+from opengrid.core.manifest import list_files
 from opengrid.core.records import DatastoreFile
 
 if TYPE_CHECKING:
@@ -91,8 +90,7 @@ def _files(folder: Path) -> Iterator[tuple[str, int, str, bool]]:
             field="source",
         )
     try:
-        for path in walk_files(folder):
-            status = os.stat(folder / path)
+        for path, status in list_files(folder):
             yield path, status.st_size, f"{_TIME}{status.st_mtime_ns}", bool(status.st_mode & 0o111)
     except OSError as error:
         raise Unusable(

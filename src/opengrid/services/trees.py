@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import shutil
 import stat
+import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import Unusable
-from opengrid.core.files import clone_file, copy_file
+from opengrid.core.files import clone_file, copy_file, file_digest
 from opengrid.core.manifest import safe_path
 from opengrid.core.records import DatastoreFile, DatastoreVersion
 
-_BLOCK = 1 << 20
+#: So many trees are made beside one another while their files come.
+_MOST_BEGUN = 16
 
 #: Modes of folders.
 _SEALED, _OPEN = 0o555, 0o755
@@ -37,11 +38,27 @@ class Verdict:
     repaired: tuple[str, ...]  #: paths that were put right
 
 
+@dataclass(slots=True)
+class _Begun:
+    """A tree on its way."""
+
+    round: int  #: of the upload
+    folder: Path
+    files: dict[str, str] = field(default_factory=dict[str, str])  #: digests by path
+    folders: set[str] = field(default_factory=lambda: {""})
+
+    def place(self, path: str) -> str:
+        """Return where a file of it lies."""
+        return f"{self.folder}/{path}"
+
+
 class Trees:
     """Folders `<root>/<name>/<version>`. `has_mounts` tells whether ranks see them through read-only mounts."""
 
     def __init__(self, root: Path, contents: Blobs, *, has_mounts: Callable[[], bool]) -> None:
         self._root, self._contents, self._has_mounts = root, contents, has_mounts
+        self._begun: dict[tuple[str, int], _Begun] = {}
+        self._beginning = threading.Lock()
         self._can_clone = True  #: until the file system has said that it cannot
 
     def path(self, name: str, version: int) -> Path:
@@ -55,23 +72,71 @@ class Trees:
             return "read-only mount in the ranks' own mount namespace"
         return "copies without write permission, looked at before each use, and repaired"
 
-    def make(self, name: str, version: int, files: Sequence[DatastoreFile]) -> None:
-        """Make a version's tree, whole or not at all; one that is there already is replaced."""
-        place = self.path(name, version)
-        partial = place.with_name(f".{version}.part")
-        _remove(partial)
-        try:
-            partial.mkdir(parents=True)
+    def begin(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> None:
+        """Put files of a version that is being filled where make() needs them, while others are on their way.
+
+        The paths were checked together, as those of one tree.
+        """
+        key = version.name, version.version
+        with self._beginning, self._explained(version.name, version.version):
+            begun = self._begun.get(key)
+            if begun is None or begun.round != version.round:
+                begun = self._begun[key] = _Begun(version.round, self._partial(*key))
+                while len(self._begun) > _MOST_BEGUN:
+                    self._begun.pop(next(iter(self._begun)))  # to be made from the beginning
             for file in files:
-                self._put(file, safe_path(partial, file.path))
-            _seal(partial)
+                self._put_into(begun, file)
+
+    def make(self, name: str, version: int, files: Sequence[DatastoreFile]) -> None:
+        """Make a version's tree, whole or not at all; one that is there already is replaced.
+
+        The paths were checked together, as those of one tree.
+        """
+        place = self.path(name, version)
+        with self._beginning, self._explained(name, version):
+            begun = self._begun.pop((name, version), None) or _Begun(0, self._partial(name, version))
+            wanted = {file.path for file in files}
+            for path in begun.files.keys() - wanted:
+                os.unlink(begun.place(path))
+            for file in files:
+                self._put_into(begun, file)
+            _seal(begun.folder)
             _remove(place)
-            os.replace(partial, place)
-        except OSError as error:
+            os.replace(begun.folder, place)
+
+    def _partial(self, name: str, version: int) -> Path:
+        """Return an empty folder for what will be a version's tree."""
+        partial = self._partial_place(name, version)
+        _remove(partial)
+        partial.mkdir(parents=True)
+        return partial
+
+    def _partial_place(self, name: str, version: int) -> Path:
+        return self.path(name, version).with_name(f".{version}.part")
+
+    def _put_into(self, begun: _Begun, file: DatastoreFile) -> None:
+        if begun.files.get(file.path) == file.digest:
+            return
+        folder, place = file.path.rpartition("/")[0], begun.place(file.path)
+        if folder not in begun.folders:
+            os.makedirs(f"{begun.folder}/{folder}", exist_ok=True)
+            begun.folders.add(folder)
+        if file.path in begun.files:  # it changed while it was sent
+            os.unlink(place)
+        self._put(file, place)
+        begun.files[file.path] = file.digest
+
+    @contextlib.contextmanager
+    def _explained(self, name: str, version: int) -> Generator[None]:
+        try:
+            yield
+        except BaseException as error:
+            self._begun.pop((name, version), None)
+            _remove(self._partial_place(name, version))
+            if not isinstance(error, OSError):
+                raise
             hint = "free space there, or set GRID_STATE"
-            raise Unusable(f"cannot make {place}: {error.strerror}", hint=hint) from error
-        finally:
-            _remove(partial)
+            raise Unusable(f"cannot make {self.path(name, version)}: {error.strerror}", hint=hint) from error
 
     def is_untouched(self, found: DatastoreVersion) -> bool:
         """Return whether no file came, went, or was written since the version was made. Reads no content."""
@@ -98,7 +163,8 @@ class Trees:
             if not self._contents.check([file.digest]):
                 with _writable(place.parent):
                     place.unlink(missing_ok=True)
-                    self._put(file, place)
+                    place.parent.mkdir(parents=True, exist_ok=True)
+                    self._put(file, str(place))
                 repaired.append(file.path)
             else:
                 damaged.append(file.path)
@@ -107,26 +173,28 @@ class Trees:
         return Verdict(files=len(files), damaged=tuple(damaged), repaired=tuple(sorted(repaired)))
 
     def remove(self, name: str, version: int) -> None:
-        """Remove a version's tree; harmless when there is none."""
+        """Remove a version's tree, also one that was begun; harmless when there is none."""
+        with self._beginning:
+            self._begun.pop((name, version), None)
+            _remove(self._partial_place(name, version))
         _remove(self.path(name, version))
         with contextlib.suppress(OSError):  # other versions are there
             (self._root / name).rmdir()
 
-    def _put(self, file: DatastoreFile, place: Path) -> None:
-        place.parent.mkdir(parents=True, exist_ok=True)
+    def _put(self, file: DatastoreFile, place: str) -> None:
         content, mode = self._contents.path(file.digest), 0o555 if file.executable else 0o444
-        self._can_clone = self._can_clone and clone_file(content, place)
+        self._can_clone = self._can_clone and clone_file(content, Path(place))
         if self._can_clone:
             os.chmod(place, mode)
         elif self._has_mounts() and _link(content, place):
             if file.executable:  # of all that have this content: they are one file
                 os.chmod(place, mode)
         else:
-            copy_file(content, place)
+            copy_file(content, Path(place))
             os.chmod(place, mode)
 
 
-def _link(content: Path, place: Path) -> bool:
+def _link(content: Path, place: str) -> bool:
     try:
         os.link(content, place)
     except OSError as error:
@@ -137,14 +205,10 @@ def _link(content: Path, place: Path) -> bool:
 
 
 def _digest(path: Path) -> str | None:
-    found = hashlib.sha256()
     try:
-        with path.open("rb") as file:
-            while block := file.read(_BLOCK):
-                found.update(block)
+        return file_digest(path)
     except OSError:
         return None
-    return found.hexdigest()
 
 
 def _statuses(folder: Path | str) -> Iterator[os.stat_result]:

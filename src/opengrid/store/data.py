@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Collection, Sequence
 from difflib import get_close_matches
 from typing import Any
@@ -19,6 +18,7 @@ from opengrid.core.records import (
     ExperimentState,
 )
 from opengrid.store.tables import (
+    all_fields,
     datastore_files,
     datastore_versions,
     datastores,
@@ -144,9 +144,8 @@ class Data:
         positions = [file.position for file in files]
         same = and_(_files.name == name, _files.version == version, _files.round == round)
         self._connection.execute(delete(datastore_files).where(same, _files.position.in_(positions)))
-        key = {"name": name, "version": version, "round": round}
         if files:
-            self._connection.execute(insert(datastore_files), [{**key, **dataclasses.asdict(f)} for f in files])
+            self._connection.execute(insert(datastore_files), [_row(name, version, round, file) for file in files])
 
     def drop_earlier_rounds(self, name: str, version: int, round: int) -> set[str]:
         """Forget what earlier rounds of an upload recorded; return its contents."""
@@ -160,8 +159,7 @@ class Data:
     ) -> list[DatastoreFile]:
         """Return a page of a version's files by path; with `search` those in whose path it is found."""
         page = self._of_version(name, version, search, *_file_columns).order_by(_files.round, _files.position)
-        rows = self._connection.execute(page.limit(limit).offset(offset)).mappings()
-        return [DatastoreFile(**fields(row)) for row in rows]
+        return [DatastoreFile(**row) for row in all_fields(self._connection.execute(page.limit(limit).offset(offset)))]
 
     def count_files(self, name: str, version: int, search: str = "") -> tuple[int, int]:
         """Return how many files a version has, and their bytes."""
@@ -236,3 +234,16 @@ class Data:
         if version is None:
             return NotFound(f"no version of the datastore {name!r} is whole", hint=f"its versions are {known}")
         return NotFound(f"the datastore {name!r} has no version {version}", hint=f"its versions are {known}")
+
+
+def _row(name: str, version: int, round: int, file: DatastoreFile) -> dict[str, object]:
+    return {
+        "name": name,
+        "version": version,
+        "round": round,
+        "position": file.position,
+        "path": file.path,
+        "size": file.size,
+        "digest": file.digest,
+        "executable": file.executable,
+    }

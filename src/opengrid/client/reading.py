@@ -1,0 +1,232 @@
+"""Files of a source on this computer: each is read once, and copied on the way where the server takes it from."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import os
+import shutil
+import stat
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from opengrid.client.digests import KnownDigests
+from opengrid.client.documents import OfferedFileDocument
+from opengrid.core.errors import GridError, InvalidValue, Unusable
+from opengrid.core.files import clone_file, copy_file, read_through
+
+#: A file of at most so many bytes is read by one call.
+SMALL = 1 << 20
+
+#: A file that changes while it is read is read again so often.
+_ROUNDS = 3
+
+_FULL = (errno.ENOSPC, errno.EDQUOT)
+
+
+@dataclass(frozen=True, slots=True)
+class ReadFile:
+    """A file as it was read."""
+
+    position: int
+    path: str
+    status: os.stat_result
+    digest: str
+
+    @property
+    def size(self) -> int:
+        """Its bytes."""
+        return self.status.st_size
+
+    def offered(self) -> OfferedFileDocument:
+        """Return what the server is told."""
+        return {
+            "position": self.position,
+            "path": self.path,
+            "size": self.status.st_size,
+            "sha256": self.digest,
+            "executable": bool(self.status.st_mode & 0o111),
+        }
+
+
+class Changed(Exception):
+    """A file is not as it was read."""
+
+
+class Reader:
+    """Reads files below `root`, from any thread.
+
+    `staging` is a folder of the server's disk from which it takes contents by their digest, None without one; so many
+    bytes of that disk stay free.
+    `progress` is called with bytes that were dealt with, and with those of them that took time.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        known: KnownDigests,
+        progress: Callable[[int, int], None],
+        *,
+        staging: Path | None,
+        least_free: int,
+    ) -> None:
+        self._root, self._known, self._progress = root, known, progress
+        self._staging, self._least_free = staging, least_free
+        self._can_clone = True  #: until the file systems have said that they cannot
+
+    def read(self, position: int, path: str, status: os.stat_result) -> ReadFile:
+        """Return a file with its digest. One that had to be read is staged too, where there is room.
+
+        `status` is what the file was when it was listed. Raises a GridError that names what cannot be read.
+        """
+        digest = self._known.find(path, status)
+        if digest is not None:
+            self._progress(status.st_size, 0)
+            return ReadFile(position, path, status, digest)
+        place = f"{self._root}/{path}"
+        try:
+            for _ in range(_ROUNDS):
+                digest, before, after = self._read_once(place)
+                if _same(after, before):
+                    self._known.add(path, after, digest)
+                    # The one that was listed, where it is equal: there may be a million files.
+                    return ReadFile(position, path, status if _same(after, status) else after, digest)
+                self._progress(-before.st_size, 0)
+        except OSError as error:
+            raise explained(error, place) from error
+        raise keeps_changing(place)
+
+    def read_again(self, file: ReadFile) -> ReadFile:
+        """Read a file that was not as it had been."""
+        self._known.forget(file.path)
+        self._progress(-file.size, 0)
+        place = self.place(file)
+        try:
+            status = place.stat()
+        except OSError as error:
+            raise explained(error, place) from error
+        return self.read(file.position, file.path, status)
+
+    def stage(self, file: ReadFile) -> None:
+        """Bring a content that the server asks for to where it takes it from; Changed when the file has."""
+        place = self.place(file)
+        try:
+            self._stage(place, file)
+            if self.has_changed(file):
+                raise Changed
+        except OSError as error:
+            raise explained(error, place) from error
+
+    def has_changed(self, file: ReadFile) -> bool:
+        """Return whether a file is not as it was read. Raises OSError."""
+        return not _same(self.place(file).stat(), file.status)
+
+    def place(self, file: ReadFile) -> Path:
+        """Return where a file lies."""
+        return self._root / file.path
+
+    def _has_room(self, staging: Path, size: int) -> bool:
+        return shutil.disk_usage(staging).free - size >= self._least_free
+
+    def _read_once(self, place: str) -> tuple[str, os.stat_result, os.stat_result]:
+        """Return a file's digest, and what it was before and after it was read."""
+        descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            before = os.fstat(descriptor)
+            if not stat.S_ISREG(before.st_mode):
+                raise InvalidValue(f"{place} is no file any more", hint="repeat the command")
+            if before.st_size <= SMALL:
+                digest = self._read_small(descriptor, before.st_size)
+            else:
+                digest = self._read_large(place, descriptor, before)
+            return digest, before, os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def _read_small(self, descriptor: int, size: int) -> str:
+        content = os.read(descriptor, size)
+        digest = hashlib.sha256(content).hexdigest()
+        self._progress(len(content), len(content))
+        if self._staging is not None and len(content) == size:
+            self._write_small(f"{self._staging}/{digest}", content)
+        return digest
+
+    def _write_small(self, staged: str, content: bytes) -> None:
+        """Stage a content under its name at once: the server looks at every byte before it takes one over."""
+        try:
+            descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
+        except FileExistsError:
+            return
+        try:
+            os.write(descriptor, content)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            os.unlink(staged)  # the server may have it already; if not, it says what to do
+        finally:
+            os.close(descriptor)
+
+    def _read_large(self, place: str, descriptor: int, status: os.stat_result) -> str:
+        """Read a file through, into a copy where there is room. One that was broken off goes on where it was."""
+        size = status.st_size
+        if self._staging is None or not self._has_room(self._staging, size):
+            return read_through(descriptor, size, progress=self._read_some)
+        partial = self._staging / f"{_token(status)}.copy"
+        self._can_clone = self._can_clone and not partial.exists() and clone_file(Path(place), partial)
+        copy = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            digest = read_through(descriptor, size, copy=copy, progress=self._read_some)
+            os.replace(partial, self._staging / digest)
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            partial.unlink(missing_ok=True)
+            return read_through(descriptor, size, progress=self._read_some)
+        finally:
+            os.close(copy)
+        return digest
+
+    def _read_some(self, size: int) -> None:
+        self._progress(size, size)
+
+    def _stage(self, place: Path, file: ReadFile) -> None:
+        if self._staging is None:
+            raise ValueError("there is no folder to stage in")
+        staged, partial = self._staging / file.digest, self._staging / f"{file.digest}.part"
+        if staged.exists():
+            return
+        self._can_clone = self._can_clone and not partial.exists() and clone_file(place, partial)
+        if self._can_clone:
+            self._progress(file.size, 0)
+        else:
+            with contextlib.suppress(FileNotFoundError):
+                self._progress(partial.stat().st_size, 0)
+            copy_file(place, partial, self._read_some)
+        os.replace(partial, staged)
+
+
+def keeps_changing(place: Path | str) -> GridError:
+    """Return the error for a file that is written to all the time."""
+    return GridError(f"{place} keeps changing", hint="repeat the command when nobody writes to it any more")
+
+
+def explained(error: OSError, place: Path | str) -> GridError:
+    """Return what an error of the file system means to whoever typed the command."""
+    again = "then repeat the command: it goes on where it was"
+    if error.errno in _FULL:
+        return Unusable(f"no space left for {place}", hint=f"free space there, {again}")
+    if error.errno == errno.ENOENT:
+        return Unusable(f"{place} has vanished", hint="repeat the command: it goes on where it was")
+    return Unusable(f"cannot read {place}: {error.strerror}", hint=f"see to it that you may, {again}")
+
+
+def _token(status: os.stat_result) -> str:
+    """Return a name for the copy of a file as it is now, whose digest is not known yet."""
+    stamp = f"{status.st_dev}:{status.st_ino}:{status.st_size}:{status.st_mtime_ns}:{status.st_ctime_ns}"
+    return hashlib.sha256(stamp.encode()).hexdigest()
+
+
+def _same(now: os.stat_result, then: os.stat_result) -> bool:
+    return (now.st_size, now.st_mtime_ns, now.st_ino) == (then.st_size, then.st_mtime_ns, then.st_ino)
