@@ -11,7 +11,7 @@ from tests.support.records import T0, make_artifact, make_experiments, make_run
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unusable
-from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile
+from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted
 from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Experiment, GenerationPhase, MachineState
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.artifacts import Artifacts
@@ -111,6 +111,18 @@ def test_the_same_content_of_two_nodes_is_asked_for_and_stored_once(world: World
     world.save("x", b"same")
     assert world.artifacts.offer(world.agent(0, 1), [file("x", b"same", node=1)]).contents == ()
     assert world.content("x", node=1) == b"same"
+    assert world.stored(tmp_path) == {b"same"}
+
+
+def test_of_two_machines_with_the_same_content_one_brings_it(world: World, tmp_path: Path) -> None:
+    here, there = file("x", b"same"), file("y", b"same", node=1)
+    assert world.artifacts.offer(world.agent(0, 0), [here]).contents == (here.sha256,)
+    told = world.artifacts.offer(world.agent(0, 1), [there])
+    assert (told.contents, told.coming) == ((), (here.sha256,))
+    world.send(b"same", world.agent(0, 0))
+    assert world.artifacts.offer(world.agent(0, 0), [here]) == Wanted(contents=())
+    assert world.artifacts.offer(world.agent(0, 1), [there]) == Wanted(contents=())
+    assert world.content("y", node=1) == b"same"
     assert world.stored(tmp_path) == {b"same"}
 
 

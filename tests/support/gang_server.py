@@ -34,6 +34,7 @@ from opengrid.core.protocol import (
     Wanted,
 )
 from opengrid.engines.ray.engine import RayEngine
+from opengrid.services.claims import Claims
 
 #: Generous: the machine may be loaded.
 DEADLINE_S = 60.0
@@ -62,6 +63,8 @@ class GangServer:
         self.refuse_events: GridError | None = None
         self.stacks: list[tuple[int, Stacks]] = []  #: with the machine that sent them
         self.contents: dict[str, bytes] = {}
+        self.claims = Claims(clock=time.monotonic)
+        self.offered: set[str] = set()  #: digests of contents
         self.received: list[str] = []  #: digests of contents, once for each time that one came
         self.artifacts: dict[tuple[int, str], ArtifactFile] = {}  #: by node and path
         self.restores: dict[int, Restore] = {}  #: by generation
@@ -168,12 +171,15 @@ class GangServer:
                 told.append(fact)
         return len(told)
 
-    def offer(self, files: tuple[ArtifactFile, ...], staging: str | None) -> Wanted:
+    def offer(self, machine: int, files: tuple[ArtifactFile, ...], staging: str | None) -> Wanted:
         for staged in Path(staging).iterdir() if staging is not None else ():
             self.receive(staged.name, staged.read_bytes())
             staged.unlink()
         self.artifacts.update({(file.node, file.path): file for file in files if file.sha256 in self.contents})
-        return Wanted(contents=tuple({file.sha256 for file in files} - self.contents.keys()))
+        self.offered |= {file.sha256 for file in files}
+        missing = {file.sha256 for file in files} - self.contents.keys()
+        coming = self.claims.claim("attempt", machine, missing)
+        return Wanted(contents=tuple(missing - coming), coming=tuple(coming))
 
     def receive(self, digest: str, content: bytes) -> None:
         if self.refuse_contents is not None:
@@ -318,7 +324,7 @@ class _Handler(BaseHTTPRequestHandler):
             return 200, b"{}"
         if what == "artifacts" and not rest:
             files = from_json(Artifacts, json.loads(body)).files
-            return 200, _json(gang.offer(files, gang.assignments[machine].staging))
+            return 200, _json(gang.offer(machine, files, gang.assignments[machine].staging))
         if what == "restore":
             return 200, _json(gang.restores[int(rest[0])])
         if what == "artifacts" and self.command == "GET":

@@ -28,6 +28,20 @@ def test_a_new_file_is_due_when_it_has_not_changed_for_two_seconds(settling: Set
     assert settling.due({"x": ONE}, clock()) == ["x"]
 
 
+def test_a_new_file_that_its_writer_has_closed_is_due_at_once(settling: Settling) -> None:
+    assert settling.due({"x": ONE, "y": ONE}, 0, closed={"x", "train.py"}) == ["x"]
+    settling.save("x", ONE)
+    assert settling.due({"x": TWO, "y": ONE}, 1, closed={"x"}) == []  # written again: it must be still for a while
+    assert settling.due({"x": TWO, "y": ONE}, 3) == ["x", "y"]
+
+
+def test_what_could_not_be_saved_waits_though_it_is_closed(settling: Settling) -> None:
+    assert settling.due({"x": ONE}, 0, closed={"x"}) == ["x"]
+    settling.fail("x", "no space left", 0)
+    assert settling.due({"x": ONE}, 1, closed={"x"}) == []
+    assert settling.due({"x": TWO}, 2, closed={"x"}) == ["x"]
+
+
 def test_every_change_starts_the_wait_anew(settling: Settling) -> None:
     clock = FakeClock()
     settling.due({"x": ONE}, clock())

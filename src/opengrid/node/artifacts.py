@@ -25,6 +25,7 @@ from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import GridError, ServerUnreachable, Superseded
 from opengrid.core.packs import MissingPacks, Packed, PackedContents, PackLinks, WantedPacks
 from opengrid.core.protocol import ArtifactFile, Artifacts, Unsaved, UnsavedFile, Wanted
+from opengrid.node.closings import Closings
 from opengrid.node.contents import NotNow, check_whole, digest_as_scanned, opened, put, server_time_s, stage, version_of
 from opengrid.node.event_files import is_event_file
 from opengrid.node.link import Channel
@@ -50,6 +51,7 @@ class _Folder:
     root: Path
     before: frozenset[str]
     settling: Settling
+    closed: set[str]  #: what was closed by its writer and not collected since
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +98,8 @@ class Collector:
         self._asked = False  #: for all that there is now
         self._is_done = threading.Event()
         self._digests: dict[Path, tuple[Version, str]] = {}  #: of what was collected
+        self._coming: dict[Path, tuple[Version, str]] = {}  #: of what another machine brings
+        self._closings, self._listened = Closings(), set[Path]()
         self._stopped = threading.Event()
 
     def start(self) -> None:
@@ -114,7 +118,7 @@ class Collector:
                 continue
             known.add(root)
             known_before = names(root) if before is None else before
-            added.append(_Folder(node, root, known_before, Settling(known_before, self._settle_s)))
+            added.append(_Folder(node, root, known_before, Settling(known_before, self._settle_s), set()))
         self._folders = [*self._folders, *added]
         self._wake.set()
 
@@ -187,6 +191,9 @@ class Collector:
                     self._log(f"artifacts: {error.message}; trying again")  # once per absence, or a little more
                 self._channel.pause(self._stopped)
                 continue
+            if (asked or draining) and self._coming:
+                self._stopped.wait(_LAST_PAUSE_S)
+                continue
             if asked:
                 self._asked = False
                 self._is_done.set()
@@ -209,6 +216,8 @@ class Collector:
         batch: list[_Candidate] = []
         unreadable: dict[str, str] = {}
         self._unreadable, self._scans_s = unreadable, 0.0
+        before, self._coming = self._coming, {}
+        self._hear_closings()
         for folder in list(self._folders):
             began = time.thread_time()
             found = scan(folder.root, folder.before)
@@ -216,10 +225,12 @@ class Collector:
             unreadable |= found.unreadable
             if not self._is_salvaging:
                 self._tell_event_files(folder, found.files)
-            for path in folder.settling.due(found.files, time.monotonic(), final=final):
+            due = folder.settling.due(found.files, time.monotonic(), closed=folder.closed, final=final)
+            folder.closed.difference_update(due)
+            for path in due:
                 if self._stopped.is_set() or ((self._draining or self._asked) and not final):
                     return
-                candidate = self._read(folder, path, found.files[path], final=final)
+                candidate = self._read(folder, path, found.files[path], before, final=final)
                 if candidate is not None:
                     batch.append(candidate)
                 if len(batch) >= _BATCH_FILES or sum(c.version.size for c in batch) >= _BATCH_BYTES:
@@ -235,11 +246,32 @@ class Collector:
                 self._event_files.add(place)
                 self._on_event_file(folder.node, place, _told(path))
 
-    def _read(self, folder: _Folder, path: str, version: Version, *, final: bool) -> _Candidate | None:
+    def _hear_closings(self) -> None:
+        for root in [folder.root for folder in self._folders if folder.root not in self._listened]:
+            self._listened.add(root)
+            self._closings.watch(root)
+        for path in self._closings.drain():
+            for folder in self._folders:
+                if path.startswith(f"{folder.root}/"):
+                    folder.closed.add(path[len(str(folder.root)) + 1 :])
+
+    def _read(
+        self,
+        folder: _Folder,
+        path: str,
+        version: Version,
+        before: dict[Path, tuple[Version, str]],
+        *,
+        final: bool,
+    ) -> _Candidate | None:
+        known = before.get(folder.root / path)
         try:
             if checkpoint_file.is_candidate(path):
                 check_whole(folder.root / path, thorough=self._is_salvaging)
-            digest = digest_as_scanned(folder.root, path, version)
+            if known is not None and known[0] == version:
+                digest = known[1]
+            else:
+                digest = digest_as_scanned(folder.root, path, version)
         except FileNotFoundError:
             if final:
                 folder.settling.fail(path, "it vanished", time.monotonic())
@@ -262,10 +294,11 @@ class Collector:
     def _save(self, batch: list[_Candidate]) -> None:
         """Bring files to the server and remember which are safe; ServerUnreachable, nothing lost, while it is away."""
         try:
-            wanted = set(self._offer(batch))
+            answer = self._offer(batch)
+            wanted, coming = set(answer.contents), set(answer.coming)
             brought = self._bring_all({digest: [c for c in batch if c.offer.sha256 == digest] for digest in wanted})
             offered = [c for c in batch if c.offer.sha256 in brought]
-            refused = set(self._offer(offered)) if offered else set[str]()
+            refused = set(self._offer(offered).contents) if offered else set[str]()
         except (ServerUnreachable, Superseded):
             raise
         except GridError as error:
@@ -273,17 +306,20 @@ class Collector:
             return
         _fail([c for c in offered if c.offer.sha256 in refused], "it changed while it was being saved")
         for candidate in batch:
-            if candidate.offer.sha256 not in (wanted - brought) | refused:
+            place, digest = candidate.folder.root / candidate.path, candidate.offer.sha256
+            if digest in coming:
+                self._coming[place] = candidate.version, digest
+            elif digest not in (wanted - brought) | refused:
                 candidate.folder.settling.save(candidate.path, candidate.version)
-                self._digests[candidate.folder.root / candidate.path] = candidate.version, candidate.offer.sha256
+                self._digests[place] = candidate.version, digest
 
-    def _offer(self, batch: list[_Candidate]) -> tuple[str, ...]:
+    def _offer(self, batch: list[_Candidate]) -> Wanted:
         message = to_json(Artifacts(files=tuple(candidate.offer for candidate in batch)))
         timeout_s = server_time_s(sum(candidate.version.size for candidate in batch))
         response = self._channel.call(
             lambda http: http.request("POST", "/agent/v1/artifacts", json=message, timeout_s=timeout_s)
         )
-        return from_json(Wanted, response.json()).contents
+        return from_json(Wanted, response.json())
 
     def _bring_all(self, wanted: dict[str, list[_Candidate]]) -> set[str]:
         """Bring contents that several files may have each; return those for which that went well."""

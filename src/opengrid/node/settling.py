@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -39,14 +39,20 @@ class Settling:
         self._troubles: dict[str, _Trouble] = {}
         self._is_final = False
 
-    def due(self, found: Mapping[str, Version], now: float, *, final: bool = False) -> list[str]:
-        """Return the files to save now, sorted: new or changed, and settled. In the end everything is settled."""
+    def due(
+        self, found: Mapping[str, Version], now: float, *, closed: Collection[str] = (), final: bool = False
+    ) -> list[str]:
+        """Return the files to save now, sorted: new or changed, and settled. In the end everything is settled.
+
+        A new file of `closed` is settled too: nobody writes it any more. One that was saved before and is written again
+        must be still for a while, because a log that is opened for every line would be saved with each of them.
+        """
         since = {path: self._seen(path, version, now) for path, version in found.items() if self._is_new(path, version)}
         self._since = since
         if not self._is_final:  # a temporary name that is gone is nobody's loss; what vanishes after the ranks is
             self._troubles = {path: trouble for path, trouble in self._troubles.items() if path in since}
         self._is_final = final
-        return sorted(path for path in since if final or self._is_due(path, now))
+        return sorted(path for path in since if final or self._is_due(path, now, is_closed=path in closed))
 
     def save(self, path: str, version: Version) -> None:
         """Remember that this version of a file is safe."""
@@ -73,9 +79,9 @@ class Settling:
         known = self._since.get(path)
         return known if known is not None and known[0] == version else (version, now)
 
-    def _is_due(self, path: str, now: float) -> bool:
+    def _is_due(self, path: str, now: float, *, is_closed: bool) -> bool:
         version, since = self._since[path]
         trouble = self._troubles.get(path)
         if trouble is not None and trouble.version == version and now < trouble.again_at:
             return False
-        return now - since >= self._settle_s
+        return now - since >= self._settle_s or (is_closed and path not in self._saved)

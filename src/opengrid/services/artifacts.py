@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import shutil
+import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
@@ -21,6 +22,7 @@ from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted, reserve
 from opengrid.core.records import Artifact, Attempt
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.attempts import open_attempt
+from opengrid.services.claims import Claims
 from opengrid.store.database import Database, Transaction
 
 _LONGEST_PATH = 1 << 14
@@ -42,9 +44,17 @@ class Folder(NamedTuple):
 class Artifacts:
     """Use cases around artifacts. Contents lie in a store of their own, one file each, however many nodes wrote it."""
 
-    def __init__(self, database: Database, root: Path, contents: Blobs, *, now_us: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        database: Database,
+        root: Path,
+        contents: Blobs,
+        *,
+        now_us: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
         self._database, self._now_us = database, now_us
-        self._blobs = contents
+        self._blobs, self._claims = contents, Claims(clock=clock)
         self._root, self._staging = root, root / "staging"
 
     def staging_folder(self, attempt_id: str, machine: int) -> Path:
@@ -56,7 +66,8 @@ class Artifacts:
     def offer(self, agent: AgentIdentity, files: Sequence[ArtifactFile]) -> Wanted:
         """Record files whose content is here, or staged; return the contents that are missing. Repeating is harmless.
 
-        What is staged is verified, and taken away when it is not what it says.
+        What is staged is verified, and taken away when it is not what it says. Of a content that several machines of a
+        gang have, one is told to bring it, and the others that it is coming.
         """
         if len(files) > MOST_ARTIFACTS:
             raise InvalidValue(f"at most {MOST_ARTIFACTS} files in one offer, not {len(files)}")
@@ -76,7 +87,13 @@ class Artifacts:
             replaced = tx.artifacts.save([_artifact(attempt, file, self._now_us()) for file in found])
         self.remove_unused(replaced)
         here = set(found)
-        return Wanted(contents=tuple(dict.fromkeys(file.sha256 for file in files if file not in here)))
+        missing = dict.fromkeys(file.sha256 for file in files if file not in here)
+        self._claims.settle(agent.attempt_id, {file.sha256 for file in found})
+        coming = self._claims.claim(agent.attempt_id, agent.machine, missing)
+        return Wanted(
+            contents=tuple(digest for digest in missing if digest not in coming),
+            coming=tuple(digest for digest in missing if digest in coming),
+        )
 
     def keep_records(self, contents: Mapping[str, bytes]) -> None:
         """Store the server's own records of experiments, by their ids, among their artifacts; the newest one stays."""
@@ -123,7 +140,7 @@ class Artifacts:
         self._check_open(agent)
         self._check_space(size)
         with self._blobs.writing(digest) as writer:
-            yield writer
+            yield _Heard(writer, lambda: self._claims.heard(agent.attempt_id, agent.machine))
 
     def content(self, agent: AgentIdentity, digest: str) -> Path:
         """Return where a content of the agent's own experiment lies, for it to put back; Forbidden for any other."""
@@ -192,6 +209,7 @@ class Artifacts:
     def remove_staging(self, attempt_ids: Collection[str]) -> None:
         """Remove what agents of attempts that are over have left half done."""
         for attempt_id in attempt_ids:
+            self._claims.forget(attempt_id)
             for folder in self._staging.glob(f"{attempt_id}-*"):
                 shutil.rmtree(folder, ignore_errors=True)
 
@@ -239,6 +257,17 @@ class Artifacts:
                 f"no space left for {size} bytes below {self._root}: {disk.free >> 20} MiB are free",
                 hint="free space there: `grid delete` removes old runs with their artifacts",
             )
+
+
+class _Heard:
+    """A content on its way in; with each piece it is known that its sender lives."""
+
+    def __init__(self, writer: BlobWriter, heard: Callable[[], None]) -> None:
+        self._writer, self._heard = writer, heard
+
+    def write(self, data: bytes) -> None:
+        self._heard()
+        self._writer.write(data)
 
 
 def in_folder(found: Iterable[tuple[str, int]], above: str) -> tuple[Sequence[Folder], Sequence[str]]:
