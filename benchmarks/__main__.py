@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from benchmarks.commands import commands, logs, steady
+from benchmarks.commands import artifacts, commands, logs, steady
 from benchmarks.environments import environments
 from benchmarks.launch import launch, memory
 from benchmarks.recovery import recovery
@@ -19,6 +19,7 @@ _PARTS = {
     "steady": steady,
     "commands": commands,
     "logs": logs,
+    "artifacts": artifacts,
     "sweeps": sweeps,
     "environments": environments,
 }

@@ -1,4 +1,4 @@
-"""What one waits for at the prompt, and what logs cost the ranks."""
+"""What one waits for at the prompt, and what logs and artifacts cost the ranks."""
 
 from __future__ import annotations
 
@@ -20,6 +20,9 @@ _LIBRARIES = "import fastapi, uvicorn, uvloop, httptools, sqlalchemy, pydantic, 
 _IMPORTS = f"{_LIBRARIES}; import opengrid.server.__main__"
 
 _WARM_UP, _WINDOWS, _WINDOW_S = 50, 30, 3.0
+
+#: Files that are collected while ranks run: so many in each of so many windows.
+_FILES, _FILE_WINDOWS, _FILE_WINDOW_S = 125, 8, 12.0
 
 
 def commands(bench: Bench) -> None:
@@ -135,10 +138,10 @@ def _steps(out: Path) -> int:
     return int(struct.unpack("q", file.read_bytes())[0]) if file.exists() and file.stat().st_size else 0
 
 
-def _speed(out: Path) -> float:
+def _speed(out: Path, window_s: float = _WINDOW_S) -> float:
     """Return the steps a second of the next seconds, from the end of one step to the end of another."""
     begun, began = _next_step(out, _steps(out))
-    time.sleep(_WINDOW_S)
+    time.sleep(window_s)
     ended, at = _next_step(out, _steps(out))
     return (ended - begun) / (at - began)
 
@@ -147,6 +150,58 @@ def _next_step(out: Path, step: int) -> tuple[int, float]:
     while _steps(out) == step:
         time.sleep(0.001)
     return _steps(out), time.monotonic()
+
+
+def artifacts(bench: Bench) -> None:
+    """Print what collecting 1,000 files costs 4 ranks: windows with files in their work folder, or with them outside.
+
+    Steps a second of neighbouring windows are compared; beside them what cannot be disturbed by other programs, the
+    processor time that agent and server take more, of all that there is.
+    """
+    out = bench.out()
+    experiment = bench.run(out, "steady.py", "--instance_type", "4_v100_16gb", "--gpus", "4")
+    wait_until(lambda: _steps(out) > _WARM_UP)
+    folders = [next(bench.home.glob("work/*/*/**/steady.py")).parent, out]
+    platform = [json.loads((bench.home / "server.json").read_text())["pid"]]
+    platform += [json.loads(lock.read_text())["pid"] for lock in (bench.home / "agents").glob("*.lock")]
+    speeds: list[list[float]] = [[], []]
+    taken = [0.0, 0.0]
+    for number in range(2 * _FILE_WINDOWS):
+        side = number % 2
+        place = folders[side] / f"window{number}"
+        before = sum(map(_processor_s, platform))
+        place.mkdir()
+        for file in range(_FILES):
+            (place / f"f{file}").write_bytes(os.urandom(20_000))
+        speeds[side].append(_speed(out, _FILE_WINDOW_S))
+        taken[side] += sum(map(_processor_s, platform)) - before
+    collected = json.loads(bench.grid("artifacts", "--list", "-o", "json", experiment))
+    files = sum("/window" in f"/{one['path']}" for one in collected["artifacts"])
+    bench.end(out, experiment)
+    ratio = median(a / b for a, b in zip(*speeds, strict=True))
+    share = 100 * (taken[0] - taken[1]) / (_FILE_WINDOWS * _FILE_WINDOW_S * (os.cpu_count() or 1))
+    print_rows(
+        [
+            (
+                f"{_FILES * _FILE_WINDOWS} files of 20 kB in {_FILE_WINDOWS * _FILE_WINDOW_S:.0f} s",
+                "value",
+                "target",
+                "",
+            ),
+            ("collected while the ranks ran", f"{files}", "", ""),
+            ("processor time of agent and server for it, % of all", f"{share:.2f}", "< 1", _below(share, 1.0)),
+            ("steps/s with ÷ without, median of neighbours", f"{ratio:.3f}", "> 0.99", _below(0.99, ratio)),
+        ]
+    )
+
+
+def _below(less: float, more: float) -> str:
+    return "ok" if less < more else "MISSED"
+
+
+def _processor_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def logs(bench: Bench) -> None:

@@ -9,6 +9,7 @@ import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run
 
 from opengrid.blobs.folder import FolderBlobs
+from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import Forbidden, GridError, NotFound
 from opengrid.core.mounts import Mount
 from opengrid.services.agent_memory import AgentIdentity
@@ -39,7 +40,12 @@ def shipping(tmp_path: Path, agent: AgentIdentity) -> DataShipping:
         (tmp_path / "stl10" / str(version)).mkdir(parents=True)
         (tmp_path / "stl10" / str(version) / "train.bin").write_text(f"version {version}")
     datastores = Datastores(
-        database, tmp_path, FolderBlobs(tmp_path / ".contents"), has_mounts=lambda: False, now_us=lambda: T0
+        database,
+        tmp_path,
+        FolderBlobs(tmp_path / ".contents"),
+        has_mounts=lambda: False,
+        disks=DiskGuard(),
+        now_us=lambda: T0,
     )
     return DataShipping(database, datastores)
 

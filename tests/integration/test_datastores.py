@@ -23,6 +23,7 @@ from opengrid.client.digests import KnownDigests
 from opengrid.client.documents import DatastoreRow
 from opengrid.client.transfer import Sender, find_material
 from opengrid.core.errors import Conflict, Forbidden, GridError, InvalidValue, NotFound, Unusable
+from opengrid.core.files import file_digest
 from opengrid.core.records import ExperimentState
 from opengrid.core.tokens import token_hash
 from opengrid.server.app import Server
@@ -476,6 +477,24 @@ def test_holes_of_a_sparse_file_stay_holes(world: World) -> None:
         content.seek(128 * MIB)
         assert content.read(6) == b"middle"
     shutil.rmtree(world.source)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("shares_disk", [True, False])
+def test_a_file_of_more_than_4_gib_comes_whole(world: World, shares_disk: bool) -> None:
+    world.staging = None if shares_disk else "/nowhere"
+    file = world.source / "large"
+    with file.open("wb") as sparse:
+        sparse.truncate(5 << 30)
+        for at in (0, (4 << 30) - 3, (5 << 30) - 8):
+            sparse.seek(at)
+            sparse.write(f"{at:8x}".encode()[:8])
+    made = world.create()
+    assert made["size"] == 5 << 30
+    copy = world.root / "data" / "1" / "large"
+    assert file_digest(copy) == file_digest(file)
+    if shares_disk:
+        assert copy.stat().st_blocks * 512 < 4 * MIB
 
 
 def test_deleting_frees_what_no_other_version_has(world: World) -> None:

@@ -69,9 +69,11 @@ class InProcess:
 
 
 @contextmanager
-def running_app(folder: Path, storage: str | None = None) -> Iterator[tuple[Api, InProcess, Server]]:
+def running_app(
+    folder: Path, storage: str | None = None, least_free: int = 2 << 30
+) -> Iterator[tuple[Api, InProcess, Server]]:
     """Serve a home in `folder`; everything of a server but the socket."""
-    settings = Settings(home=folder, state=folder, cache=folder / "cache", storage=storage)
+    settings = Settings(home=folder, state=folder, cache=folder / "cache", storage=storage, least_free=least_free)
     database = Database.open(f"sqlite:///{folder / 'grid.db'}")
     ensure_token(settings, database)
     server = Server(settings, database, URL, stop=lambda: None)

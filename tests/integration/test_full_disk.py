@@ -1,0 +1,101 @@
+"""Datastores on a disk that is nearly full, or becomes full in the middle: refused in words, and going on later."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from tests.conftest import missing
+from tests.support.server_app import running_app
+
+from opengrid.client.api import Api
+from opengrid.client.digests import KnownDigests
+from opengrid.client.documents import DatastoreRow
+from opengrid.client.transfer import Sender, find_material
+from opengrid.core.errors import Unusable
+
+MIB = 1 << 20
+
+
+class World:
+    """A server's home on a small disk, and a source on another."""
+
+    def __init__(self, folder: Path, disk: Path) -> None:
+        self.source, self.disk = folder / "source", disk
+        self.source.mkdir()
+        self._journal = folder / "journal"
+        self.upload: str | None = None
+
+    def write(self, name: str, size: int) -> None:
+        (self.source / name).write_bytes(os.urandom(size))
+
+    def fill(self, left: int) -> None:
+        """Leave so many bytes of the server's disk."""
+        disk = os.statvfs(self.disk)
+        with (self.disk / "ballast").open("wb") as ballast:
+            os.posix_fallocate(ballast.fileno(), 0, disk.f_bavail * disk.f_frsize - left)
+
+    def create(self, api: Api) -> DatastoreRow:
+        opened = api.open_datastore("data", str(self.source), self.upload)
+        self.upload = opened["upload"]
+        with KnownDigests(self._journal) as known:
+            return Sender(api, opened, find_material(self.source), known, lambda *_: None).run()
+
+    def staged(self) -> list[Path]:
+        return [path for path in (self.disk / "datastores" / ".staging").rglob("*") if path.is_file()]
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    disk = tmp_path / "home"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=48m", "tmpfs", str(disk)]
+    mounted = subprocess.run(mount, capture_output=True, text=True, check=False, timeout=60)
+    if mounted.returncode != 0:
+        missing("tmpfs", f"only root may mount one here: {mounted.stderr.strip()}")
+    yield World(tmp_path, disk)
+    subprocess.run(["umount", "-l", str(disk)], check=True, timeout=60)
+
+
+def test_below_the_limit_nothing_is_opened_until_there_is_space_again(world: World) -> None:
+    world.write("a", 1000)
+    with running_app(world.disk) as (api, _, _):
+        world.fill(left=3 * MIB)
+        with pytest.raises(
+            Unusable, match=r"no space left for anything new: .* MiB are free .*, and 4\.8 MiB stay free"
+        ):
+            world.create(api)
+        assert api.datastores() == []
+        (world.disk / "ballast").unlink()
+        assert world.create(api)["state"] == "succeeded"
+
+
+def test_a_file_that_does_not_fit_is_refused_before_it_is_copied(world: World) -> None:
+    world.write("large", 10 * MIB)
+    with running_app(world.disk) as (api, _, _):
+        world.fill(left=12 * MIB)
+        with pytest.raises(Unusable, match=r"no space left for 10\.0 MiB"):
+            world.create(api)
+        assert world.staged() == []
+        (world.disk / "ballast").unlink()
+        assert world.create(api)["version"] == 1
+
+
+@pytest.mark.parametrize(("number", "size"), [(1, 20 * MIB), (400, 50_000)], ids=["one", "many"])
+def test_a_disk_that_becomes_full_in_the_middle_ends_the_upload_and_it_goes_on_later(
+    world: World, number: int, size: int
+) -> None:
+    for index in range(number):
+        world.write(f"f{index:03}", size)
+    with running_app(world.disk, least_free=0) as (api, _, _):
+        world.fill(left=12 * MIB)
+        with pytest.raises(Unusable, match="no space left"):
+            world.create(api)
+        (world.disk / "ballast").unlink()
+        made = world.create(api)
+        assert (made["version"], made["files"], made["size"]) == (1, number, number * size)
+    root = world.disk / "datastores" / "data" / "1"
+    assert {p.name: p.read_bytes() for p in root.iterdir()} == {p.name: p.read_bytes() for p in world.source.iterdir()}
