@@ -20,6 +20,9 @@ from opengrid.core.files import clone_file, copy_file, read_through
 #: A file of at most so many bytes is read by one call.
 SMALL = 1 << 20
 
+#: The disk of the staging folder is looked at before so many bytes are put there.
+_LOOK_BYTES = 64 << 20
+
 #: A file that changes while it is read is read again so often.
 _ROUNDS = 3
 
@@ -74,6 +77,7 @@ class Reader:
     ) -> None:
         self._root, self._known, self._progress = root, known, progress
         self._staging, self._least_free = staging, least_free
+        self._room = 0  #: bytes that may be staged before the disk is looked at again
         self._can_clone = True  #: until the file systems have said that they cannot
 
     def read(self, position: int, path: str, status: os.stat_result) -> ReadFile:
@@ -127,8 +131,15 @@ class Reader:
         """Return where a file lies."""
         return self._root / file.path
 
-    def _has_room(self, staging: Path, size: int) -> bool:
-        return shutil.disk_usage(staging).free - size >= self._least_free
+    def _may_stage(self, staging: Path, size: int) -> bool:
+        """Return whether there is room for so many bytes more; the disk is looked at for every 64 MiB."""
+        if self._room < size:
+            room = shutil.disk_usage(staging).free - self._least_free
+            self._room = min(room, max(size, _LOOK_BYTES))
+        if self._room < size:
+            return False
+        self._room -= size
+        return True
 
     def _read_once(self, place: str) -> tuple[str, os.stat_result, os.stat_result]:
         """Return a file's digest, and what it was before and after it was read."""
@@ -149,7 +160,7 @@ class Reader:
         content = os.read(descriptor, size)
         digest = hashlib.sha256(content).hexdigest()
         self._progress(len(content), len(content))
-        if self._staging is not None and len(content) == size:
+        if self._staging is not None and len(content) == size and self._may_stage(self._staging, size):
             self._write_small(f"{self._staging}/{digest}", content)
         return digest
 
@@ -171,7 +182,7 @@ class Reader:
     def _read_large(self, place: str, descriptor: int, status: os.stat_result) -> str:
         """Read a file through, into a copy where there is room. One that was broken off goes on where it was."""
         size = status.st_size
-        if self._staging is None or not self._has_room(self._staging, size):
+        if self._staging is None or not self._may_stage(self._staging, size):
             return read_through(descriptor, size, progress=self._read_some)
         partial = self._staging / f"{_token(status)}.copy"
         self._can_clone = self._can_clone and not partial.exists() and clone_file(Path(place), partial)

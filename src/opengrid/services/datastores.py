@@ -124,8 +124,7 @@ class Datastores:
         if self._contents.links is None:
             self._trees.begin(filling, arrived)
         missing = [file for file, here in zip(files, is_here, strict=True) if not here]
-        if missing:
-            self._disks.check(self._root, sum(file.size for file in missing))
+        self._disks.check(self._root, sum(file.size for file in missing))
         return list(dict.fromkeys(file.digest for file in missing))
 
     def partial(self, name: str, version: int, digest: str) -> Path:
