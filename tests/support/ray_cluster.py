@@ -163,6 +163,11 @@ class Machines:
         """This computer's address, as the machines see it."""
         return f"{self.network}.1"
 
+    @property
+    def scaling_file(self) -> Path:
+        """Where the machines see it, too: /tmp is another one on each of them."""
+        return Path("/var/tmp", f"{self.prefix}-scaling.json")
+
     def address(self, index: int) -> str:
         return f"{self.network}.{10 + index}"
 
@@ -199,12 +204,11 @@ class Machines:
             **{name: [] for name in _COMMANDS},
             "file_mounts_sync_continuously": False,
         }
-        file = self.ray.folder / "scaling.json"
-        file.write_text(json.dumps(config))
+        self.scaling_file.write_text(json.dumps(config))
         self._start(
             0,
             *("--head", "--port=6379", "--dashboard-host=0.0.0.0", "--num-cpus=0", "--num-gpus=0"),
-            f"--autoscaling-config={file}",
+            f"--autoscaling-config={self.scaling_file}",
             AUTOSCALER_UPDATE_INTERVAL_S="1",
             RAY_FAKE_CLUSTER="1",
         )
@@ -274,6 +278,7 @@ def machines(folder: Path, count: int) -> Iterator[Machines]:
             with contextlib.suppress(subprocess.CalledProcessError):
                 made.kill(index)
         made.ray.stop()
+        made.scaling_file.unlink(missing_ok=True)
         for index in range(count):
             with contextlib.suppress(subprocess.CalledProcessError):
                 _ip("netns", "del", made.name(index))

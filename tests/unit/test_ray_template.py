@@ -35,8 +35,8 @@ def test_each_type_is_the_clouds_machine_once_on_demand_and_once_spot() -> None:
     assert demand["node_config"] == {"InstanceType": "p3.8xlarge"}
     assert spot["node_config"] == {"InstanceType": "p3.8xlarge", "InstanceMarketOptions": {"MarketType": "spot"}}
     assert (demand["resources"], spot["resources"]) == (
-        {"CPU": 32, "GPU": 4, "on_demand": 1},
-        {"CPU": 32, "GPU": 4, "spot": 1},
+        {"CPU": 32, "GPU": 4, "accelerator_type:V100": 1, "on_demand": 1},
+        {"CPU": 32, "GPU": 4, "accelerator_type:V100": 1, "spot": 1},
     )
     assert {(node["min_workers"], node["max_workers"]) for node in (demand, spot)} == {(0, 8)}
     assert content["max_workers"] == 16

@@ -94,7 +94,8 @@ def _node(kind: InstanceType, most: int, *, is_spot: bool = False) -> dict[str, 
     config: dict[str, object] = {"InstanceType": kind.cloud}
     if is_spot:
         config["InstanceMarketOptions"] = {"MarketType": "spot"}
-    resources = {"CPU": kind.cpus, **({"GPU": kind.gpus} if kind.gpus else {}), SPOT if is_spot else ON_DEMAND: 1}
+    gpus = {"GPU": kind.gpus, f"accelerator_type:{kind.accelerator}": 1} if kind.gpus else {}  # as gangs ask for them
+    resources = {"CPU": kind.cpus, **gpus, SPOT if is_spot else ON_DEMAND: 1}
     return {"node_config": config, "resources": resources, "min_workers": 0, "max_workers": most}
 
 
