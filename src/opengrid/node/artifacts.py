@@ -38,6 +38,9 @@ _SHARE, _LONGEST_S = 0.005, 60.0
 #: Files that are offered together: so many, of so many bytes.
 _BATCH_FILES, _BATCH_BYTES = 200, 64 << 20
 
+#: A file that was just closed is looked at once more after this long.
+_RENAME_S = 0.2
+
 #: In the end, what cannot be saved is tried this often, with such pauses.
 _LAST_TRIES, _LAST_PAUSE_S = 3, 0.5
 
@@ -226,7 +229,11 @@ class Collector:
             if not self._is_salvaging:
                 self._tell_event_files(folder, found.files)
             due = folder.settling.due(found.files, time.monotonic(), closed=folder.closed, final=final)
+            hasty = folder.closed.intersection(due) if not final else set[str]()
             folder.closed.difference_update(due)
+            if hasty:  # a temporary name is closed too, and renamed right after that
+                self._stopped.wait(_RENAME_S)
+                due = [p for p in due if p not in hasty or version_of(folder.root / p) == found.files[p]]
             for path in due:
                 if self._stopped.is_set() or ((self._draining or self._asked) and not final):
                     return
