@@ -308,7 +308,7 @@ def test_a_lost_head_is_followed_by_a_new_attempt_that_goes_on(lab: Grid, cluste
     assert any("the cluster let go of all its machines" in event["reason"] for event in experiment["events"])
     counted = steps(lab, name)
     assert counted[-1] == 149
-    assert counted.count(0) == 1, "it began anew"
+    assert counted[0] > 0, "it began anew"  # the newest attempt's
 
 
 def saved(lab: Grid, experiment: str) -> bool:

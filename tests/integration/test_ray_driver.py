@@ -16,7 +16,8 @@ inside: Any = importlib.import_module("opengrid.engines.ray.inside.gang")
 
 
 def orders(*starts: int, released: bool = False, is_told: bool = True) -> GangOrders:
-    return GangOrders(etag="", starts=starts, released=released, token="t", is_told=is_told)
+    etag = f"{starts} {released} {is_told}"
+    return GangOrders(etag=etag, starts=starts, released=released, token="t", is_told=is_told)
 
 
 class Gang:
@@ -88,9 +89,22 @@ def test_each_agent_is_started_as_often_as_ordered_and_what_changed_is_told_once
 def test_a_server_that_was_restarted_is_told_again_how_the_gang_stands() -> None:
     gang = Gang()
     gang.to_end = [(1, "killed")]  # of which the former server heard, but did nothing before it died
-    server = Server(orders(1, 1), orders(1, 1), orders(1, 1, is_told=False), orders(1, 1), None)
+    server = Server(orders(1, 1), orders(1, 1), *[orders(1, 1, is_told=False)] * 3, None)
     drive(server, gang)
     assert [report.gone for report in server.reports] == [(None, "killed"), (None, "killed")]
+
+
+def test_a_server_that_orders_a_machine_anew_hears_what_that_waits_for() -> None:
+    gang = Gang()
+
+    def is_lost() -> GangOrders:
+        gang.to_end, gang.placed = [(1, "killed")], False
+        return orders(1, 1)
+
+    server = Server(orders(1, 1), is_lost, orders(1, 1), orders(1, 2), orders(1, 2), None)
+    drive(server, gang)
+    told = [(report.gone, report.reason) for report in server.reports]
+    assert told == [((None, None), ""), *[((None, "killed"), "waits for 2 machines")] * 2]
 
 
 def test_what_a_deaf_server_did_not_hear_is_said_again() -> None:

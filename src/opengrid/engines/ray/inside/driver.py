@@ -70,7 +70,7 @@ class _Driver:
         self._api, self._gang, self._agents = api, gang, agents
         self._started = [0] * size
         self._gone: list[str | None] = [None] * size
-        self._told: GangReport | None = None
+        self._told: tuple[GangReport, str] | None = None  #: under which orders
 
     def run(self, orders: GangOrders | None) -> int:
         try:
@@ -115,8 +115,10 @@ class _Driver:
         return all(started == 0 or gone is not None for started, gone in zip(self._started, self._gone, strict=True))
 
     def _report(self, report: GangReport, orders: GangOrders) -> None:
-        if (report != self._told or not orders.is_told) and self._api.report(report):
-            self._told = report
+        # Other orders come from a server that sees things otherwise: it hears again how they are, one that has just
+        # started and one that now waits for a machine alike.
+        if (report, orders.etag) != self._told and self._api.report(report):
+            self._told = report, orders.etag
 
 
 class _Server:
