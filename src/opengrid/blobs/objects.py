@@ -181,12 +181,12 @@ class ObjectBlobs:
         """Keep the cache below its bound: what was not used for longest goes, but for what trees hold anyway."""
         with self._lock:
             if self._cached is None:
-                self._cached = sum(path.stat().st_size for path in self._folder.glob("*/*"))
+                self._cached = sum(status.st_size for _, status in self._files())
             else:
                 self._cached += added
             if self._cached <= self._most_cached:
                 return
-            files = [(path, path.stat()) for path in self._folder.glob("[0-9a-f]*/[0-9a-f]*")]
+            files = self._files()
             self._cached = sum(status.st_size for _, status in files)
             for path, status in sorted(files, key=lambda one: one[1].st_atime_ns):
                 if self._cached <= self._most_cached * 0.9 or time.time() - status.st_atime < _FRESH_S:
@@ -194,6 +194,14 @@ class ObjectBlobs:
                 if status.st_nlink == 1:
                     path.unlink(missing_ok=True)
                     self._cached -= status.st_size
+
+    def _files(self) -> list[tuple[Path, os.stat_result]]:
+        """Return what is cached; what other threads bring just now, or take away meanwhile, is left out."""
+        found: list[tuple[Path, os.stat_result]] = []
+        for path in self._folder.glob("[0-9a-f]*/[0-9a-f]*"):
+            with contextlib.suppress(FileNotFoundError):
+                found.append((path, path.stat()))
+        return found
 
 
 class BucketLinks:

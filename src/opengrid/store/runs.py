@@ -9,12 +9,14 @@ from typing import Any
 
 from sqlalchemy import (
     JSON,
+    BigInteger,
     ColumnElement,
     Connection,
     Executable,
     Table,
     UnaryExpression,
     case,
+    cast,
     delete,
     exists,
     func,
@@ -379,7 +381,8 @@ _EXPERIMENT = select(
     .where(_OF_EXPERIMENT)
     .scalar_subquery()
     .label("generations"),
-    select(func.coalesce(func.sum(attempts.c.ended_us - attempts.c.created_us), 0))
+    # PostgreSQL's sum of 64-bit numbers is a decimal one.
+    select(cast(func.coalesce(func.sum(attempts.c.ended_us - attempts.c.created_us), 0), BigInteger))
     .where(_OF_EXPERIMENT)
     .scalar_subquery()
     .label("held_us"),

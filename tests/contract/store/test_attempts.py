@@ -236,4 +236,5 @@ def test_the_time_in_which_an_experiment_has_machines_is_that_of_all_its_attempt
         tx.attempts.create(again, make_machines(again))
         experiment = tx.runs.experiment_by_id(attempt.experiment_id)
         assert (experiment.held_us, experiment.held_since_us) == (30 * second, T0 + 100 * second)
+        assert type(experiment.held_us) is int  # what is computed of it is a float
         assert tx.runs.held_us(experiment.run_id, T0 + 105 * second) == 35 * second
