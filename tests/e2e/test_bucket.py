@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -44,6 +45,7 @@ def test_data_and_artifacts_go_straight_between_bucket_and_machines(
     out = folder / "out"
     grid.ok("artifacts", done["experiments"][0], "--download_dir", str(out))
     found = {path.name: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    assert json.loads(found.pop("run.json"))["experiment"] == done["experiments"][0]
     assert found == {"small.txt": b"small", "model.bin": large}
     got = [path for method, path in endpoint.asked if method == "GET" and "/datastores/packs/" in path]
     assert 3 <= len(got) <= 4
