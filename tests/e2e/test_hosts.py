@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import sys
 import tempfile
@@ -91,8 +89,7 @@ def test_hosts_become_a_cluster_that_trains_comes_back_and_leaves_nothing(lab: G
     assert lab.log(experiment["experiment"]).decode().count("one of 8 with 0,1,2,3") == 8
 
     # The second host is restarted, as far as anybody can tell: all that runs there is gone.
-    for pid in cluster.ray_pids(1):
-        os.kill(pid, signal.SIGKILL)
+    cluster.kill(1)
 
     def problem() -> str | None:
         (_, second) = lab.json("clusters", "show", "lab")["hosts"]
@@ -105,8 +102,7 @@ def test_hosts_become_a_cluster_that_trains_comes_back_and_leaves_nothing(lab: G
     assert lab.finish(*size, "meet.py")["state"] == "succeeded"
 
     # So is the first one, which has the head.
-    for pid in cluster.ray_pids(0):
-        os.kill(pid, signal.SIGKILL)
+    cluster.kill(0)
     lab.ok("clusters", "start", "lab", timeout_s=_LONG_S)
     assert lab.finish(*size, "meet.py")["state"] == "succeeded"
 

@@ -280,8 +280,10 @@ def machines(folder: Path, count: int) -> Iterator[Machines]:
         made.ray.stop()
         made.scaling_file.unlink(missing_ok=True)
         for index in range(count):
-            with contextlib.suppress(subprocess.CalledProcessError):
-                _ip("netns", "del", made.name(index))
+            # By itself: a namespace, and its end of the cable, may outlive its name by what the kernel has to do there.
+            for what in (("link", "del", f"{made.prefix}v{index}"), ("netns", "del", made.name(index))):
+                with contextlib.suppress(subprocess.CalledProcessError):
+                    _ip(*what)
         with contextlib.suppress(subprocess.CalledProcessError):
             _ip("link", "del", bridge)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -51,6 +52,12 @@ class Boxes:
                 if Path(f"/proc/{pid}/comm").read_text().strip() not in ("sshd", "unshare"):
                     found.append(pid)
         return found
+
+    def kill(self, index: int) -> None:
+        """End at once what was started by ssh, as a restart of the machine would."""
+        for pid in self.ray_pids(index):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
 
 
 @contextlib.contextmanager
