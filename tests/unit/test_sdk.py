@@ -102,9 +102,10 @@ def test_python_knows_the_options_of_the_command_line() -> None:
         parameter.name for parameter in command.params if isinstance(parameter, click.Option) and not parameter.hidden
     }
     assert typed - known == {
-        *("config", "like", "dry_run", "detach", "follow", "wait", "output", "debug", "dockerfile", "env_file")
+        *("config", "like", "dry_run", "detach", "follow", "wait", "output", "debug", "dockerfile", "env_file"),
+        *("on_build", "on_build_start", "on_build_end", "on_experiment_start", "on_experiment_end"),
     }
-    assert known - typed == {"actions", "dependencies"}, "of config files and of the tree"
+    assert known - typed == {"actions", "dependencies"}, "all actions in one, and what comes from the tree"
 
 
 def test_a_request_made_of_anothers_options_is_the_same(tmp_path: Path) -> None:
@@ -174,7 +175,7 @@ def test_logs_come_as_lines(api: FakeApi, grid: Grid) -> None:
 
 def test_artifacts_are_listed_read_and_downloaded_once(api: FakeApi, grid: Grid, tmp_path: Path) -> None:
     digest = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
-    row = {"id": "i", "path": "ckpt/last.ckpt", "node": 0, "size": 5, "sha256": digest}
+    row = {"id": "i", "path": "ckpt/last.ckpt", "node": 0, "size": 5, "sha256": digest, "stored_at": "/a"}
     base = "/api/v1/experiments/calm-fox-7-exp0"
     api.on("GET", f"{base}/artifacts", {"artifacts": [row], "total": 1, "size": 5})
     api.on("GET", f"{base}/artifacts/i/content", b"hello")
