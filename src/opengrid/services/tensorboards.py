@@ -11,7 +11,7 @@ import http.client
 import json
 import os
 import re
-import select
+import selectors
 import shutil
 import socket
 import subprocess
@@ -259,8 +259,9 @@ def _place(file: EventFile) -> Path:
 
 def _says_ready(process: subprocess.Popen[bytes]) -> bool:
     assert process.stdout is not None  # noqa: S101 - it was asked for
-    ready, _, _ = select.select([process.stdout], [], [], _START_S)
-    return bool(ready) and process.stdout.readline() == b"ready\n"
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        return bool(selector.select(_START_S)) and process.stdout.readline() == b"ready\n"
 
 
 def _end(view: _View) -> None:
