@@ -87,7 +87,10 @@ def start_server(grid: Grid) -> None:
 
 def submit(lab: Grid, *, gpus: int, steps: int) -> str:
     size = ("--framework", "torch", "--instance_type", "4_v100_16gb", "--gpus", str(gpus))
-    return lab.submit("--cluster", "lab", *size, "--processes_per_node", "1", "count.py", str(steps))
+    asked = ("--cluster", "lab", *size, "--processes_per_node", "1", "count.py", str(steps))
+    # A machine that was just started anew is planned with from the server's next look at the cluster on.
+    eventually(lambda: lab.call("run", "--dry_run", *asked).code == 0, timeout_s=_LONG_S)
+    return lab.submit(*asked)
 
 
 def machines_of(lab: Grid, cluster: Machines, experiment: str) -> list[int]:
