@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from tests.conftest import missing
 from tests.support.agents import AgentBench
+from tests.support.gang_server import DEADLINE_S
 
 from opengrid.core.errors import Unusable
-from opengrid.core.protocol import Ended, Exited, Released, Unsaved
+from opengrid.core.protocol import Ended, Exited, Phase, Released, Unsaved
 
 
 @pytest.fixture(autouse=True)
@@ -207,6 +208,26 @@ def test_what_another_machine_was_to_bring_and_does_not_is_brought_by_this_one(b
     bench.release()
     assert bench.server.artifact("data") == content
     assert bench.server.of(Unsaved) == []
+
+
+def test_a_machine_that_leaves_removes_nothing_of_one_that_still_has_something_to_bring(bench: AgentBench) -> None:
+    content = b"a data set"
+    digest = hashlib.sha256(content).hexdigest()
+    bench.options += ["--work", "remove"]
+    bench.server.claims.claim("attempt", 7, {digest})
+    script = f"import os\nif os.environ['RANK'] == '0': open('data', 'wb').write({content!r})"
+    bench.assign(script, ranks=(1, 1), collects=True)
+    bench.start()
+    bench.run()
+    bench.until_ended()
+    bench.server.until(lambda: digest in bench.server.offered, "an offer of it")
+    bench.server.tell(1, Phase.RELEASED)
+    assert bench.agents[1].wait(DEADLINE_S) == 0
+    bench.server.claims.claim("attempt", 7, set())
+    bench.release()
+    assert bench.server.artifact("data") == content
+    assert bench.server.of(Unsaved) == []
+    assert not (bench.folder / "work").exists()
 
 
 def test_machines_that_share_a_folder_collect_it_once(bench: AgentBench) -> None:

@@ -459,10 +459,15 @@ class Agent:
         if self._exit_code in (EXIT_RELEASED, EXIT_SUPERSEDED):
             shutil.rmtree(self._files.spool, ignore_errors=True)
         if self._exit_code == EXIT_RELEASED and self._settings.removes_work and not self._has_unsaved:
+            for root in self._artifacts.roots:
+                shutil.rmtree(root, ignore_errors=True)
             work = Path(self._assignment.work_dir)
-            shutil.rmtree(work, ignore_errors=True)
-            with contextlib.suppress(OSError):
-                work.parent.rmdir()  # the experiment's, unless another attempt left something
+            for folder in (
+                work,
+                work.parent,
+            ):  # unless somebody else has something there
+                with contextlib.suppress(OSError):
+                    folder.rmdir()
 
     def _hold_leash(self, descriptor: int) -> None:
         os.read(descriptor, 1)  # nobody writes: it returns when the other end is closed

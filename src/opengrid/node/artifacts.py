@@ -105,6 +105,11 @@ class Collector:
         self._closings, self._listened = Closings(), set[Path]()
         self._stopped = threading.Event()
 
+    @property
+    def roots(self) -> list[Path]:
+        """The folders that are collected from here, and on no other machine that shares them."""
+        return [folder.root for folder in self._folders]
+
     def start(self) -> None:
         """Start the thread."""
         threading.Thread(target=self._run, name="artifacts", daemon=True).start()
