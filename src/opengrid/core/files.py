@@ -6,7 +6,7 @@ import contextlib
 import errno
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 _PIECE = 8 << 20
@@ -22,6 +22,19 @@ _FICLONE = 0x40049409
 
 #: What says that a file system, or this pair of them, cannot do it.
 _CANNOT = (errno.EOPNOTSUPP, errno.EXDEV, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
+
+
+def statuses(folder: Path | str) -> Iterator[os.stat_result]:
+    """Yield what is known of everything below a folder that is no folder itself; nothing when it is not there."""
+    try:
+        entries = list(os.scandir(folder))
+    except FileNotFoundError:
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from statuses(entry.path)
+        else:
+            yield entry.stat(follow_symlinks=False)
 
 
 def clone_file(source: Path, target: Path) -> bool:

@@ -14,12 +14,12 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from opengrid.core.files import copy_file
+from opengrid.core.files import copy_file, statuses
 from opengrid.core.manifest import safe_path
 from opengrid.core.protocol import DataFile
 
@@ -180,24 +180,12 @@ class DataCache:
 def _is_untouched(made: Tree) -> bool:
     """Return whether no file came, went, or was written since a tree was made. Reads no content."""
     files = size = 0
-    for status in _statuses(made.place):
+    for status in statuses(made.place):
         files += 1
         size += status.st_size
         if status.st_mtime_ns > made.made_ns:
             return False
     return (files, size) == (made.files, made.size)
-
-
-def _statuses(folder: str) -> Iterator[os.stat_result]:
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _statuses(entry.path)
-        else:
-            yield entry.stat(follow_symlinks=False)
 
 
 def _open(path: Path) -> int:

@@ -12,13 +12,13 @@ import os
 import shutil
 import stat
 import threading
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import Unusable
-from opengrid.core.files import clone_file, copy_file, file_digest
+from opengrid.core.files import clone_file, copy_file, file_digest, statuses
 from opengrid.core.manifest import safe_path
 from opengrid.core.records import DatastoreFile, DatastoreVersion
 
@@ -141,7 +141,7 @@ class Trees:
     def is_untouched(self, found: DatastoreVersion) -> bool:
         """Return whether no file came, went, or was written since the version was made. Reads no content."""
         files = size = 0
-        for status in _statuses(self.path(found.name, found.version)):
+        for status in statuses(self.path(found.name, found.version)):
             files += 1
             size += status.st_size
             if found.ended_us is not None and status.st_mtime_ns // 1000 > found.ended_us:
@@ -209,18 +209,6 @@ def _digest(path: Path) -> str | None:
         return file_digest(path)
     except OSError:
         return None
-
-
-def _statuses(folder: Path | str) -> Iterator[os.stat_result]:
-    try:
-        entries = list(os.scandir(folder))
-    except FileNotFoundError:
-        return
-    for entry in entries:
-        if entry.is_dir(follow_symlinks=False):
-            yield from _statuses(entry.path)
-        else:
-            yield entry.stat(follow_symlinks=False)
 
 
 def _remove_others(tree: Path, known: set[str]) -> list[str]:
