@@ -158,6 +158,12 @@ def test_the_servers_own_record_lies_among_an_experiments_artifacts_and_makes_wa
     assert world.stored(tmp_path) == {b"the script's", b"of the next attempt", b"another"}
 
 
+def test_a_record_that_comes_after_the_scripts_file_of_that_name_leaves_it(world: World) -> None:
+    world.save("run.json", b"the script's")
+    world.artifacts.keep_records({world.experiments[0].id: b"record"})
+    assert (world.content("run.json"), world.content("run.grid.json")) == (b"the script's", b"record")
+
+
 def test_contents_go_with_the_last_experiment_that_has_them(world: World, tmp_path: Path) -> None:
     world.save("shared", b"shared")
     world.save("own", b"own")

@@ -18,7 +18,9 @@ from tests.support.server_app import running_app
 from opengrid.client.documents import DatastoreRow
 from opengrid.core.errors import GridError, Unusable
 from opengrid.core.mounts import Mount
+from opengrid.core.records import DatastoreFile, DatastoreKind
 from opengrid.server.app import Server
+from opengrid.services.callers import Caller
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -111,6 +113,18 @@ def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World)
     assert made(world, str(world.source), refers=True)["version"] == 2
     world.api.delete_datastore("data", 1)
     assert (world.source / "a" / "x").exists()
+
+
+def test_what_a_killed_server_had_begun_to_refer_to_fails_at_the_next_start(world: World) -> None:
+    datastores = _datastores(world.server)
+    me = Caller(name="root", is_admin=True)
+    version = datastores.open("data", str(world.source), me, kind=DatastoreKind.REFERENCED).version
+    pinned = DatastoreFile(position=0, path="a", size=1, digest="time:1")
+    with datastores._database.transaction() as tx:
+        tx.data.save_files("data", version.version, version.round, [pinned])
+    world.server._imports.fail_left()
+    row = world.api.datastore("data", version.version)
+    assert (row["state"], row["reason"]) == ("failed", "the server ended meanwhile; create it again")
 
 
 @pytest.mark.parametrize(

@@ -103,8 +103,8 @@ class ObjectBlobs:
         for _, group in groupby(whole, key=_shared_with):
             damaged |= self._damaged(list(group))
         self.remove(damaged)
-        wrong = self._local.check([digest for digest in set(digests) - damaged if self._local.exists(digest)])
-        self._local.remove(wrong)  # they are fetched again when they are needed
+        # What is wrong in the cache is removed, and fetched again when it is needed.
+        self._local.check([digest for digest in set(digests) - damaged if self._local.exists(digest)])
         return damaged
 
     def remove(self, digests: Collection[str]) -> int:
@@ -122,8 +122,9 @@ class ObjectBlobs:
     def _send(self, digest: str) -> None:
         path = self._local.path(digest)
         size = path.stat().st_size
-        self._bucket.put(whole_key(digest), path)
-        self._index.add_whole(digest, size)
+        if self._index.size(digest) is None:
+            self._bucket.put(whole_key(digest), path)
+            self._index.add_whole(digest, size)
         self._make_room(size)
 
     def _send_pack(self, digests: Sequence[str]) -> None:
@@ -191,7 +192,7 @@ class ObjectBlobs:
             for path, status in sorted(files, key=lambda one: one[1].st_atime_ns):
                 if self._cached <= self._most_cached * 0.9 or time.time() - status.st_atime < _FRESH_S:
                     return
-                if status.st_nlink == 1:
+                if status.st_nlink == 1 and self._index.size(path.name) is not None:  # the bucket has it
                     path.unlink(missing_ok=True)
                     self._cached -= status.st_size
 

@@ -16,8 +16,8 @@ from opengrid.core.errors import InvalidValue
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
-#: How often --tail looks.
-_LOOK_S = 2.0
+#: How often --tail looks, and at how many of the newest lines: all that the server gives.
+_LOOK_S, _MOST = 2.0, 5000
 
 
 @click.command()
@@ -26,7 +26,7 @@ _LOOK_S = 2.0
 @click.option("--from", "since", metavar="TIME", help="Begin there: 2026-11-25T19:00, or 30m, 2h, 3d ago.")
 @click.option("--to", "until", metavar="TIME", help="End there.")
 @click.option(
-    "--limit", metavar="N", type=click.IntRange(1, 5000), default=200, show_default=True, help="Newest lines."
+    "--limit", metavar="N", type=click.IntRange(1, _MOST), default=200, show_default=True, help="Newest lines."
 )
 @global_options
 def logs(name: str, *, tail: bool, since: str | None, until: str | None, limit: int) -> None:
@@ -37,7 +37,7 @@ def logs(name: str, *, tail: bool, since: str | None, until: str | None, limit: 
     if tail and (until or settings().is_json):
         raise InvalidValue("--tail has no end", hint="leave --to and -o json out, or --tail")
     now = time.time()
-    query = {"limit": str(limit)}
+    query = {"limit": str(_MOST if tail else limit)}
     if since is not None:
         query["since_us"] = str(parse_time(since, now))
     if until is not None:
@@ -49,9 +49,9 @@ def logs(name: str, *, tail: bool, since: str | None, until: str | None, limit: 
             return
         for problem in answer["problems"]:
             note(f"{problem['host']} cannot be asked: {problem['problem']}")
-        _print(answer["lines"])
+        _print(answer["lines"][-limit:])
         if tail:
-            _follow(api, name, answer["lines"])
+            _follow(api, name, query, answer["lines"])
 
 
 def parse_time(text: str, now: float) -> int:
@@ -65,14 +65,14 @@ def parse_time(text: str, now: float) -> int:
         raise InvalidValue(f"{text!r} is no time", hint="2026-11-25T19:00, or 30m, 2h, 3d") from None
 
 
-def _follow(api: Api, name: str, seen: list[ClusterLogLine]) -> None:
-    """Print what is new: files only grow, and each is looked at from its newest time on."""
+def _follow(api: Api, name: str, query: dict[str, str], seen: list[ClusterLogLine]) -> None:
+    """Print what is new; a host that could not be asked for a while does not begin again."""
     known = {_key(line) for line in seen}
     while True:
         time.sleep(_LOOK_S)
-        lines = api.cluster_logs(name, {"limit": "5000"})["lines"]
+        lines = api.cluster_logs(name, query)["lines"]
         _print([line for line in lines if _key(line) not in known])
-        known = {_key(line) for line in lines}
+        known.update(map(_key, lines))
 
 
 def _print(lines: list[ClusterLogLine]) -> None:

@@ -97,7 +97,7 @@ def add(
 ) -> None:
     """Take a cluster in as NAME; `grid run --cluster NAME` starts runs there. Its machines must reach this server.
 
-    --address takes one that runs: its machines need Python, torch and Ray, and nothing is installed on them.
+    --address takes one that runs: its machines need Python, torch and Ray, and adding them installs nothing.
 
     --hosts makes one of computers that have ssh and Python, by the ssh keys and settings of the user who runs the
     server: Ray is started on each with the Python there that has torch, and installed beside it where it lacks Ray.
@@ -105,9 +105,15 @@ def add(
     if bool(hosts) == bool(address):
         raise InvalidValue("a cluster is made of hosts, or has an address", hint="--hosts HOST,… or --address URL")
     if token_file and hosts:
-        raise InvalidValue("--token-file belongs to --address: hosts get a token of their own", field="token")
+        raise InvalidValue(
+            "--token-file belongs to --address: hosts get a token of their own", hint="leave it out", field="token"
+        )
     if install and address:
-        raise InvalidValue("--install belongs to --hosts: nothing is installed on a cluster that runs", field="install")
+        raise InvalidValue(
+            "--install belongs to --hosts",
+            hint="what requirements.txt names is installed when a run starts",
+            field="install",
+        )
     new: dict[str, object] = {"name": name, "engine": engine, "possible": parse_types(types), "python": python}
     if work_dir is not None:
         new["work_dir"] = work_dir
@@ -260,7 +266,7 @@ def _show_start(line: ProgressLine, seen: ClusterStart) -> None:
 def parse_types(text: str, *, most: int | None = None) -> dict[str, int]:
     """Return `4_v100_16gb:8,…` as types with the most of each; `most` is for those without a number."""
     types: dict[str, int] = {}
-    for part in filter(None, (part.strip() for part in text.split(","))):
+    for part in _listed(text):
         name, colon, number = part.partition(":")
         if not colon and most is not None:
             number = str(most)

@@ -435,9 +435,7 @@ class Api:
     def add_packed(self, opened: UploadDocument, contents: Sequence[Packed]) -> list[str]:
         """Say in which packs contents of an upload lie; return packs that are missing: then nothing was taken in."""
         path = f"{_datastore(opened['name'], opened['version'])}/packed"
-        answer = self._put(
-            path, {"round": opened["round"], "contents": [_packed(one) for one in contents]}, timeout_s=600
-        )
+        answer = self._put(path, {"round": opened["round"], "contents": _wire(contents)}, timeout_s=600)
         return cast("list[str]", answer["missing"])
 
     def finish_datastore(self, opened: UploadDocument, *, digest: str, files: int, size: int) -> DatastoreRow:
@@ -477,12 +475,7 @@ def _is_past(until: str, state: str) -> bool:
     return state in (("running", *ended) if until == "started" else ended)
 
 
-def _wire(spec: RunSpec) -> object:
+def _wire(value: object) -> object:
     from opengrid.core.codec import to_json  # beside its only use: other commands have nothing to encode
 
-    return to_json(spec)
-
-
-def _packed(content: Packed) -> object:
-    extents = [{"pack": one.pack, "offset": one.offset, "size": one.size} for one in content.extents]
-    return {"sha256": content.sha256, "extents": extents}
+    return to_json(value)

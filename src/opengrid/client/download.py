@@ -12,6 +12,7 @@ from pathlib import Path
 
 from opengrid.client.api import Api
 from opengrid.client.documents import ArtifactRow
+from opengrid.client.http import PAUSE_S, TRIES, patiently
 from opengrid.client.links import BucketClient, located_blocks
 from opengrid.core.errors import GridError, InvalidValue, NotFound, ServerUnreachable, Unusable
 from opengrid.core.manifest import safe_path
@@ -20,9 +21,6 @@ from opengrid.core.manifest import safe_path
 _SMALL = 1 << 20
 
 _BLOCK = 1 << 20
-
-#: A server that does not answer is asked again so often, while nothing comes, with pauses that grow from this.
-_TRIES, _PAUSE_S = 6, 0.2
 
 #: What says that a file cannot have its name here; others can.
 _OF_THE_NAME = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
@@ -84,7 +82,7 @@ def fetch(
 
 def _fetch_small(api: Api, experiment: str, row: ArtifactRow, partial: Path) -> None:
     for last in (False, True):
-        content = _patiently(lambda: _content(api, experiment, row)) if row["size"] else b""
+        content = patiently(lambda: _content(api, experiment, row)) if row["size"] else b""
         if hashlib.sha256(content).hexdigest() == row["sha256"]:
             partial.write_bytes(content)
             return
@@ -121,9 +119,9 @@ def _complete(api: Api, experiment: str, row: ArtifactRow, partial: Path, progre
                         progress(len(block))
             except ServerUnreachable:
                 tries = 1 if size > before else tries + 1
-                if tries > _TRIES:
+                if tries > TRIES:
                     raise
-                time.sleep(_PAUSE_S * 2**tries)
+                time.sleep(PAUSE_S * 2**tries)
     return digest.hexdigest()
 
 
@@ -150,15 +148,6 @@ def _blocks(api: Api, experiment: str, row: ArtifactRow, offset: int) -> Generat
 
 def _is_in_bucket(row: ArtifactRow) -> bool:
     return row["stored_at"].startswith("s3://")
-
-
-def _patiently(ask: Callable[[], bytes]) -> bytes:
-    for tries in range(_TRIES):
-        try:
-            return ask()
-        except ServerUnreachable:
-            time.sleep(_PAUSE_S * 2**tries)
-    return ask()
 
 
 def _digest(path: Path) -> str:

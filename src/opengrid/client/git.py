@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +101,12 @@ def read_commit(top: Path, commit: str) -> tuple[CommittedFile, ...]:
     process = _start(top, "ls-tree", "-r", "-z", "-l", "--full-tree", commit)
     if process.stdout is None:
         raise AssertionError("started with a pipe")
-    listed = process.stdout.read(_MOST_LISTED + 1)
+    timer = threading.Timer(_TIMEOUT_S, process.kill)
+    timer.start()
+    try:
+        listed = process.stdout.read(_MOST_LISTED + 1)
+    finally:
+        timer.cancel()
     if len(listed) > _MOST_LISTED:
         process.kill()
         process.communicate()

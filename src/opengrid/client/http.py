@@ -5,14 +5,20 @@ from __future__ import annotations
 import json as json_text
 import os
 import socket
-from collections.abc import Collection, Generator, Iterator, Mapping
+import time
+from collections.abc import Callable, Collection, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from opengrid.client.wire import Connection, Endpoint, Head, NoAnswer
 from opengrid.core.errors import GridError, InvalidValue, ServerUnreachable, error_from_wire
+
+T = TypeVar("T")
+
+#: A server that is away is asked again so often, after this many seconds at first, and twice as many each time.
+TRIES, PAUSE_S = 6, 0.2
 
 #: Repeating one of these does no harm.
 _IDEMPOTENT = frozenset({"GET", "HEAD", "PUT", "DELETE"})
@@ -252,3 +258,13 @@ def _proxy(scheme: str, host: str) -> tuple[str, int] | None:
         return None
     parts = urlsplit(address if "://" in address else f"http://{address}")
     return (parts.hostname, parts.port or 80) if parts.hostname else None
+
+
+def patiently(ask: Callable[[], T]) -> T:
+    """Return the answer to what may be asked again; ServerUnreachable when the server stays away for 13 s."""
+    for tries in range(TRIES):
+        try:
+            return ask()
+        except ServerUnreachable:
+            time.sleep(PAUSE_S * 2**tries)
+    return ask()

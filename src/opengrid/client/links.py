@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import TypeVar
 from urllib.parse import urlsplit
@@ -67,10 +67,9 @@ def located_blocks(bucket: BucketClient, locate: Callable[[], Located], offset: 
 
 
 class BucketClient:
-    """Puts to and gets from links. For one thread; `stopped` ends the waiting between tries."""
+    """Puts to and gets from links. For one thread."""
 
-    def __init__(self, stopped: threading.Event | None = None) -> None:
-        self._stopped = stopped or threading.Event()
+    def __init__(self) -> None:
         self._idle: dict[str, Connection] = {}
 
     def put(self, link: Link, body: bytes) -> None:
@@ -110,8 +109,9 @@ class BucketClient:
             except (OSError, _Busy) as error:
                 self.close()
                 tries += 1
-                if tries > _TRIES or self._stopped.wait(_PAUSE_S * 2**tries):
+                if tries > _TRIES:
                     raise _away(link, error) from error
+                time.sleep(_PAUSE_S * 2**tries)
             else:
                 link.worked()
                 return answer

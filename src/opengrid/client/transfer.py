@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -17,6 +16,7 @@ from typing import TypeVar
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
 from opengrid.client.documents import DatastoreRow, UploadDocument
+from opengrid.client.http import TRIES, patiently
 from opengrid.client.packs import Content, Uploader
 from opengrid.client.reading import SMALL, Changed, Reader, ReadFile, explained, keeps_changing
 from opengrid.core.errors import InvalidValue, NotFound, ServerUnreachable
@@ -40,9 +40,6 @@ _READ_AT_ONCE = min(4, os.cpu_count() or 1)
 
 #: What is sent over HTTP in one request.
 PART = 8 << 20
-
-#: A server that does not answer is asked again so often, with pauses that grow from this.
-_TRIES, _PAUSE_S = 6, 0.2
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,7 +103,7 @@ class Sender:
         """Send what is missing, and make the version whole. Repeating goes on where it was."""
         files = self._send_all()
         manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in files))
-        return _patiently(
+        return patiently(
             lambda: self._api.finish_datastore(
                 self._opened, digest=manifest.digest, files=len(files), size=manifest.size
             )
@@ -180,7 +177,7 @@ class Sender:
 
     def _offer(self, files: list[ReadFile]) -> list[ReadFile]:
         offered = [file.offered() for file in files]
-        wanted = set(_patiently(lambda: self._api.offer_datastore_files(self._opened, offered)))
+        wanted = set(patiently(lambda: self._api.offer_datastore_files(self._opened, offered)))
         return [file for file in files if file.digest in wanted]
 
     def _bring(self, files: list[ReadFile]) -> list[ReadFile]:
@@ -236,13 +233,13 @@ class Sender:
                     arrived = self._send_part(file, part, arrived)
                 except ServerUnreachable:
                     arrived, tries = self._ask(file), tries + 1
-                    if tries > _TRIES and arrived == before:
+                    if tries > TRIES and arrived == before:
                         raise
                 self._progress(arrived - before, arrived - before)
 
     def _ask(self, file: ReadFile) -> int:
         """Return how much of a content the server has; of one without bytes this brings all."""
-        return _patiently(lambda: self._send_part(file, b"", 0))
+        return patiently(lambda: self._send_part(file, b"", 0))
 
     def _send_part(self, file: ReadFile, part: bytes, offset: int) -> int:
         return self._api.send_datastore_part(self._opened, file.digest, io.BytesIO(part), offset=offset, size=file.size)
@@ -270,17 +267,8 @@ class _UploadCarrier:
 
     def links(self, packs: Sequence[str]) -> Mapping[str, str]:
         with self._lock:
-            return _patiently(lambda: self._api.pack_links(self._opened, packs))
+            return patiently(lambda: self._api.pack_links(self._opened, packs))
 
     def add(self, contents: Sequence[Packed]) -> Sequence[str]:
         with self._lock:
-            return _patiently(lambda: self._api.add_packed(self._opened, contents))
-
-
-def _patiently(ask: Callable[[], T]) -> T:
-    for tries in range(_TRIES):
-        try:
-            return ask()
-        except ServerUnreachable:
-            time.sleep(_PAUSE_S * 2**tries)
-    return ask()
+            return patiently(lambda: self._api.add_packed(self._opened, contents))

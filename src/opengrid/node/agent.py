@@ -462,11 +462,8 @@ class Agent:
             for root in self._artifacts.roots:
                 shutil.rmtree(root, ignore_errors=True)
             work = Path(self._assignment.work_dir)
-            for folder in (
-                work,
-                work.parent,
-            ):  # unless somebody else has something there
-                with contextlib.suppress(OSError):
+            for folder in (work, work.parent):
+                with contextlib.suppress(OSError):  # somebody else has something there
                     folder.rmdir()
 
     def _hold_leash(self, descriptor: int) -> None:

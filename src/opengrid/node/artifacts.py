@@ -233,6 +233,7 @@ class Collector:
             unreadable |= found.unreadable
             if not self._is_salvaging:
                 self._tell_event_files(folder, found.files)
+            folder.closed.intersection_update(found.files)  # a temporary name that is gone says nothing of the next one
             due = folder.settling.due(found.files, time.monotonic(), closed=folder.closed, final=final)
             hasty = folder.closed.intersection(due) if not final else set[str]()
             folder.closed.difference_update(due)
@@ -338,6 +339,8 @@ class Collector:
         if self._has_links and len(wanted) > 1:
             with contextlib.suppress(OSError, NotNow, ValueError):  # which one it was is found one by one
                 changed = self._upload([alike[0] for alike in wanted.values()])
+                for digest in changed:
+                    _fail(wanted[digest], "it kept changing")
                 return wanted.keys() - changed
         return {digest for digest, alike in wanted.items() if self._bring(alike)}
 

@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
-import hashlib
 import json
 import os
 import shutil
 import time
 from collections.abc import Callable, Generator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from opengrid.core.files import copy_file, statuses
+from opengrid.core.files import copy_file, file_digest, statuses
 from opengrid.core.manifest import safe_path
 from opengrid.core.protocol import DataFile
 
@@ -64,9 +63,10 @@ class DataCache:
         with self._alone(name):  # another experiment's agent may be making the same
             made = _read(descriptor)
             if made is None or made.place != str(place) or not _is_untouched(made):
-                files = make(made is not None)
-                _write(descriptor, self._make_tree(place, files))
-                self._make_room()
+                with self._alone(".contents"):  # who makes room must not meet what another brings or links
+                    files = make(made is not None)
+                    _write(descriptor, self._make_tree(place, files))
+                    self._make_room()
         os.utime(descriptor)
 
     def close(self) -> None:
@@ -85,12 +85,9 @@ class DataCache:
 
     def check(self, digest: str) -> bool:
         """Read a content; return whether it is what it should be. What is not is removed."""
-        found = hashlib.sha256()
-        with contextlib.suppress(FileNotFoundError), self.path(digest).open("rb") as file:
-            while block := file.read(_BLOCK):
-                found.update(block)
-        if found.hexdigest() == digest:
-            return True
+        with contextlib.suppress(FileNotFoundError):
+            if file_digest(self.path(digest)) == digest:
+                return True
         self.path(digest).unlink(missing_ok=True)
         return False
 
@@ -109,10 +106,6 @@ class DataCache:
         partial = self.partial(digest)
         partial.chmod(0o444)  # no script is to change what others read
         os.replace(partial, self.path(digest))
-
-    def bringing(self) -> AbstractContextManager[None]:
-        """Be the only one of this machine who brings contents: another may want the same."""
-        return self._alone(".contents")
 
     @contextmanager
     def _alone(self, name: str) -> Generator[None]:

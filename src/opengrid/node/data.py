@@ -68,20 +68,19 @@ class _Fetch:
 
     def _bring(self, checks: bool) -> Sequence[DataFile]:
         places = list(self._list())
-        with self._cache.bringing():
-            if checks:
-                for file in {place.file.sha256: place.file for place in places}.values():
-                    self._cache.check(file.sha256)  # which takes away what no digest vouches for
-            for last in (False, True):
-                missing = {p.file.sha256: p for p in places if not self._cache.has(p.file.sha256, p.file.size)}
-                damaged = self._fetch(list(missing.values()))
-                if not damaged:
-                    break
-                if last:
-                    raise GridError(
-                        f"{damaged[0].path} of datastore {self._version} arrived damaged",
-                        hint=f"`grid datastore verify {self._version}` says what is",
-                    )
+        if checks:
+            for file in {place.file.sha256: place.file for place in places}.values():
+                self._cache.check(file.sha256)  # which takes away what no digest vouches for
+        for last in (False, True):
+            missing = {p.file.sha256: p for p in places if not self._cache.has(p.file.sha256, p.file.size)}
+            damaged = self._fetch(list(missing.values()))
+            if not damaged:
+                break
+            if last:
+                raise GridError(
+                    f"{damaged[0].path} of datastore {self._version} arrived damaged",
+                    hint=f"`grid datastore verify {self._version}` says what is",
+                )
         return [place.file for place in places]
 
     def _list(self) -> Iterator[_Place]:

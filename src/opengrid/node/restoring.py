@@ -100,11 +100,9 @@ def _download(http: Http, file: RestoreFile, partial: Path) -> None:
 
 def _download_by_links(http: Http, file: RestoreFile, partial: Path) -> None:
     path = f"/agent/v1/artifacts/contents/{file.sha256}/links"
-    bucket = BucketClient()
-    with partial.open("wb") as copy:
+    with contextlib.closing(BucketClient()) as bucket, partial.open("wb") as copy:
         for block in located_blocks(bucket, lambda: from_json(Located, http.request("GET", path).json())):
             copy.write(block)
-    bucket.close()
 
 
 def _digest(path: Path) -> str:

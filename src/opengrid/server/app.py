@@ -504,8 +504,8 @@ class Server:
                 try:
                     gone = await run_in_threadpool(prune, now_s=time.time())
                     log.info("removed what was not used", folders=gone) if gone else None
-                except OSError as error:
-                    log.warning("cannot remove what is not used", error=str(error))
+                except Exception:  # the loop's edge: the next time may do better
+                    log.exception("cannot remove what is not used")
             await asyncio.sleep(_PRUNE_EVERY_S)
 
     def _active_runs(self) -> set[str]:

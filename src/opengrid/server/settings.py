@@ -39,7 +39,7 @@ class Settings:
     content_cache: int = 50 << 30  #: most bytes of a bucket's contents that are kept on this host
     least_free: int = 2 << 30  #: bytes of a disk below which nothing new is taken in or started
     source_limit: int = 1 << 30  #: most bytes of a source tree, and of a repository that is fetched
-    environment_cache: int = 20 << 30  #: most bytes of environments that no active run uses
+    environment_cache: int = 20 << 30  #: most bytes of environments; those that an active run uses count, and stay
     repository_cache: int = 5 << 30  #: most bytes of fetched repositories
     unused_days: float = 30.0  #: environments and repositories that were not used for so long are removed
     ui: Path | None = None  #: folder of another build of the page than the package's

@@ -103,7 +103,9 @@ class Artifacts:
         replaced: set[str] = set()
         with self._database.transaction() as tx:
             for experiment_id, content in contents.items():
-                path = tx.artifacts.record_path(experiment_id) or _RECORD
+                path = tx.artifacts.record_path(experiment_id)
+                if path is None:  # the script's own file of that name may have come first
+                    path = _RECORD_ASIDE if tx.artifacts.some(experiment_id, 0, [_RECORD]) else _RECORD
                 replaced |= tx.artifacts.save([_record(experiment_id, path, content, self._now_us())])
         self.remove_unused(replaced)
 
@@ -246,6 +248,7 @@ class Artifacts:
                 raise Forbidden("this attempt's experiment has no such content")
 
     def _check_open(self, agent: AgentIdentity) -> None:
+        self._claims.heard(agent.attempt_id, agent.machine)
         with self._database.read() as tx:
             open_attempt(tx, agent.attempt_id)
 

@@ -65,6 +65,11 @@ class ClusterStarts:
         """Undo, in the background, what a server that was killed had begun to add."""
         for note in self._notes.glob("*.adding"):
             cluster = from_json(Cluster, json.loads(note.read_text()))
+            with self._database.read() as tx:
+                known = tx.clusters.look(cluster.name)
+            if known is not None and known.hosts and cluster.hosts and known.hosts.id == cluster.hosts.id:
+                note.unlink(missing_ok=True)  # it was added, whole
+                continue
 
             def undo(progress: Progress, cluster: Cluster = cluster) -> None:
                 log.warning("a cluster was half added when the server ended; undoing that", cluster=cluster.name)

@@ -132,9 +132,10 @@ class Clusters:
     def take_back(self, cluster: Cluster) -> None:
         """Go on with a cluster that was started again, perhaps with its API at another address."""
         with self._database.transaction() as tx:
-            is_new = tx.clusters.find(cluster.name) != cluster
+            known = tx.clusters.find(cluster.name)  # it may have been changed while its hosts started
+            cluster = dataclasses.replace(known, address=cluster.address, hosts=cluster.hosts)
             tx.clusters.change(cluster)
-        if is_new:
+        if cluster != known:
             self._engines.remove(cluster.name)
             self._engines.add(cluster.name, self._make(cluster, self.token(cluster.name)))
         self._changed()

@@ -218,7 +218,8 @@ class Datastores:
             contents = tx.data.drop_earlier_rounds(version.name, version.version, version.round + 1)
         shutil.rmtree(self._staging(version), ignore_errors=True)
         self._trees.remove(version.name, version.version)
-        self._remove_unused(contents)
+        if version.kind is not DatastoreKind.REFERENCED:  # of which we have pins, and no contents
+            self._remove_unused(contents)
 
     def filled_from(self, *sources: str) -> list[DatastoreVersion]:
         """Return the versions that are being filled from sources that begin like these, or that refer to theirs."""

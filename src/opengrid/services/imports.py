@@ -111,7 +111,8 @@ class Imports:
             if len(batch) == MOST_FILES or sum(one.size for one in batch) >= _COPIED_TOGETHER or file is found[-1]:
                 self._room(staging)
                 self._datastores.offer(version.name, version.version, version.round, batch)
-                files, batch = files + batch, []
+                files += batch
+                batch = []
         self._finish(version, files)
 
     def _fetch(self, version: DatastoreVersion, archive: Path) -> None:

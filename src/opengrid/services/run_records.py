@@ -59,7 +59,11 @@ class RunRecords:
         with self._database.read() as tx:
             run = tx.runs.find_by_id(experiments[0].run_id)
         # Asked now: an environment that has failed is forgotten soon, and would be made again for whoever asks later.
-        packages = self._packages(run) if run.plan.cluster == LOCAL_CLUSTER else None
+        try:
+            packages = self._packages(run) if run.plan.cluster == LOCAL_CLUSTER else None
+        except (GridError, OSError) as error:
+            log.warning("no run.json", experiment=experiments[0].name, error=str(error))
+            return
         is_free = self._last is None or self._last.done()
         self._last = self._thread.submit(self._keep, run, experiments, packages)
         if is_free:

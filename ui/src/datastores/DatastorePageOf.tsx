@@ -142,7 +142,7 @@ function Files({ name, version }: { name: string; version: number }) {
 const FILES: Column<DatastoreFile>[] = [
   { id: "path", header: "Path", width: "minmax(240px, 3fr)", cell: (row) => <span className="mono">{row.path}</span> },
   { id: "size", header: "Size", width: "100px", align: "right", cell: (row) => bytes(row.size) },
-  { id: "sha256", header: "SHA-256", width: "minmax(160px, 1.6fr)", cell: (row) => <span className="mono soft">{row.sha256 || row.pin}</span> },
+  { id: "sha256", header: "SHA-256 or pin", width: "minmax(160px, 1.6fr)", cell: (row) => <span className="mono soft">{row.sha256 || row.pin}</span> },
 ];
 
 function Delete({ datastore: { name, version } }: { datastore: DatastoreDetails }) {

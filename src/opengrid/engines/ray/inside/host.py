@@ -147,6 +147,7 @@ def start(order: dict[str, Any]) -> dict[str, Any]:
         if process.poll() is not None:
             raise Failed(f"Ray did not start: {_last_words(folder)}")
         if time.monotonic() > deadline:
+            stop({"id": id, "forget": False})  # else the next try would take it for one that runs
             raise Failed(f"Ray was not up after {_START_S:g} s: {_last_words(folder)}")
         time.sleep(0.1)
     return {**known, "was_running": False}
