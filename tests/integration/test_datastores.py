@@ -17,7 +17,7 @@ from tests.support.records import T0, make_experiments, make_run
 from tests.support.server_app import InProcess, running_app
 
 from opengrid.blobs.folder import FolderBlobs
-from opengrid.client import transfer
+from opengrid.client import links, transfer
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
 from opengrid.client.documents import DatastoreRow
@@ -238,7 +238,7 @@ def test_of_a_large_file_less_than_a_part_is_sent_again(
 
 def test_answers_that_are_lost_do_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(transfer, "PART", MIB)
-    monkeypatch.setattr(transfer, "_PAUSE_S", 0.0)
+    monkeypatch.setattr(links, "_PAUSE_S", 0.0)
     world.staging = "/nowhere"
     content = os.urandom(3 * MIB)
     world.write("large", content)
