@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 
 from benchmarks.sides import Bench, wait_until
-from benchmarks.support import median, print_rows, server_process
+from benchmarks.support import median, print_rows, processor_s, server_process
 
 #: What the server imports: its libraries alone, and with our own modules.
 _LIBRARIES = "import fastapi, uvicorn, uvloop, httptools, sqlalchemy, pydantic, structlog, coolname"
@@ -169,12 +169,12 @@ def artifacts(bench: Bench) -> None:
     for number in range(2 * _FILE_WINDOWS):
         side = number % 2
         place = folders[side] / f"window{number}"
-        before = sum(map(_processor_s, platform))
+        before = sum(map(processor_s, platform))
         place.mkdir()
         for file in range(_FILES):
             (place / f"f{file}").write_bytes(os.urandom(20_000))
         speeds[side].append(_speed(out, _FILE_WINDOW_S))
-        taken[side] += sum(map(_processor_s, platform)) - before
+        taken[side] += sum(map(processor_s, platform)) - before
     collected = json.loads(bench.grid("artifacts", "--list", "-o", "json", experiment))
     files = sum("/window" in f"/{one['path']}" for one in collected["artifacts"])
     bench.end(out, experiment)
@@ -197,11 +197,6 @@ def artifacts(bench: Bench) -> None:
 
 def _below(less: float, more: float) -> str:
     return "ok" if less < more else "MISSED"
-
-
-def _processor_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def logs(bench: Bench) -> None:

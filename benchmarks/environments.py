@@ -7,12 +7,11 @@ import os
 import resource
 import statistics
 import time
-from pathlib import Path
 
 from tests.support.wheels import make_wheel
 
 from benchmarks.sides import Bench, all_ready
-from benchmarks.support import median, print_rows
+from benchmarks.support import median, print_rows, processor_s
 
 _ROUNDS = 3 * int(os.environ.get("BENCH_REPEATS", "5"))
 
@@ -52,10 +51,10 @@ def environments(bench: Bench) -> None:
 def _start(bench: Bench, *options: str) -> tuple[float, float]:
     """Return the processor time and the seconds until the script's first line."""
     out, server = bench.out(), json.loads((bench.home / "server.json").read_text())["pid"]
-    busy, began = _children_s() + _process_s(server), time.time()
+    busy, began = _children_s() + processor_s(server), time.time()
     experiment = bench.run(out, "begun.py", *options)
     seconds = all_ready(out, 1) - began
-    busy = _children_s() + _process_s(server) - busy + float((out / "busy").read_text())
+    busy = _children_s() + processor_s(server) - busy + float((out / "busy").read_text())
     bench.end(out, experiment)
     state = json.loads(bench.grid("status", "-o", "json", experiment))["state"]
     if state != "succeeded":
@@ -66,8 +65,3 @@ def _start(bench: Bench, *options: str) -> tuple[float, float]:
 def _children_s() -> float:
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
-
-
-def _process_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -36,6 +36,12 @@ def server_process(home: Path, **environment: str) -> Iterator[str]:
         process.wait(30)
 
 
+def processor_s(pid: int) -> float:
+    """Return the processor time that a process has used."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
 def print_rows(rows: Sequence[Sequence[str]]) -> None:
     """Print a Markdown table with aligned columns; the first row is the head when there are three columns or more."""
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]

@@ -18,11 +18,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from benchmarks.fake_agents import Connection, fill, pretend_alive
-from benchmarks.support import median, print_rows, server_process
+from benchmarks.support import median, print_rows, processor_s, server_process
 from opengrid.core.tokens import new_token
 from opengrid.store.database import Database
-
-_TICKS = os.sysconf("SC_CLK_TCK")
 
 
 @dataclass(slots=True)
@@ -65,12 +63,6 @@ async def change(state: Path, user: Connection, token: str, seconds: int, seen: 
     return took
 
 
-def cpu_s(pid: int) -> float:
-    """Return the processor time that a process has used."""
-    stat = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(stat[11]) + int(stat[12])) / _TICKS
-
-
 def resident_mb(pid: int) -> float:
     """Return the memory of a process that no other has."""
     return int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -84,17 +76,17 @@ async def measure(state: Path, url: str, token: str, viewers: int, seconds: int)
     await user.open()
     pid = int(str((await user.call("GET", "/api/v1/server", token))["pid"]))
     await change(state, user, token, 3, Seen())
-    used = cpu_s(pid)
+    used = processor_s(pid)
     await change(state, user, token, seconds, Seen())
-    alone, memory = (cpu_s(pid) - used) / seconds, resident_mb(pid)
+    alone, memory = (processor_s(pid) - used) / seconds, resident_mb(pid)
     tasks = [asyncio.create_task(viewer(host, port, token, seen)) for _ in range(viewers)]
     while seen.ready < viewers:
         await asyncio.sleep(0.05)
     await change(state, user, token, 3, seen)
-    seen.changes, used = 0, cpu_s(pid)
+    seen.changes, used = 0, processor_s(pid)
     seen.delays.clear()
     took = await change(state, user, token, seconds, seen)
-    watched, more = (cpu_s(pid) - used) / seconds, resident_mb(pid) - memory
+    watched, more = (processor_s(pid) - used) / seconds, resident_mb(pid) - memory
     for task in tasks:
         task.cancel()
     seen.delays.sort()
