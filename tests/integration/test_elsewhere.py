@@ -11,7 +11,7 @@ from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.mounts import Mount
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Packages
 from opengrid.core.records import AttemptState, Cluster
-from opengrid.core.spec import Dependencies, Program, ProgramKind, RunSpec
+from opengrid.core.spec import Actions, Dependencies, Program, ProgramKind, RunSpec
 from opengrid.core.tokens import token_hash
 from opengrid.services.agents import Agents
 from opengrid.services.assignments import Assignments
@@ -85,6 +85,14 @@ def test_packages_are_named_to_the_machine_which_installs_them_itself(tmp_path: 
     told = assignment_of(tmp_path, "lab", make_spec(dependencies=NEEDED))
     assert told.packages == Packages(
         file="requirements.txt", requirements=("einops",), constraints=("numpy<3",), folder="/scratch/packages"
+    )
+
+
+def test_build_actions_go_to_the_machine_with_the_tree_that_they_run_in(tmp_path: Path) -> None:
+    actions = Actions(on_build=("a",), on_build_start=("b",), on_build_end=("c",))
+    told = assignment_of(tmp_path, "lab", make_spec(actions=actions))
+    assert told.packages == Packages(
+        file="", requirements=(), before=("a", "b"), after=("c",), needs_the_tree=True, folder="/scratch/packages"
     )
 
 

@@ -199,9 +199,13 @@ def test_what_the_tree_needs_is_installed_on_the_machines_and_it_says_so() -> No
     assert found.packages == "requirements.txt: 1 requirement, installed on the machines that lack them"
 
 
-def test_build_actions_are_refused_where_nothing_is_built() -> None:
-    error = refusal(fleet(4), instance_type="4_v100_16gb", actions=Actions(on_build=("make",)))
-    assert "the run has build actions, and the machines of lab install requirements only" in error.message
+def test_build_actions_are_carried_out_on_the_machines_and_it_says_so() -> None:
+    needs = Dependencies(file="requirements.txt", requirements=("einops",))
+    actions = Actions(on_build=("make",), on_build_end=("pip install ./kernels",))
+    found = plan(fleet(4), instance_type="4_v100_16gb", dependencies=needs, actions=actions)
+    assert found.packages == "requirements.txt: 1 requirement and 2 actions, carried out once on each machine"
+    alone = plan(fleet(4), instance_type="4_v100_16gb", actions=Actions(on_build_start=("make",)))
+    assert alone.packages == "1 action, carried out once on each machine"
 
 
 @pytest.mark.parametrize(

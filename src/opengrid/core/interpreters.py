@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 #: What of a process's own environment an installation sees: where packages come from, and the way there.
@@ -17,6 +17,21 @@ _OF_A_BUILD = re.compile(
 def site_packages(python: str) -> list[Path]:
     """Return an interpreter's package folders, by where they usually lie."""
     return sorted(Path(python).parent.parent.glob("lib/python3*/*-packages"))
+
+
+def installed(folders: Iterable[Path]) -> list[str]:
+    """Return what is installed as `name==version`, sorted; of several versions the first folder's."""
+    found: dict[str, str] = {}
+    for folder in folders:
+        for entry in sorted(folder.glob("*.dist-info")):
+            name, _, version = entry.name.removesuffix(".dist-info").partition("-")
+            found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
+    return [f"{name}=={version}" for name, version in sorted(found.items())]
+
+
+def torch_of(python: str) -> list[str]:
+    """Return the torch that an interpreter has, as a constraint: nothing may take its place."""
+    return [each for each in installed(site_packages(python)) if each.startswith("torch==")]
 
 
 def changed_at(python: str) -> str:

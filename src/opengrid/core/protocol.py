@@ -62,13 +62,16 @@ class Hello:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Packages:
-    """Packages that a machine installs beside its interpreter's own, where the server cannot do it."""
+    """What a machine installs beside its interpreter's own packages, where the server cannot do it."""
 
-    file: str  #: of the user's tree, that names them
+    file: str  #: of the user's tree, that names them; "" for none
     requirements: tuple[str, ...]  #: lines as in requirements.txt, options among them
     constraints: tuple[str, ...] = ()
     editable: tuple[str, ...] = ()  #: folders among the requirements of which only the requirements are installed
-    needs_the_tree: bool = False  #: whether some of the requirements are folders of the user's tree
+    before: tuple[str, ...] = ()  #: bash commands before they are installed, in a copy of the user's tree
+    after: tuple[str, ...] = ()  #: the same after that
+    directory: str = "."  #: of the tree, where these commands start
+    needs_the_tree: bool = False  #: for commands, or because some of the requirements are folders of it
     folder: str  #: where what was installed is kept, for all experiments
 
 

@@ -1,7 +1,7 @@
 """Commands of the user's around an attempt: before its first ranks on this machine, and after its last ones.
 
 Once per node, in the node's work folder, with the environment of its first rank; what they write stands in that
-rank's logs.
+rank's logs. Those of a build run once, where it is made, and write into the logs of the machine's first rank.
 """
 
 from __future__ import annotations
@@ -11,18 +11,21 @@ import os
 import signal
 import subprocess
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from opengrid.core.errors import Unusable
 from opengrid.core.masking import Masks
 from opengrid.core.protocol import Assignment, Restore
 from opengrid.node import spawn
 from opengrid.node.generation import Files, places, rank_starts
 from opengrid.node.logs import Stream, make_streams
-from opengrid.node.preload.messages import RankStart
 
 #: An action at the end may take so long; the experiment ends when it has.
 _END_S = 300.0
+
+#: One of a build may take so long.
+_BUILD_S = 3600.0
 
 
 class NodeActions:
@@ -36,6 +39,18 @@ class NodeActions:
         self._process: subprocess.Popen[bytes] | None = None
         self._is_cancelled = False
         self._lock = threading.Lock()
+
+    def build(self, generation: int, command: str, folder: Path, variables: Mapping[str, str]) -> None:
+        """Carry out an action of a build in a folder; Unusable when it fails. Blocks."""
+        files = self._open_logs(generation)
+        rank = next(places(self._assignment)).rank
+        out, err = files.stream(rank, "stdout"), files.stream(rank, "stderr")
+        code = self._run(command, folder, variables, out, err, _BUILD_S)
+        if code != 0:
+            raise Unusable(
+                _told(f"build action {command!r} ended with {code}", err),
+                hint=f"`grid logs` of rank {rank} shows what it wrote",
+            )
 
     def begin(self, generation: int) -> str | None:
         """Carry out what comes before the first ranks, unless that was done; return why it failed. Blocks."""
@@ -62,14 +77,17 @@ class NodeActions:
             if self._process is not None and self._process.poll() is None:
                 spawn.kill_sessions({self._process.pid})
 
-    def _carry_out(self, commands: Sequence[str], generation: int, *, timeout_s: float | None) -> str | None:
+    def _open_logs(self, generation: int) -> Files:
         files = Files(folder=self._spool / str(generation))
         ranks = [place.rank for place in places(self._assignment)]
         self._ship(make_streams(files.folder, generation, ranks, Masks(self._assignment.masked)))
+        return files
+
+    def _carry_out(self, commands: Sequence[str], generation: int, *, timeout_s: float | None) -> str | None:
         starts = rank_starts(
             self._assignment,
             generation,
-            files,
+            self._open_logs(generation),
             store_address=None,
             store_port=None,
             restore=Restore(),
@@ -77,26 +95,26 @@ class NodeActions:
         )
         first = {start.environment["GROUP_RANK"]: start for start in reversed(starts)}
         for node, start in sorted(first.items()):
+            folder, out, err = Path(start.directory), Path(start.stdout), Path(start.stderr)
             for command in commands:
-                code = self._run(command, start, timeout_s)
+                code = self._run(command, folder, start.environment, out, err, timeout_s)
                 if code != 0:
-                    failure = f"action {command!r} on node {node} ended with {code}"
-                    with open(start.stderr, "a") as log:
-                        log.write(f"grid: {failure}\n")
-                    return failure
+                    return _told(f"action {command!r} on node {node} ended with {code}", err)
         return None
 
-    def _run(self, command: str, start: RankStart, timeout_s: float | None) -> int:
-        with open(start.stdout, "ab") as out, open(start.stderr, "ab") as err, self._lock:
+    def _run(
+        self, command: str, folder: Path, variables: Mapping[str, str], out: Path, err: Path, timeout_s: float | None
+    ) -> int:
+        with out.open("ab") as to_out, err.open("ab") as to_err, self._lock:
             if self._is_cancelled:
                 return -signal.SIGKILL
             self._process = subprocess.Popen(
                 ["bash", "-c", command],
-                cwd=start.directory,
-                env=start.environment,
+                cwd=folder,
+                env=dict(variables),
                 stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=err,
+                stdout=to_out,
+                stderr=to_err,
                 start_new_session=True,
             )
         session = spawn.session_of(self._process.pid)
@@ -111,3 +129,10 @@ class NodeActions:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(self._sessions)
             self._process.wait()
+
+
+def _told(failure: str, log: Path) -> str:
+    """Return a failure that stands in a log, too."""
+    with log.open("a") as file:
+        file.write(f"grid: {failure}\n")
+    return failure

@@ -307,6 +307,7 @@ class Agent:
                 data=self._data,
                 scratch=self._files.spool,
                 packages=self._packages,
+                actions=self._actions,
             )
             if isinstance(ready, Ready):
                 ready = self._begun(ready)

@@ -1,7 +1,7 @@
 """The packages of a run on a machine of a cluster: what its interpreter lacks, installed once for each content.
 
 With the interpreter's own pip, so that nothing else need be there: it says what is missing, and installs exactly that
-into a folder that ranks import from. The interpreter itself is left as it is.
+into a folder that ranks import from. The interpreter itself is left as it is. The user's actions around it bring more.
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from pathlib import Path
 from typing import cast
 
 from opengrid.core.errors import GridError, Unusable
-from opengrid.core.interpreters import build_variables, changed_at, site_packages
+from opengrid.core.interpreters import build_variables, changed_at, torch_of
 from opengrid.core.masking import Masks
 from opengrid.core.protocol import Assignment, Packages
+from opengrid.core.workshop import Workshop
 from opengrid.node import spawn
 from opengrid.node.workspace import unpack
 
 #: All of an installation may take so long.
 _LONGEST_S = 3600.0
+
+#: Carries out an action in a folder, with these variables; GridError when it fails.
+Act = Callable[[str, Path, Mapping[str, str]], None]
 
 
 def overlay_of(assignment: Assignment) -> str | None:
@@ -39,7 +43,9 @@ def overlay_of(assignment: Assignment) -> str | None:
         return assignment.overlay
     wanted, python = assignment.packages, _python(assignment)
     tree = assignment.bundle if wanted.needs_the_tree else None
-    content = json.dumps([wanted.requirements, wanted.constraints, wanted.editable, tree, python, changed_at(python)])
+    installed = [wanted.requirements, wanted.constraints, wanted.editable]
+    actions = [wanted.before, wanted.after, wanted.directory]
+    content = json.dumps([*installed, *actions, tree, python, changed_at(python)])
     return str(Path(wanted.folder, hashlib.sha256(content.encode()).hexdigest()[:32]))
 
 
@@ -48,9 +54,12 @@ class PackageMaker:
 
     def __init__(self, assignment: Assignment, environ: Mapping[str, str]) -> None:
         self._assignment, self._python = assignment, _python(assignment)
-        self._environment = {
+        self._variables = {
             **build_variables(environ),
             **assignment.environment,
+            "GRID_USER_ID": assignment.user,
+            "GRID_CLUSTER_ID": assignment.cluster,
+            "GRID_INSTANCE_TYPE": assignment.instance_type,
             "PIP_BREAK_SYSTEM_PACKAGES": "1",  # those that belong to the system: nothing is installed into them here
             "PIP_DISABLE_PIP_VERSION_CHECK": "1",
             "PIP_NO_INPUT": "1",
@@ -61,10 +70,10 @@ class PackageMaker:
         self._is_cancelled = False
         self._lock = threading.Lock()
 
-    def make(self, bundle: Callable[[], Path]) -> str:
+    def make(self, bundle: Callable[[], Path], act: Act) -> str:
         """Make what is missing; return what was installed, "" when nothing had to be. Blocks; GridError says why not.
 
-        The folder appears when it is whole. `bundle` brings the user's tree, for packages that lie in it.
+        The folder appears when it is whole. `bundle` brings the user's tree, for actions and packages that lie in it.
         """
         wanted, overlay = self._assignment.packages, self._assignment.overlay
         if wanted is None or overlay is None:
@@ -77,13 +86,16 @@ class PackageMaker:
                 return ""
             part, began = Path(f"{target}.part"), time.monotonic()
             shutil.rmtree(part, ignore_errors=True)
+            shop = Workshop(part, self._python)
             try:
-                (part / "overlay").mkdir(parents=True)
-                (part / "tree").mkdir()
+                shop.overlay.mkdir(parents=True)
+                shop.tree.mkdir()
                 if wanted.needs_the_tree:
-                    unpack(bundle(), part / "tree")
-                names = self._install(wanted, part)
-                os.rename(part / "overlay", target)
+                    unpack(bundle(), shop.tree)
+                self._carry_out(wanted.before, wanted, shop, act)
+                names = self._install(wanted, shop) if wanted.requirements else []
+                self._carry_out(wanted.after, wanted, shop, act)
+                os.rename(shop.overlay, target)
             except OSError as error:
                 raise Unusable(
                     f"cannot keep packages in {target.parent}: {error.strerror}",
@@ -91,8 +103,10 @@ class PackageMaker:
                 ) from error
             finally:
                 shutil.rmtree(part, ignore_errors=True)
-            took_s = time.monotonic() - began
-            return f"installed {', '.join(names)} in {took_s:.0f} s" if names else "no package is missing"
+            count = len(wanted.before) + len(wanted.after)
+            done = [f"carried out {count} action{'s' if count > 1 else ''}"] if count else []
+            done += [f"installed {', '.join(names)}"] if names else []
+            return f"{' and '.join(done)} in {time.monotonic() - began:.0f} s" if done else "no package is missing"
 
     def cancel(self) -> None:
         """End the command that runs, and begin no other one."""
@@ -101,19 +115,29 @@ class PackageMaker:
             if self._process is not None and self._process.poll() is None:
                 spawn.kill_sessions({self._process.pid})
 
-    def _install(self, wanted: Packages, part: Path) -> list[str]:
-        """Install what is missing into part/overlay; return it. Paths among the requirements are the tree's."""
-        tree = part / "tree"
-        _write(part / "requirements.txt", wanted.requirements)
-        _write(part / "constraints.txt", [*wanted.constraints, *_torch(self._python)])
+    def _carry_out(self, actions: Sequence[str], wanted: Packages, shop: Workshop, act: Act) -> None:
+        """Carry actions out in the copy of the tree, which ends with the installation."""
+        if not actions:
+            return
+        start = shop.tree / wanted.directory
+        start.mkdir(parents=True, exist_ok=True)
+        variables = shop.action_variables(self._variables)
+        for action in actions:
+            act(action, start, variables)
+            shop.gather()
+
+    def _install(self, wanted: Packages, shop: Workshop) -> list[str]:
+        """Install what is missing into the overlay; return it. Paths among the requirements are the tree's."""
+        _write(shop.folder / "requirements.txt", wanted.requirements)
+        _write(shop.folder / "constraints.txt", [*wanted.constraints, *torch_of(self._python)])
         files = ("-r", "../requirements.txt", "-c", "../constraints.txt")
-        self._pip(wanted, tree, "--dry-run", "--quiet", "--report", "../report.json", *files)
-        imported = {(tree / folder).resolve().as_uri() for folder in wanted.editable}
-        packages = _packages((part / "report.json").read_text(), imported)
+        self._pip(wanted, shop.tree, "--dry-run", "--quiet", "--report", "../report.json", *files)
+        imported = {(shop.tree / folder).resolve().as_uri() for folder in wanted.editable}
+        packages = _packages((shop.folder / "report.json").read_text(), imported)
         if packages:
             options = [line for line in wanted.requirements if line.startswith("-") and line != "--require-hashes"]
-            _write(part / "missing.txt", [*options, *packages])
-            self._pip(wanted, tree, "--no-deps", "--target", "../overlay", "-r", "../missing.txt")
+            _write(shop.folder / "missing.txt", [*options, *packages])
+            self._pip(wanted, shop.tree, "--no-deps", "--upgrade", "--target", "../overlay", "-r", "../missing.txt")
         return [each.partition(" @ ")[0] for each in packages]
 
     def _pip(self, wanted: Packages, folder: Path, *arguments: str) -> None:
@@ -124,7 +148,7 @@ class PackageMaker:
                 process = subprocess.Popen(
                     [self._python, "-m", "pip", "install", *arguments],
                     cwd=folder,
-                    env=self._environment,
+                    env=self._variables,
                     stdin=subprocess.DEVNULL,
                     stdout=subprocess.PIPE,
                     stderr=subprocess.STDOUT,
@@ -133,7 +157,10 @@ class PackageMaker:
                     start_new_session=True,
                 )
             except OSError as error:
-                raise Unusable(f"cannot run {self._python}: {error.strerror}") from error
+                raise Unusable(
+                    f"cannot run {self._python}: {error.strerror}",
+                    hint=f"`grid edit cluster {self._assignment.cluster} --python PATH` names another",
+                ) from error
             self._process = process
         try:
             said, _ = process.communicate(timeout=_LONGEST_S)
@@ -152,12 +179,6 @@ def _python(assignment: Assignment) -> str:
 
 def _write(path: Path, lines: Sequence[str]) -> None:
     path.write_text("".join(f"{line}\n" for line in lines))
-
-
-def _torch(python: str) -> list[str]:
-    """Return the torch that an interpreter has, as a constraint: nothing may take its place."""
-    folders = [entry for folder in site_packages(python) for entry in folder.glob("torch-*.dist-info")]
-    return [f"torch=={folder.name.removesuffix('.dist-info').partition('-')[2]}" for folder in folders[:1]]
 
 
 def _packages(report: str, imported: Collection[str]) -> list[str]:
@@ -182,7 +203,9 @@ def _reason(said: str) -> str:
     return " ".join(errors or lines[-1:])[:2000] or "pip failed without a word"
 
 
-def _hint(said: str, python: str) -> str | None:
+def _hint(said: str, python: str) -> str:
     if "No module named pip" in said:
         return f"{python} -m ensurepip gives that machine's interpreter its pip"
-    return "pip 22.2 or newer is needed there" if "no such option: --report" in said else None
+    if "no such option: --report" in said:
+        return f"{python} -m pip install --upgrade pip: 22.2 or newer is needed there"
+    return "pip there has the machine's settings and --env's (PIP_INDEX_URL …); --dependency_file none installs nothing"

@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from opengrid.client.http import Http
@@ -16,6 +17,7 @@ from opengrid.core.interpreters import site_packages
 from opengrid.core.protocol import Assignment
 from opengrid.core.spec import ProgramKind
 from opengrid.node import spawn
+from opengrid.node.actions import NodeActions
 from opengrid.node.cache import DataCache
 from opengrid.node.data import fetch_data
 from opengrid.node.generation import places, reason_for_processes, start_directory
@@ -55,6 +57,7 @@ def make_ready(
     data: DataCache | None,
     scratch: Path,
     packages: PackageMaker,
+    actions: NodeActions,
 ) -> Ready | Failed:
     """Make what is missing; `launcher` is the one from an earlier generation, if it lives. Blocks; never raises."""
     try:
@@ -64,7 +67,7 @@ def make_ready(
             _fetch(channel, digest, into)
 
         fetch_data(assignment, data, channel)
-        made = packages.make(lambda: find_bundle(assignment, fetch, scratch))
+        made = packages.make(lambda: find_bundle(assignment, fetch, scratch), partial(actions.build, generation))
         # An agent that comes after another finds what that one's ranks wrote: it is not of the user's tree.
         is_made = make_folders(assignment, fetch, scratch)
         finds_more = launcher is None and (not is_made or assignment.salvage is not None)

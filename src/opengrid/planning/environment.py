@@ -34,7 +34,7 @@ class Environment:
 class Recipe:
     """All that decides what an environment holds."""
 
-    python: str
+    python: str  #: "": none, or whatever a machine has
     requirements: tuple[str, ...] = ()
     constraints: tuple[str, ...] = ()
     before: tuple[str, ...] = ()  #: actions before the dependencies
@@ -44,10 +44,15 @@ class Recipe:
     directory: str = "."
 
     @property
+    def actions(self) -> tuple[str, ...]:
+        """Return all actions of the build."""
+        return (*self.before, *self.after)
+
+    @property
     def title(self) -> str:
         """What is made, in a few words."""
         count = sum(not line.startswith("-") for line in self.requirements)
-        actions = len(self.before) + len(self.after)
+        actions = len(self.actions)
         parts = [f"{count} requirement{'s' if count != 1 else ''}"] if count else []
         return " and ".join([*parts, *([f"{actions} action{'s' if actions != 1 else ''}"] if actions else [])])
 
@@ -69,7 +74,10 @@ def recipe_of_run(run: Run) -> Recipe | None:
 
 
 def recipe_of(spec: RunSpec, python: str | None) -> Recipe | None:
-    """Return what must be made for a run whose ranks have this interpreter; None when there is nothing to make."""
+    """Return what must be made for a run whose ranks have this interpreter; None when there is nothing to make.
+
+    "" stands for the interpreter of each machine of a cluster.
+    """
     before, after = spec.actions.before_dependencies, spec.actions.on_build_end
     packages = packages_of(spec) if python is not None else None
     if packages is None and not before and not after:

@@ -8,7 +8,7 @@ from opengrid.core.spec import RunSpec
 from opengrid.planning import layout, reasons
 from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType
 from opengrid.planning.checks import check_framework, check_interpreter, is_python, ranks_per_node, refuse_gpus
-from opengrid.planning.environment import packages_of
+from opengrid.planning.environment import recipe_of
 from opengrid.planning.fleet import Fleet, Placed, fits, fleet_in_words
 from opengrid.planning.inventory import Interpreter
 from opengrid.planning.markets import ON_DEMAND, SPOT, spot_name
@@ -28,7 +28,6 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
     shape = _shape(spec, catalogue, fleet)
     check_framework(spec, shape, catalogue)
     check_interpreter(spec, interpreter)
-    _check_actions(spec, fleet)
     gang = _gang(spec, shape, fleet)
     accelerator = shape.kind.accelerator if shape.kind.name != LOCAL else ""
     if shape.simulated or not _fits(gang, shape, accelerator, fleet):
@@ -163,26 +162,18 @@ def _in_words(bundle: Bundle) -> str:
     return f"{gpus}{bundle.cpus} CPU{'s' if bundle.cpus > 1 else ''} each"
 
 
-def _check_actions(spec: RunSpec, fleet: Fleet) -> None:
-    if spec.actions.before_dependencies or spec.actions.on_build_end:
-        raise Unplannable(
-            f"the run has build actions, and the machines of {fleet.cluster} install requirements only",
-            hint="actions.on_experiment_start runs on every machine, before its ranks",
-            field="actions",
-        )
-
-
 def _reasons(spec: RunSpec, shape: Shape, accelerator: str, fleet: Fleet, market: str) -> tuple[str, ...]:
     no_spot = f"spot has no effect: {fleet.cluster} has no spot machines" if spec.use_spot and not market else ""
     return _stand_in(shape, accelerator, fleet), reasons.layout_reason(shape), no_spot
 
 
 def _packages(spec: RunSpec) -> str:
-    needed = packages_of(spec)
-    if needed is None:
+    recipe = recipe_of(spec, "")
+    if recipe is None:
         return ""
-    what = f"{needed.count} requirement{'s' if needed.count != 1 else ''}"
-    return f"{needed.file}: {what}, installed on the machines that lack them"
+    file = f"{spec.dependencies.file}: " if recipe.requirements and spec.dependencies is not None else ""
+    how = "installed on the machines that lack them" if not recipe.actions else "carried out once on each machine"
+    return f"{file}{recipe.title}, {how}"
 
 
 def _stand_in(shape: Shape, accelerator: str, fleet: Fleet) -> str:

@@ -13,8 +13,8 @@ from opengrid.core.errors import InvalidValue
 from opengrid.core.mounts import MOUNT_ROOT, Mount
 from opengrid.core.protocol import Assignment, Hello, Packages
 from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Cluster, Experiment, Run
-from opengrid.core.spec import Dependencies
-from opengrid.planning.environment import packages_of
+from opengrid.core.spec import RunSpec
+from opengrid.planning.environment import recipe_of
 from opengrid.planning.recovery import DEFAULT_RESTARTS
 
 
@@ -59,7 +59,7 @@ class Assignments:
         salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
         self._check_mounts(run.plan.mounts)
         assignment = self._here(run, experiment, attempt, machine, salvage)
-        return assignment if cluster is None else _elsewhere(assignment, cluster, packages_of(run.spec))
+        return assignment if cluster is None else _elsewhere(assignment, cluster, _packages(run.spec, cluster))
 
     def _here(
         self, run: Run, experiment: Experiment, attempt: Attempt, machine: AttemptMachine, salvage: str | None
@@ -107,7 +107,7 @@ class Assignments:
         )
 
 
-def _elsewhere(assignment: Assignment, cluster: Cluster, needed: Dependencies | None) -> Assignment:
+def _elsewhere(assignment: Assignment, cluster: Cluster, packages: Packages | None) -> Assignment:
     """Return the assignment for another computer, on which nothing of this one is."""
     return dataclasses.replace(
         assignment,
@@ -118,20 +118,26 @@ def _elsewhere(assignment: Assignment, cluster: Cluster, needed: Dependencies | 
         salvage=None,
         staging=None,
         overlay=None,
-        packages=_packages(needed, cluster) if needed is not None else None,
+        packages=packages,
         mounts=tuple(_seen_elsewhere(mount, cluster) for mount in assignment.mounts),
         data_cache=str(Path(cluster.work_dir, "data", ".contents")) if assignment.mounts else None,
     )
 
 
-def _packages(needed: Dependencies, cluster: Cluster) -> Packages:
+def _packages(spec: RunSpec, cluster: Cluster) -> Packages | None:
+    recipe = recipe_of(spec, "")
+    if recipe is None:
+        return None
     return Packages(
-        file=needed.file,
-        requirements=needed.requirements,
-        constraints=needed.constraints,
-        editable=needed.editable,
+        file=spec.dependencies.file if spec.dependencies is not None else "",
+        requirements=recipe.requirements,
+        constraints=recipe.constraints,
+        editable=recipe.editable,
+        before=recipe.before,
+        after=recipe.after,
+        directory=recipe.directory,
+        needs_the_tree=recipe.bundle is not None,
         folder=str(Path(cluster.work_dir, "packages")),
-        needs_the_tree=needed.need_the_tree,
     )
 
 

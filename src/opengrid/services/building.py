@@ -16,18 +16,15 @@ import uuid
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from opengrid.core.interpreters import site_packages
+from opengrid.core.interpreters import torch_of
 from opengrid.core.masking import Masker, Masks
+from opengrid.core.workshop import Workshop
 from opengrid.planning.environment import Recipe
 from opengrid.services import uv
-from opengrid.services.packages import installed
 
 _LONGEST_S = 3600.0
 _BLOCK = 1 << 16
 _TAIL = 8 << 10
-
-#: Packages that builds of others bring in their own versions.
-_TOOLS = ("pip", "setuptools", "wheel")
 
 
 class BuildFailed(Exception):
@@ -116,89 +113,59 @@ class Build:
     def make(self, target: Path) -> None:
         """Make the environment's folder, which appears when it is whole. BuildFailed says what went wrong."""
         part = target.with_name(f".{target.name}.{uuid.uuid4().hex[:8]}.part")
+        shop = Workshop(part, self._recipe.python)
         try:
-            (part / "overlay").mkdir(parents=True)
-            self._act(self._recipe.before, part)
-            packages = self._install(part) if self._recipe.requirements else ()
-            self._act(self._recipe.after, part)
-            _gather(part)
-            about = {"overlay": any((part / "overlay").iterdir()), "packages": packages, "python": self._recipe.python}
+            shop.overlay.mkdir(parents=True)
+            self._act(self._recipe.before, shop)
+            packages = self._install(shop) if self._recipe.requirements else ()
+            self._act(self._recipe.after, shop)
+            about = {"overlay": any(shop.overlay.iterdir()), "packages": packages, "python": self._recipe.python}
             (part / "environment.json").write_text(json.dumps(about))
-            shutil.rmtree(part / "tree", ignore_errors=True)
+            shutil.rmtree(shop.tree, ignore_errors=True)
             shutil.rmtree(target, ignore_errors=True)
             os.rename(part, target)
         finally:
             shutil.rmtree(part, ignore_errors=True)
 
-    def _install(self, part: Path) -> tuple[str, ...]:
-        recipe, python = self._recipe, self._recipe.python
+    def _install(self, shop: Workshop) -> tuple[str, ...]:
+        recipe, python, part = self._recipe, self._recipe.python, shop.folder
         environment = {
             "SETUPTOOLS_SCM_PRETEND_VERSION": "0.0.0",  # the tree has no history to find a version in
             **uv.pip_settings(self._variables, Path(python).parent.parent),
             **self._variables,
         }
-        torch = [each for each in installed(site_packages(python)) if each.startswith("torch==")]
         (part / "requirements.txt").write_text("\n".join(recipe.requirements) + "\n")
-        (part / "constraints.txt").write_text("\n".join([*recipe.constraints, *torch]) + "\n")
+        (part / "constraints.txt").write_text("\n".join([*recipe.constraints, *torch_of(python)]) + "\n")
         looking = uv.looking_for_missing(python, "../requirements.txt", "../constraints.txt")
         # Paths among the requirements are the tree's.
-        said = self._commands.run(looking, self._tree(part), environment, title="which packages are missing")
-        imported = {(part / "tree" / folder).as_uri() for folder in recipe.editable}
+        said = self._commands.run(looking, self._tree(shop), environment, title="which packages are missing")
+        imported = {(shop.tree / folder).as_uri() for folder in recipe.editable}
         packages = tuple(each for each in uv.packages_to_install(said) if each.partition(" @ ")[2] not in imported)
         if packages:
             options = [line for line in recipe.requirements if line.startswith("-") and line != "--require-hashes"]
             (part / "missing.txt").write_text("\n".join([*options, *packages]) + "\n")
             installing = uv.installing(python, "missing.txt", "overlay")
             self._commands.run(installing, part, environment, title=f"install what is missing: {' '.join(packages)}")
-            (part / "overlay" / ".lock").unlink(missing_ok=True)  # uv's own
+            (shop.overlay / ".lock").unlink(missing_ok=True)  # uv's own
         return packages
 
-    def _tree(self, part: Path) -> Path:
+    def _tree(self, shop: Workshop) -> Path:
         """Return the folder with a copy of the tree, an empty one where the recipe sees none."""
-        tree = part / "tree"
-        if not tree.exists():
-            tree.mkdir()
+        if not shop.tree.exists():
+            shop.tree.mkdir()
             if self._bundle is not None:
                 with tarfile.open(self._bundle, "r:") as archive:
-                    archive.extractall(tree, filter="tar")
-        return tree
+                    archive.extractall(shop.tree, filter="tar")
+        return shop.tree
 
-    def _act(self, actions: Sequence[str], part: Path) -> None:
-        """Carry actions out in the copy of the tree, which ends with the build.
-
-        pip, called by one of them, installs into the environment: the interpreter's own packages stay as they are.
-        """
+    def _act(self, actions: Sequence[str], shop: Workshop) -> None:
+        """Carry actions out in the copy of the tree, which ends with the build."""
         if not actions:
             return
-        start = self._tree(part) / self._recipe.directory
+        start = self._tree(shop) / self._recipe.directory
         start.mkdir(parents=True, exist_ok=True)
-        theirs = installed(site_packages(self._recipe.python)) if self._recipe.python else []
-        fixed = [each for each in theirs if each.partition("==")[0] not in _TOOLS]
-        (part / "installed.txt").write_text("\n".join(fixed) + "\n")
-        folders = [str(part / "overlay"), self._variables.get("PYTHONPATH", "")]
-        path = [str(part / "overlay/bin"), str(part / "prefix/bin"), os.path.dirname(self._recipe.python)]
-        environment = {
-            **self._variables,
-            "PATH": os.pathsep.join([*filter(None, path), self._variables.get("PATH", os.defpath)]),
-            "PYTHONPATH": os.pathsep.join(filter(None, folders)),
-            "PIP_PREFIX": str(part / "prefix"),
-            "PIP_CONSTRAINT": str(part / "installed.txt"),
-        }
+        environment = shop.action_variables(self._variables)
         for action in actions:
             bash = ["bash", "-c", action]
             self._commands.run(bash, start, environment, title=f"action {shlex.quote(action)}")
-            _gather(part)
-
-
-def _gather(part: Path) -> None:
-    """Move what pip has installed below the prefix into the one folder that ranks import from."""
-    prefix = part / "prefix"
-    sources = [*prefix.glob("lib/python3*/*-packages"), *prefix.glob("local/lib/python3*/*-packages")]
-    moves = [(entry, part / "overlay" / entry.name) for source in sources for entry in source.iterdir()]
-    moves += [(entry, part / "overlay/bin" / entry.name) for entry in prefix.glob("bin/*")]
-    for entry, place in moves:
-        place.parent.mkdir(exist_ok=True)
-        if place.is_dir() and not place.is_symlink():
-            shutil.rmtree(place)
-        os.replace(entry, place)
-    shutil.rmtree(prefix, ignore_errors=True)
+            shop.gather()

@@ -17,17 +17,21 @@ import structlog
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import GridError, Unusable
 from opengrid.core.files import folder_size
-from opengrid.core.interpreters import build_variables, changed_at, site_packages
-from opengrid.core.records import Run
-from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of_run
+from opengrid.core.interpreters import build_variables, changed_at, installed, site_packages
+from opengrid.core.records import LOCAL_CLUSTER, Run
+from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of, recipe_of_run
 from opengrid.planning.pruning import Bounds, Kept, to_remove
 from opengrid.services.building import Build, BuildFailed, Commands
-from opengrid.services.packages import installed
 
 log = structlog.get_logger(__name__)
 
 _NOTHING = Environment(state=EnvironmentState.READY)
 _AT_ONCE = 2
+
+_ELSEWHERE = """\
+The machines of {} make this themselves before their ranks start. What was installed, or why it could not be, stands
+among the experiment's events (grid status EXPERIMENT); build actions write into the logs of each machine's first rank.
+"""
 
 
 class Environments:
@@ -107,10 +111,14 @@ class Environments:
         return installed(folders)
 
     def log(self, run: Run, offset: int = 0) -> bytes:
-        """Return what the build of a run's environment wrote, from an offset on; nothing when there was none."""
+        """Return what the build of a run's environment wrote, from an offset on; nothing when there was none.
+
+        Of a run on a cluster: where that stands.
+        """
         recipe = recipe_of_run(run)
         if recipe is None:
-            return b""
+            is_made_there = run.plan.cluster != LOCAL_CLUSTER and recipe_of(run.spec, "") is not None
+            return _ELSEWHERE.format(run.plan.cluster).encode()[offset:] if is_made_there else b""
         with self._lock:
             path = self._log_file(self._key(run, recipe))
         with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
