@@ -66,6 +66,48 @@ def test_tracked_files_come_as_they_are_on_disk_with_new_ones_and_without_ignore
     assert b"+new\n" in tree.patch
 
 
+def test_commit_and_difference_make_the_tree_again_new_files_included_and_the_index_stays_as_it_was(
+    repository: Path, tmp_path: Path
+) -> None:
+    write(repository, {"train.py": "new", "sub/fresh ü.py": "fresh", "line\nbreak": "x\n", "empty": "", "run.sh": "go"})
+    (repository / "run.sh").chmod(0o755)
+    (repository / "weights").write_bytes(bytes(range(256)))
+    (repository / "link").symlink_to("sub/helper.py")
+    git(repository, "rm", "-q", "--cached", "sub/helper.py")  # still there: a new file, as git sees it
+    git(repository, "mv", ".gitignore", "moved")
+    before = (repository / ".git" / "index").read_bytes()
+    tree = read_tree(repository, repository / "train.py")
+    assert (repository / ".git" / "index").read_bytes() == before
+    (tmp_path / "patch").write_bytes(tree.patch)
+    again = tmp_path / "again"
+    git(tmp_path, "clone", "-q", str(repository), str(again))
+    git(again, "checkout", "-q", str(tree.commit))
+    git(again, "apply", str(tmp_path / "patch"))
+    git(again, "add", "-A", "-f")
+    assert content(read_tree(again, again / "train.py")) == content(tree)
+    assert os.access(again / "run.sh", os.X_OK)
+
+
+def test_the_difference_names_what_it_leaves_to_the_bundle_large_files_and_variables(
+    repository: Path, tmp_path: Path
+) -> None:
+    write(repository, {"big.bin": "x" * (600 << 10), "sub/prod.env": "TOKEN=hunter2", ".env": "A=1", "small.py": "1"})
+    tree = read_tree(repository, repository / "train.py")
+    head, _, diff = tree.patch.decode().partition("diff --git")
+    assert sorted(head.splitlines()) == [
+        'only in the bundle: ".env" (3 B)',
+        'only in the bundle: "big.bin" (600.0 KiB)',
+        'only in the bundle: "sub/prod.env" (13 B)',
+    ]
+    assert "small.py" in diff
+    assert "hunter2" not in diff
+    assert {"big.bin", ".env", "sub/prod.env"} <= set(content(tree))
+    (tmp_path / "patch").write_bytes(tree.patch)
+    git(repository, "stash", "-q", "-u")
+    git(repository, "apply", str(tmp_path / "patch"))
+    assert (repository / "small.py").read_text() == "1"
+
+
 def test_the_program_starts_where_the_command_was_typed_even_if_that_folder_is_new_and_empty(repository: Path) -> None:
     (repository / "deep" / "er").mkdir(parents=True)
     tree = read_tree(repository / "deep" / "er", repository / "train.py")

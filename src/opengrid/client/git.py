@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 import threading
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from opengrid.core.errors import GridError, Unusable
 
@@ -27,7 +30,7 @@ class Checkout:
     tracked: tuple[str, ...]  #: paths in the index, submodules included
     untracked: tuple[str, ...]  #: new ones that are not ignored; with a last `/` a repository inside this one
     changed: tuple[str, ...]  #: tracked paths that differ from the commit
-    patch: bytes  #: `git diff` to the commit, binary files included
+    patch: bytes  #: `git diff` to the commit, binary files included, of what is tracked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +86,22 @@ def read_checkout(top: Path) -> Checkout:
         changed=_paths(diffs[0].out) if has_commit else _paths(read[0].out),
         patch=diffs[1].out if has_commit else b"",
     )
+
+
+def patch_of_new(top: Path, paths: Iterable[str]) -> bytes:
+    """Return the patch that makes these files and links, which are not tracked; as `git diff` would if they were.
+
+    In an index of its own: the user's stays as it is.
+    """
+    # What every file is new against. Its name differs with the repository's kind of digests; it need not be stored.
+    nothing = _finish(_start(top, "hash-object", "-t", "tree", os.devnull), top).check().out.decode().strip()
+    with tempfile.TemporaryDirectory(prefix="grid-index-") as folder:
+        index, listed = os.path.join(folder, "index"), Path(folder, "paths")
+        # No content has that digest, so that git looks at each of them.
+        listed.write_bytes(b"".join(os.fsencode(f"100644 {nothing}\t{path}\0") for path in paths))
+        with listed.open("rb") as entries:
+            _finish(_start(top, "update-index", "-z", "--index-info", stdin=entries, index=index), top).check()
+        return _finish(_start(top, *_DIFF, "--binary", nothing, index=index), top).check().out
 
 
 def read_head(top: Path) -> str:
@@ -145,14 +164,18 @@ class _Done:
 _DIFF = ("diff", "--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--ignore-submodules=dirty")
 
 
-def _start(folder: Path, *arguments: str) -> subprocess.Popen[bytes]:
+def _start(
+    folder: Path, *arguments: str, stdin: IO[bytes] | None = None, index: str | None = None
+) -> subprocess.Popen[bytes]:
     kept = {name: value for name, value in os.environ.items() if name not in _MISLEADING}
+    if index is not None:
+        kept["GIT_INDEX_FILE"] = index
     try:
         return subprocess.Popen(
             ["git", "-c", "core.quotePath=false", *arguments],
             cwd=folder,
             env={**kept, "GIT_OPTIONAL_LOCKS": "0", "GIT_PAGER": "cat", "LC_ALL": "C"},
-            stdin=subprocess.DEVNULL,
+            stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import os
+import re
 import stat
 import time
 from collections import Counter
@@ -28,6 +30,16 @@ _ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
 _LOOK_S = 2.0
 
 
+#: Most bytes of new files that the difference to the commit tells; the smallest come first.
+_MOST_NEW = 512 << 10
+
+#: Files of variables, whose values are nobody else's business: `.env`, `.env.local`, `prod.env`.
+_VARIABLES = re.compile(r"(?:.*/)?(?:\.env(?:\.[^/]*)?|[^/]*\.env)", re.DOTALL)
+
+#: Most files that a difference names because it does not tell them.
+_MOST_NAMED = 100
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TreeFile:
     """One file, folder or link of a tree."""
@@ -48,7 +60,7 @@ class Tree:
     kind: str = "folder"  #: git | folder
     commit: str | None = None
     is_committed: bool = False  #: contents come from the commit, not from the disk
-    patch: bytes = b""  #: difference to the commit
+    patch: bytes = b""  #: difference to the commit, for `git apply`; names before it what only the bundle has
     modified: int = 0  #: files that differ from the commit, new ones included
     notes: tuple[str, ...] = ()  #: what the user should know: left out, moved
 
@@ -146,10 +158,32 @@ def _read_checkout(top: Path, directory: str, exclude: Collection[Path], limit: 
         files=_complete(files, directory),
         kind="git",
         commit=checkout.commit,
-        patch=checkout.patch,
+        patch=_patch(top, checkout, files),
         modified=len(set(checkout.changed).union(checkout.untracked)),
         notes=tuple(notes),
     )
+
+
+def _patch(top: Path, checkout: git.Checkout, files: Iterable[TreeFile]) -> bytes:
+    """Return all of a tree's difference to its commit, new files included, but for those that it names."""
+    new = set(checkout.untracked)
+    told: list[str] = []
+    left_out: list[TreeFile] = []
+    room = _MOST_NEW
+    for file in sorted((file for file in files if file.path in new), key=lambda file: file.size):
+        is_readable = file.link is not None or os.access(top / file.path, os.R_OK)  # else packing it says so
+        if file.size <= room and is_readable and not _VARIABLES.fullmatch(file.path):
+            room -= file.size
+            told.append(file.path)
+        else:
+            left_out.append(file)
+    if checkout.commit is None or not (told or left_out):
+        return checkout.patch
+    named = [f"{json.dumps(file.path, ensure_ascii=False)} ({size_text(file.size)})" for file in left_out]
+    if len(named) > _MOST_NAMED:
+        named[_MOST_NAMED:] = [f"{len(named) - _MOST_NAMED} other new files"]
+    head = "".join(f"only in the bundle: {name}\n" for name in named)
+    return os.fsencode(head) + checkout.patch + (git.patch_of_new(top, told) if told else b"")
 
 
 def _read_folder(root: Path, exclude: Collection[Path], ignored: Callable[[str], bool] | None, limit: int) -> Tree:

@@ -30,8 +30,8 @@ _LONGEST_PATCH = 1 << 20
 #: The controller, which has others to look after, waits so long for documents to be written.
 _WAIT_S = 2.0
 
-#: Who signs in at an index, in a URL of a requirements file.
-_SIGNED = re.compile(r"(?<=://)[^/@\s]+@")
+#: Who signs in, in a URL: at an index of a requirements file, at a git host. That is nobody for `git@`.
+_SIGNED = re.compile(r"(?<=://)(?!git@)[^/@\s]+@")
 
 
 class RunRecords:
@@ -101,10 +101,10 @@ class RunRecords:
             "program": to_json(spec.program),
             "plan": run.plan.to_wire(),
             "source": to_json(source_view(spec.source)),
-            "patch": self._patch(run),
+            "patch": _unsigned(self._patch(run)),
             "python": run.plan.python,
             "packages": packages,  # None: of other machines, which nobody knows here
-            "dependencies": _hidden(to_json(spec.dependencies), partial(_SIGNED.sub, "****@")),
+            "dependencies": _unsigned(to_json(spec.dependencies)),
             "actions": to_json(spec.actions),
             "framework": spec.framework.value,
             "seed": spec.seed,
@@ -119,6 +119,10 @@ class RunRecords:
             return None
         # Bytes that are no UTF-8 become escapes from which they can be had again.
         return content.decode("utf-8", "surrogateescape") if len(content) <= _LONGEST_PATCH else None
+
+
+def _unsigned(value: object) -> object:
+    return _hidden(value, partial(_SIGNED.sub, "****@"))
 
 
 def _hidden(value: object, hide: Callable[[str], str]) -> object:
