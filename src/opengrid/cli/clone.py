@@ -14,7 +14,9 @@ from opengrid.cli.completing import names_of
 from opengrid.cli.like import Like, chosen_like, like_notes, like_option
 from opengrid.cli.options import connected
 from opengrid.cli.output import note, settings
-from opengrid.cli.run import Options, run, show_plan, start, wanted_options
+from opengrid.cli.run import run
+from opengrid.cli.starting import show_plan, start
+from opengrid.cli.wanted import Options, wanted_options
 from opengrid.client.program import Typed
 from opengrid.core.errors import InvalidValue
 from opengrid.planning.arguments import override
@@ -33,8 +35,6 @@ The code is what ran then, whatever has become of it on disk (`grid run --like R
 
 def _clone(**given: object) -> int:
     options = Options(script=None, localdir=False, committed=False, module=False, **cast("dict[str, Any]", given))
-    if options.detach and (options.follow or options.wait):
-        raise InvalidValue("--detach returns at once, --follow and --wait stay", hint="choose one of them")
     like = chosen_like()
     if like is None:
         raise InvalidValue("RUN is missing", hint="grid clone RUN [OPTIONS] [-- SCRIPT_ARGS...]", field="run")

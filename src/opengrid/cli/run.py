@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -14,33 +13,22 @@ import click
 from opengrid.cli.completing import instance_types, names_of
 from opengrid.cli.config import chosen_config, config_notes, config_option, naming_the_line
 from opengrid.cli.like import chosen_like, like_notes, like_option
+from opengrid.cli.misplaced import misplaced_options
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import is_terminal, note, print_json, settings, tell
-from opengrid.cli.plan_view import how_to_go_on, print_plan
+from opengrid.cli.output import note, settings
+from opengrid.cli.starting import show_plan, start
 from opengrid.cli.unused import unused_options
-from opengrid.cli.waiting import follow_run, wait_until_ended, wait_until_running
-from opengrid.client.env_file import variables_of_files
-from opengrid.client.program import Typed, chosen_variables
-from opengrid.client.request import start_run
+from opengrid.cli.wanted import Options, wanted_options
 from opengrid.core.errors import InvalidValue
-from opengrid.core.names import parse_labels
-from opengrid.core.sizes import size_text
-from opengrid.core.spec import MOMENTS, Actions, ProgramKind, RunSpec, Strategy
+from opengrid.core.spec import ProgramKind, Strategy
 from opengrid.planning.command import is_folder, script_words
-from opengrid.sdk.request import Request, RunOptions, Shell, read_request
+from opengrid.sdk.request import Request, Shell, read_request
 
 if TYPE_CHECKING:
-    from opengrid.client.api import Api
-
     _NumberType = click.ParamType[int | None]
     _SecondsType = click.ParamType[float | None]
 else:
     _NumberType = _SecondsType = click.ParamType
-
-#: Sending a tree of this size takes a moment that is worth a word.
-_WORTH_TELLING = 32 << 20
-
-_LONGEST_SCRIPT = 4 << 20
 
 
 class _Processes(_NumberType):
@@ -78,55 +66,6 @@ def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None)
             hint="requirements.txt names packages, a config file's actions commands, --python an interpreter",
             field="dockerfile",
         )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Options:
-    """What was typed, or a config file or another run says."""
-
-    script: str | None
-    arguments: tuple[str, ...]
-    name: str | None
-    description: str
-    cluster: str | None
-    instance_type: str
-    gpus: int | None
-    cpus: int | None
-    framework: str
-    processes_per_node: int | None
-    simulate: bool
-    python: str | None
-    env: tuple[str, ...]
-    env_file: tuple[str, ...]
-    secret: tuple[str, ...]
-    dependency_file: str | None
-    localdir: bool
-    committed: bool
-    grace: float
-    strategy: str
-    num_trials: int | None
-    seed: int | None
-    max_experiments: int | None
-    parallel: int | None
-    fail_fast: bool
-    max_time: float | None
-    max_restarts: int | None
-    use_spot: bool
-    auto_resume: bool
-    datastore_name: str | None
-    datastore_version: int | None
-    datastore_mount_dir: str | None
-    label: tuple[str, ...]
-    on_build: tuple[str, ...]
-    on_build_start: tuple[str, ...]
-    on_build_end: tuple[str, ...]
-    on_experiment_start: tuple[str, ...]
-    on_experiment_end: tuple[str, ...]
-    dry_run: bool
-    detach: bool
-    follow: bool
-    wait: bool
-    module: bool
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -224,15 +163,14 @@ def run(**given: object) -> int:
     On a terminal the command stays until all ranks run. Ctrl-C while it waits or follows leaves the run alone.
     """
     options = Options(**cast("dict[str, Any]", given))
-    if options.detach and (options.follow or options.wait):
-        raise InvalidValue("--detach returns at once, --follow and --wait stay", hint="choose one of them")
     with naming_the_line():
         return _run(options)
 
 
 def _run(options: Options) -> int:
     request = _request(options)
-    for text in (*like_notes(options.env), *config_notes(), *request.notes, *_misplaced(request.typed)):
+    ours = {name for parameter in run.params for name in parameter.opts if name.startswith("--")}
+    for text in (*like_notes(options.env), *config_notes(), *request.notes, *misplaced_options(request.typed, ours)):
         note(text)
     with connected() as api:
         if options.dry_run:
@@ -264,135 +202,3 @@ def _request(options: Options) -> Request:
         shell=Shell(cwd=Path.cwd(), environment=os.environ),
         command=shlex.join(["grid", *settings().arguments]),
     )
-
-
-def wanted_options(options: Options) -> RunOptions:
-    """Return what was typed, and what a config file or another run says where nothing was, as values."""
-    config, like = chosen_config(), chosen_like()
-    return {
-        "name": options.name,
-        "description": options.description,
-        "cluster": options.cluster,
-        "instance_type": options.instance_type,
-        "gpus": options.gpus,
-        "cpus": options.cpus,
-        "framework": options.framework,
-        "processes_per_node": options.processes_per_node,
-        "simulate": options.simulate,
-        "python": options.python,
-        "environment": {
-            **(like.spec.environment if like is not None else {}),
-            **(config.environment if config is not None else {}),
-            **variables_of_files(options.env_file),
-            **chosen_variables(options.env, os.environ),
-        },
-        "secrets": tuple(dict.fromkeys((*(like.spec.secrets if like is not None else ()), *options.secret))),
-        "dependency_file": options.dependency_file,
-        "dependencies": like.spec.dependencies if like is not None else None,
-        "actions": _actions(
-            options,
-            *((config.actions,) if config is not None else ()),
-            *((like.spec.actions,) if like is not None else ()),
-        ),
-        "module": options.module,
-        "localdir": options.localdir,
-        "committed": options.committed,
-        "grace_s": options.grace,
-        "strategy": options.strategy,
-        "num_trials": options.num_trials,
-        "seed": options.seed,
-        "max_experiments": options.max_experiments,
-        "parallel": options.parallel,
-        "fail_fast": options.fail_fast,
-        "max_time_s": options.max_time,
-        "max_restarts": options.max_restarts,
-        "use_spot": options.use_spot,
-        "auto_resume": options.auto_resume,
-        "datastore_name": options.datastore_name,
-        "datastore_version": options.datastore_version,
-        "datastore_mount_dir": options.datastore_mount_dir,
-        "labels": {
-            **(like.spec.labels if like is not None else {}),
-            **{key: value or "" for key, value in parse_labels(options.label, needs_value=True).items()},
-        },
-    }
-
-
-def _actions(options: Options, *others: Actions) -> Actions:
-    """Return, for each moment, the commands that were typed, else those of the first of the others that has some."""
-    said: dict[str, list[tuple[str, ...]]] = {
-        name: [getattr(one, name) for one in (options, *others)] for name in MOMENTS
-    }
-    return Actions(**{name: next(filter(None, commands), ()) for name, commands in said.items()})
-
-
-def show_plan(api: Api, spec: RunSpec) -> int:
-    """Print what a request would start."""
-    plan = api.plan(spec)
-    if settings().is_json:
-        print_json({"run": None, "experiments": [], "plan": plan})
-    else:
-        print_plan(plan)
-    return 0
-
-
-def start(api: Api, request: Request, options: Options) -> int:
-    """Start a run, and stay for as long as the options say; return the exit code."""
-    if request.tree is None and request.spec.source.bundle is None:
-        tell(f"fetching {request.spec.source.link} …")
-    elif request.tree is not None and request.tree.size > _WORTH_TELLING:
-        tell(f"packing and sending {size_text(request.tree.size)} …")
-    created = start_run(api, request.spec, request.tree)
-    name = str(created["run"])
-    if settings().is_json:
-        print_json(created)
-    else:
-        print_plan(created["plan"], run=name)
-    if options.follow:
-        return follow_run(api, name)
-    if options.wait:
-        return wait_until_ended(api, name)
-    if not is_terminal() or options.detach or settings().is_json:
-        if not settings().is_json:
-            how_to_go_on(name)
-        return 0
-    code = wait_until_running(api, name)
-    how_to_go_on(name)
-    return code
-
-
-def _misplaced(typed: Typed) -> list[str]:
-    """Return a note for every option of Grid's after the script that the script's text shows no use for."""
-    text = _text_of(typed.file)
-    if text is None:
-        return []
-    ours = {name for parameter in run.params for name in parameter.opts if name.startswith("--")}
-    notes: list[str] = []
-    for argument in typed.arguments:
-        if argument == "--":
-            break
-        option = argument.partition("=")[0]
-        if option.startswith("--") and f"--{_plain(option)}" in ours and not _mentions(text, _plain(option)):
-            notes.append(
-                f"{option} stands after {typed.target}, so it goes to the script, which does not seem to know it; "
-                f"for grid it must stand before"
-            )
-    return list(dict.fromkeys(notes))
-
-
-def _plain(option: str) -> str:
-    return option.lstrip("-").replace("-", "_")
-
-
-def _mentions(text: str, option: str) -> bool:
-    """Whether a script's text has an option: as such, as a quoted name, or as an annotated field or parameter."""
-    name = option.replace("_", "[-_]")
-    return re.search(rf"--{name}\b|[\"']{name}[\"']|\b{name}\s*:", text) is not None
-
-
-def _text_of(file: Path | None) -> str | None:
-    """Return the text of a script; None for a module, a command, and what is no text."""
-    if file is None or file.stat().st_size > _LONGEST_SCRIPT:
-        return None
-    content = file.read_bytes()
-    return None if b"\0" in content else content.decode(errors="replace")
