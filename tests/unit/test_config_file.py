@@ -120,6 +120,7 @@ def test_actions_are_lists_of_commands_or_one_command() -> None:
         ("compute:\n  train:\n   gpus: 8\n  x: [\n", "c.yml, line", None),
         ("- a\n- b\n", "line 1: a mapping with compute and hyper_params is expected", None),
         ("a: &x [*x]\n", "c.yml", None),
+        ("compute: &x {train: *x}\n", "c.yml: an alias in it leads to itself", None),
         ("compute: !!python/object/apply:os.system [ls]", "c.yml", None),
     ],
 )

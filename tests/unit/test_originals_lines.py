@@ -236,11 +236,21 @@ def test_the_command_line_wins_over_options_variables_and_arguments_of_the_file_
     ]
 
 
+def test_what_an_alias_brings_into_the_file_is_overruled_like_all_else(
+    api: FakeApi, grid: Typist, folder: Path
+) -> None:
+    (folder / "c.yml").write_text("compute: {train: {environment: {<<: {A: 1}}}}")
+    done = grid("run", "--dry_run", "--config", "c.yml", "--env", "A=2", "train.py")
+    assert (done.code, planned(api)["environment"]) == (0, {"A": "2"}), done
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
         ("compute:\n  train:\n    gpus: many", "3: gpus: 'many' is not a valid integer"),
         ("compute:\n  train:\n    gpus: -1", "3: --gpus -1"),
+        ("compute:\n  train:\n    gpus: 8.5", "3: gpus: '8.5' is not a valid integer"),
+        ("hyper_params:\n  settings:\n    num_trials: true", "3: num_trials: 'True' is not a valid integer"),
         ("compute:\n  train:\n    framework: keras", "3: unknown framework 'keras'"),
         ("hyper_params:\n  settings: {strategy: best}", "2: unknown strategy 'best'"),
         ("compute:\n  train:\n    auto_resume: perhaps", "3: auto_resume: 'perhaps' is not a valid boolean"),

@@ -45,7 +45,7 @@ def _check_values(context: click.Context, config: ConfigFile) -> None:
         if setting is None:
             continue
         try:
-            parameter.type_cast_value(context, setting.value)
+            parameter.type_cast_value(context, str(setting.value))  # as text: 8.5 and true are no numbers of GPUs
         except click.BadParameter as error:
             where = f"{config.origin}, line {setting.line}"
             raise InvalidValue(f"{where}: {parameter.name}: {error.message}", field=parameter.name) from error
@@ -89,13 +89,13 @@ def config_notes() -> list[str]:
     chosen = {text.partition("=")[0] for text in context.params["env"]}
     variables = [
         f"--env {name} of the command line wins over {value} in {config.origin}, "
-        f"line {config.lines[f'compute.train.environment.{name}']}"
+        f"line {config.line_of(f'compute.train.environment.{name}')}"
         for name, value in config.environment.items()
         if name in chosen
     ]
     actions = [
         f"--{moment} of the command line wins over {config.origin}, "
-        f"line {config.lines[f'compute.train.actions.{moment}']}"
+        f"line {config.line_of(f'compute.train.actions.{moment}')}"
         for moment in MOMENTS
         if context.params[moment] and getattr(config.actions, moment)
     ]

@@ -106,6 +106,10 @@ class ConfigFile:
     notes: tuple[str, ...] = ()
     lines: Mapping[str, int] = field(default_factory=dict[str, int], compare=False, repr=False)  #: of every key
 
+    def line_of(self, key: str) -> int:
+        """Return the line of a key; 1 for what YAML's `<<` brought from elsewhere."""
+        return self.lines.get(key, 1)
+
     def arguments_beside(self, typed: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
         """Return what follows the arguments that were typed, and notes: an option that was typed wins over the file."""
         names = {part.name for part in parts(typed)} - {None}
@@ -133,7 +137,10 @@ def read_config(text: str, origin: str) -> ConfigFile:
     if not isinstance(document, dict):
         raise InvalidValue(f"{origin}, line 1: a mapping with compute and hyper_params is expected")
     lines: dict[str, int] = {}
-    _find_lines(root, "", lines, origin)
+    try:
+        _find_lines(root, "", lines, origin)
+    except RecursionError:
+        raise InvalidValue(f"{origin}: an alias in it leads to itself") from None
     return _Reader(origin, lines).read(cast("dict[object, object]", document))
 
 
