@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opengrid.core.errors import GridError as GridError
+    from opengrid.core.spec import Actions as Actions
     from opengrid.sdk.grid import Grid as Grid
 
 __version__ = "0.1.0"
 
 #: What is loaded when it is asked for: every process of ours imports this module, and few of them need more.
-_HOMES = {"Grid": "opengrid.sdk.grid", "GridError": "opengrid.core.errors"}
+_HOMES = {"Actions": "opengrid.core.spec", "Grid": "opengrid.sdk.grid", "GridError": "opengrid.core.errors"}
 
 
 def __getattr__(name: str) -> object:
-    """Load Grid or GridError when they are first asked for."""
+    """Load what is asked for, when it first is."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import click
+import numpy as np
 import pytest
 from tests.support.fake_api import Asked, FakeApi, serving
 from tests.unit.test_cli_run import CREATED, PLAN, taking_blobs
 
-from opengrid import Grid, GridError
+from opengrid import Actions, Grid, GridError
 from opengrid.cli.run import run as command
-from opengrid.core.errors import NotFound
+from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.spec import Framework, Program, ProgramKind, RunSpec, Source, Strategy
 from opengrid.sdk.grid import words_of
 from opengrid.sdk.request import RunOptions, Shell, make_spec, options_of
@@ -66,6 +67,7 @@ def one_after_the_other(*documents: dict[str, Any]) -> Any:
         (["--lr", 0.1, Path("/x")], ("--lr", "0.1", "/x")),
         ({"lr": [0.1, 0.2], "-v": True, "--name": "a b"}, ("--lr", "[0.1, 0.2]", "-v", "--name", "a b")),
         ({"none": None, "off": False, "zero": 0, "many": ["x y", "z"]}, ("--zero", "0", "--many", "['x y', 'z']")),
+        ({"lr": np.array([0.5, 0.25]), "n": np.int64(3)}, ("--lr", "[0.5, 0.25]", "--n", "3")),
         ((), ()),
     ],
 )
@@ -106,6 +108,35 @@ def test_python_knows_the_options_of_the_command_line() -> None:
         *("on_build", "on_build_start", "on_build_end", "on_experiment_start", "on_experiment_end"),
     }
     assert known - typed == {"actions", "dependencies"}, "all actions in one, and what comes from the tree"
+
+
+@pytest.mark.parametrize(
+    ("options", "message", "hint"),
+    [
+        ({"gpu": 8}, "there is no option gpu", "did you mean gpus?"),
+        (
+            {"on_build": ["make"]},
+            "there is no option on_build",
+            'actions=Actions(on_build=("COMMAND",)), with `from opengrid import Actions`',
+        ),
+        ({"gpus": "8"}, "gpus='8': int or None is expected", None),
+        ({"gpus": True}, "gpus=True: int or None is expected", None),
+        ({"secrets": "TOKEN"}, "secrets='TOKEN': Sequence is expected", None),
+        ({"framework": None}, "framework=None: str is expected", None),
+    ],
+)
+def test_an_option_that_there_is_not_or_of_another_kind_is_refused_before_anything_is_asked(
+    api: FakeApi, grid: Grid, options: dict[str, Any], message: str, hint: str | None
+) -> None:
+    for call in (grid.plan, grid.run):
+        with pytest.raises(InvalidValue) as refused:
+            call("train.py", **options)
+        assert (refused.value.message, refused.value.hint) == (message, hint)
+    assert api.asked == []
+
+
+def test_options_of_every_kind_are_taken(api: FakeApi, grid: Grid) -> None:
+    grid.plan("train.py", grace_s=3, labels={"a": "b"}, secrets=["A"], actions=Actions(), num_trials=None)
 
 
 def test_a_request_made_of_anothers_options_is_the_same(tmp_path: Path) -> None:

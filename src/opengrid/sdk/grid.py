@@ -20,7 +20,7 @@ from opengrid.core.spec import RunSpec
 from opengrid.planning.arguments import override
 from opengrid.planning.command import command_line
 from opengrid.sdk.handles import Experiment, Plan, Run
-from opengrid.sdk.request import Request, RunOptions, Shell, make_spec, options_of, read_request
+from opengrid.sdk.request import Request, RunOptions, Shell, check_options, make_spec, options_of, read_request
 
 if TYPE_CHECKING:  # a stub of typing's own from Python 3.11 on
     from typing_extensions import Unpack
@@ -71,6 +71,7 @@ class Grid:
 
     def clone(self, run: str | Run, args: Arguments = (), **options: Unpack[RunOptions]) -> Run:
         """Start a run again with the code that ran then; options and arguments given here replace its own."""
+        check_options(options)
         name = run.name if isinstance(run, Run) else run
         spec = from_json(RunSpec, self._api.request(name)["request"])
         program = dataclasses.replace(spec.program, arguments=override(spec.program.arguments, words_of(args)))
@@ -126,6 +127,7 @@ class Grid:
         return Shell(cwd=Path.cwd(), environment=self._environment)
 
     def _request(self, script: str | Path, args: Arguments, options: RunOptions) -> Request:
+        check_options(options)
         wanted: RunOptions = {"python": sys.executable, **options}
         request = read_request(str(script), words_of(args), wanted, shell=self._shell)
         return dataclasses.replace(request, spec=_with_command(request.spec))
@@ -148,8 +150,14 @@ def words_of(args: Arguments) -> tuple[str, ...]:
         if value is None or value is False:
             continue
         option = name if name.startswith("-") else f"--{name}"
-        words += [option] if value is True else [option, str(value)]
+        words += [option] if value is True else [option, str(_plain(value))]
     return tuple(words)
+
+
+def _plain(value: object) -> object:
+    """Return an array as the list that it is: its own text has no commas."""
+    to_list = getattr(value, "tolist", None)
+    return to_list() if callable(to_list) else value
 
 
 def _with_command(spec: RunSpec) -> RunSpec:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 from pathlib import Path
-from typing import TypedDict, cast
+from types import NoneType, UnionType
+from typing import TypedDict, cast, get_args, get_origin, get_type_hints
 
 from opengrid.client.home import find_home
 from opengrid.client.program import Typed, find_program, find_python, shell_variables
@@ -19,6 +21,7 @@ from opengrid.client.tree import Tree, read_text, read_tree
 from opengrid.core.errors import InvalidValue
 from opengrid.core.sizes import parse_size
 from opengrid.core.spec import (
+    MOMENTS,
     Actions,
     Dependencies,
     Program,
@@ -68,6 +71,34 @@ class RunOptions(TypedDict, total=False):
     datastore_version: int | None  #: its version; the newest without
     datastore_mount_dir: str | None  #: where the script finds it; /datastores/<name> without
     labels: Mapping[str, str]  #: to find the run by
+
+
+def check_options(options: Mapping[str, object]) -> None:
+    """Raise InvalidValue for an option that there is not, or a value of another kind than it has."""
+    known = get_type_hints(RunOptions)
+    for name, value in options.items():
+        if name not in known:
+            raise InvalidValue(f"there is no option {name}", hint=_nearest(name, known), field=name)
+        kinds = _kinds(known[name])
+        is_wrong_text = isinstance(value, str) and str not in kinds  # which is a sequence, too
+        is_wrong_flag = isinstance(value, bool) and bool not in kinds
+        if is_wrong_text or is_wrong_flag or not isinstance(value, kinds):
+            wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
+            raise InvalidValue(f"{name}={value!r}: {wanted} is expected", field=name)
+
+
+def _nearest(name: str, known: Collection[str]) -> str:
+    if name in MOMENTS:
+        return f'actions=Actions({name}=("COMMAND",)), with `from opengrid import Actions`'
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+
+
+def _kinds(hint: object) -> tuple[type, ...]:
+    """Return the types whose values an annotation takes; where it is a float, whole numbers too."""
+    parts = get_args(hint) if isinstance(hint, UnionType) else (hint,)
+    kinds = tuple(cast("type", get_origin(part) or part) for part in parts)
+    return (*kinds, int) if float in kinds else kinds
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
