@@ -53,7 +53,7 @@ def sync_env(*, python: str | None, path: str, yes: bool, dry_run: bool) -> int:
     if dry_run and not settings().is_json:
         click.echo(text, nl=False)
         return 0
-    before = file.read_text() if file.is_file() else None
+    before = _read(file)
     if before != text and not dry_run:
         if before is not None and not yes and not _agrees(path, before, text):
             click.echo("nothing was written", err=True)
@@ -88,6 +88,15 @@ def _agrees(path: str, before: str, text: str) -> bool:
     changes = difflib.unified_diff(before.splitlines(), text.splitlines(), "now", "then", n=0, lineterm="")
     click.echo("\n".join(changes), err=True)
     return click.confirm(f"Replace {path}?", err=True)
+
+
+def _read(file: Path) -> str | None:
+    try:
+        return file.read_text(errors="replace")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise Unusable(f"cannot read {file}: {error.strerror}", hint="--file names another") from error
 
 
 def _write(file: Path, text: str) -> None:

@@ -70,7 +70,10 @@ def _read_value(name: str) -> str:
     if sys.stdin.isatty():
         value: str = click.prompt(f"{name}", hide_input=True, err=True)
         return value
-    value = sys.stdin.read()
+    try:
+        value = sys.stdin.buffer.read().decode()
+    except UnicodeDecodeError:
+        raise InvalidValue(f"the value for {name} is no text in UTF-8", hint="base64 makes one of it") from None
     value = value[:-1] if value.endswith("\n") and value.count("\n") == 1 else value
     if not value:
         raise InvalidValue(f"there is no value for {name}: stdin is empty", hint=f"grid secret set {name} < FILE")
