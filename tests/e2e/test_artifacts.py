@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import urllib.request
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.error import HTTPError
@@ -128,8 +130,11 @@ NAMES = ("a b/ü 数", "line\nbreak", "-rf", "x" * 255, "'\"$HOME", "..x/.hidden
 
 
 @pytest.fixture(scope="module")
-def strange_names(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A failed experiment that wrote files of strange names, each with its name in it."""
+def strange_names(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A failed experiment that wrote files of strange names, each with its name in it.
+
+    Its folders go with the module: they are too deep for the paths of whoever looks through the shared home later.
+    """
     experiment = small_experiment(
         grid,
         tmp_path_factory.mktemp("names"),
@@ -142,7 +147,8 @@ def strange_names(grid: Grid, tmp_path_factory: pytest.TempPathFactory) -> str:
     (unsaved,) = [event["reason"] for event in experiment["events"] if event["kind"] == "artifacts"]
     assert "1 file was not saved: 'ddd" in unsaved
     assert "(File name too long)" in unsaved
-    return experiment["experiment"]
+    yield experiment["experiment"]
+    shutil.rmtree(work(experiment))
 
 
 def test_names_of_all_kinds_come_down_and_nothing_leaves_the_folder(
