@@ -181,6 +181,7 @@ def test_packages_and_archives_of_the_tree_are_installed_with_paths_from_its_roo
     [
         ({"requirements.txt": "a\nnumpy=1.2"}, "requirements.txt, line 2: 'numpy=1.2'", "numpy==1.2?"),
         ({"requirements.txt": "two words"}, "requirements.txt, line 1", "one package a line"),
+        ({"requirements.txt": "git+https://host/re po"}, "line 1: 'git+https://host/re po' is an address", "%20"),
         ({"requirements.txt": "-r absent.txt"}, "line 1: there is no absent.txt in the tree", ""),
         ({"requirements.txt": "-r ../../etc/passwd"}, "there is no ../../etc/passwd in the tree", ""),
         ({"requirements.txt": "--frobnicate x"}, "the option --frobnicate is not known", ""),

@@ -55,7 +55,9 @@ def test_a_script_that_is_left_out_is_refused_with_the_file_that_may_say_so(fold
     assert ".gridignore" in (refused.value.hint or "")
 
 
-def test_a_pattern_that_is_none_is_named_with_its_line(folder: Path) -> None:
-    (folder / ".gridignore").write_text("*.log\n!\n")
-    with pytest.raises(InvalidValue, match=r"\.gridignore, line 2: '!' is no pattern"):
+@pytest.mark.parametrize("pattern", ["!", "[z-a]"])
+def test_a_pattern_that_is_none_is_named_with_its_line(folder: Path, pattern: str) -> None:
+    (folder / ".gridignore").write_text(f"*.log\n{pattern}\n")
+    with pytest.raises(InvalidValue) as refused:
         sent(folder)
+    assert f".gridignore, line 2: {pattern!r} is no pattern" in refused.value.message

@@ -197,6 +197,12 @@ def _checked(line: str, where: str) -> str:
     """Return a line that names a package; InvalidValue when it names none."""
     bare = re.sub(r"\s+--hash[= ]\S+|\s+--config-settings?[= ]\S+", "", line)
     if _URL.match(bare):
+        if " " in bare.partition(" ;")[0]:
+            raise InvalidValue(
+                f"{where}: {line!r} is an address with a space in it",
+                hint="one package a line; %20 is a space of an address",
+                field="dependency_file",
+            )
         return line
     try:
         Requirement(re.sub(r"\$\{\w+\}", "x", bare))

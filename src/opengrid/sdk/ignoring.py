@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def _lines(file: Path) -> Iterator[str]:
         text = _from_root(line) if file.name == ".dockerignore" else line
         try:
             pathspec.GitIgnoreSpec.from_lines([text])
-        except ValueError as error:
+        except (ValueError, re.error) as error:
             raise InvalidValue(f"{file}, line {number}: {line!r} is no pattern ({error})") from error
         yield text
 
