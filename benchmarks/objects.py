@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 from benchmarks.datastores import _fill, _grid, _mounted, _timed
 from benchmarks.support import median, print_rows, row, server_process
 from opengrid.blobs.bucket import Bucket
+from opengrid.core.disks import DiskGuard
 from opengrid.core.mounts import Mount
 from opengrid.core.packs import PIECE
 from opengrid.core.protocol import DataFile
@@ -118,7 +119,7 @@ def _bare(size: int) -> float:
 
 def _mount(root: Path) -> tuple[float, float]:
     """Return how long it takes to look at a version in a machine's cache, and to mount it in a process of its own."""
-    cache = DataCache(root / "cache", 1 << 40)
+    cache = DataCache(root / "cache", 1 << 40, disks=DiskGuard(0))
     files = [DataFile(path=f"d{i % 100}/f{i}", size=16, sha256=f"{i % 256:02x}{i:062x}") for i in range(10_000)]
     tree = root / "tree"
     (root / "scratch").mkdir()

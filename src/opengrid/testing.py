@@ -41,7 +41,6 @@ class FakeEngine:
         self.lost: dict[str, set[int]] = {}
         self.taken: set[str] = set()  #: GPUs that somebody else took since they were offered
         self.is_rebooted = False
-        self.mounts = True
         self.is_away = False  #: answer nothing, as a cluster whose head is out of reach
         self.over: set[str] = set()  #: attempts that can get no more agents
         self.dies_after_submit = False  #: raise, as if the server were killed between engine and store
@@ -53,10 +52,6 @@ class FakeEngine:
     def interpreter(self, python: str, shell: dict[str, str]) -> Interpreter:
         """Return what the test set."""
         return self.python
-
-    def can_mount(self) -> bool:
-        """Return what the test set."""
-        return self.mounts
 
     def render(self, request: GangRequest) -> Submission:
         """Return one agent per machine."""

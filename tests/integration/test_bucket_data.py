@@ -27,6 +27,7 @@ from opengrid.client.documents import DatastoreRow
 from opengrid.client.download import fetch
 from opengrid.client.http import Http
 from opengrid.client.transfer import Sender, find_material
+from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError, ServerUnreachable, Unusable
 from opengrid.core.mounts import Mount
 from opengrid.core.protocol import Assignment, RestoreFile
@@ -51,6 +52,12 @@ class Direct:
         self.transport = transport
 
     away_since = None
+
+    def another(self) -> Direct:
+        return self
+
+    def close(self) -> None:
+        """Nothing is held."""
 
     def call(self, use: Callable[[Http], T]) -> T:
         return use(cast("Http", self.transport))
@@ -92,7 +99,7 @@ class World:
         if mount not in self.mounts:
             self.mounts.append(mount)
             self.run()
-        cache = DataCache(self.cache, most)
+        cache = DataCache(self.cache, most, disks=DiskGuard())
         fetch_data(
             cast("Assignment", dataclasses.make_dataclass("A", ["mounts"])((mount,))),
             cache,

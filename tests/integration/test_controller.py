@@ -64,8 +64,8 @@ class World:
         self._assignments = Assignments(blobs, work=folder / "work")
         self.agents = self.new_agents()
         engines = Engines(self.engine)
-        self.lack: str | None = None  #: what the disk lacks
-        self.admission = Admission(self.database, engines, secret="s", lack=lambda: self.lack, now_us=self.clock)
+        self.waits: str | None = None  #: why nothing new begins
+        self.admission = Admission(self.database, engines, secret="s", waits=lambda: self.waits, now_us=self.clock)
         self.gangs = Gangs(
             self.database,
             engines,
@@ -586,13 +586,13 @@ def test_ranks_never_start_anew_because_the_server_died_while_it_looked_for_a_ch
 
 
 def test_on_a_full_disk_nothing_begins_until_there_is_space_again(world: World) -> None:
-    world.lack = "1.0 GiB are free on the disk of /data, and 2.0 GiB stay free"
+    world.waits = "waits for disk space: 1.0 GiB are free on the disk of /data, and 2.0 GiB stay free"
     experiments = [world.run(), world.run()]
     world.step()
     waiting = [world.experiment(one) for one in experiments]
     assert {(one.state, one.attempts) for one in waiting} == {(ExperimentState.QUEUED, 0)}
-    assert {one.reason for one in waiting} == {f"waits for disk space: {world.lack}"}
-    world.lack = None
+    assert {one.reason for one in waiting} == {world.waits}
+    world.waits = None
     world.step()
     assert {world.experiment(one).state for one in experiments} == {ExperimentState.PENDING}
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run, make_spec
 
 from opengrid.blobs.folder import FolderBlobs
-from opengrid.core.mounts import Mount
+from opengrid.core.mounts import Mount, seen_elsewhere
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Packages
 from opengrid.core.records import AttemptState, Cluster
 from opengrid.core.spec import Actions, Dependencies, Program, ProgramKind, RunSpec
@@ -30,10 +30,8 @@ def assignment_of(folder: Path, cluster: str, spec: RunSpec | None = None) -> As
     database = Database.open(f"sqlite:///{folder / 'grid.db'}")
     (folder / "blobs" / "ab").mkdir(parents=True)
     (folder / "blobs" / "ab" / ("ab" * 32)).touch()
-    mounts = tuple(
-        Mount(name="stl10", version=2, path=path, source="/srv/stl10/2", is_bound=True)
-        for path in ("/srv/stl10/2", "/datastores/stl10")
-    )
+    mount = Mount(name="stl10", version=2, path="/datastores/stl10", source="/srv/stl10/2", is_bound=True)
+    mounts = (mount if cluster == "local" else seen_elsewhere(mount, LAB.work_dir),)
     run = make_run()
     plan = dataclasses.replace(run.plan, cluster=cluster, mounts=mounts, simulated=False)
     run = dataclasses.replace(run, plan=plan, spec=spec or make_spec(environment={"LR": "0.1"}))
@@ -57,6 +55,7 @@ def assignment_of(folder: Path, cluster: str, spec: RunSpec | None = None) -> As
             work=folder / "work",
             secrets_of=lambda _: {"API_KEY": "s3cr3t"},
             staging=lambda attempt, machine: folder / "staging",
+            least_free=5 << 30,
         ),
         changed=lambda _: None,
         is_followed=lambda _: False,
@@ -104,10 +103,8 @@ def test_a_program_that_is_no_python_gets_no_packages(tmp_path: Path) -> None:
 def test_data_is_fetched_to_the_same_place_on_every_machine(tmp_path: Path) -> None:
     told = assignment_of(tmp_path, "lab")
     assert told.data_cache == "/scratch/data/.contents"
-    assert [(m.path, m.source, m.is_bound) for m in told.mounts] == [
-        ("/srv/stl10/2", "/scratch/data/stl10-2", False),
-        ("/datastores/stl10", "/scratch/data/stl10-2", True),
-    ]
+    assert [(m.path, m.source) for m in told.mounts] == [("/datastores/stl10", "/scratch/data/stl10-2")]
+    assert told.least_free == 5 << 30
 
 
 def test_the_gpus_that_the_engine_gave_are_dealt_to_the_nodes(tmp_path: Path) -> None:

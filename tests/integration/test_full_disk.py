@@ -1,8 +1,9 @@
-"""Datastores on a disk that is nearly full, or becomes full in the middle: refused in words, and going on later."""
+"""Disks that are nearly full, or become full in the middle: what is new waits or is refused in words, and goes on."""
 
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -10,13 +11,17 @@ from pathlib import Path
 
 import pytest
 from tests.conftest import missing
+from tests.support.agents import AgentBench
 from tests.support.server_app import running_app
 
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
 from opengrid.client.documents import DatastoreRow
 from opengrid.client.transfer import Sender, find_material
+from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import Unusable
+from opengrid.core.protocol import DataFile, Phase, Prepared, Waits
+from opengrid.node.cache import DataCache
 
 MIB = 1 << 20
 
@@ -101,3 +106,48 @@ def test_a_disk_that_becomes_full_in_the_middle_ends_the_upload_and_it_goes_on_l
         assert (made["version"], made["files"], made["size"]) == (1, number, number * size)
     root = world.disk / "datastores" / "data" / "1"
     assert {p.name: p.read_bytes() for p in root.iterdir()} == {p.name: p.read_bytes() for p in world.source.iterdir()}
+
+
+def test_a_machine_with_a_full_disk_begins_nothing_says_why_and_goes_on(world: World, bench: AgentBench) -> None:
+    bench.assign("print('x')", work=world.disk / "work", least_free=2 << 30)
+    world.fill(left=3 * MIB)
+    bench.start()
+    bench.server.tell(1, Phase.PREPARE)
+    bench.server.until(lambda: bool(bench.server.of(Waits)), "a reason to wait")
+    assert re.fullmatch(
+        rf"waits for disk space: .* MiB are free on the disk of {world.disk}/work, and 4\.8 MiB stay free",
+        bench.server.of(Waits)[0].reason,
+    )
+    assert not (world.disk / "work").exists()
+    (world.disk / "ballast").unlink()
+    bench.server.until(lambda: bool(bench.server.of(Prepared)), "prepared")
+    bench.release()
+
+
+def test_data_that_nobody_uses_makes_room_and_what_does_not_fit_all_the_same_is_refused(world: World) -> None:
+    files = [DataFile(path="f", size=20 * MIB, sha256=f"{number:064x}") for number in range(2)]
+
+    def take(number: int) -> None:
+        cache = DataCache(world.disk / "cache", 1 << 40, disks=DiskGuard())
+
+        def bring(_: bool) -> list[DataFile]:
+            cache.reserve(files[number].size)
+            cache.partial(files[number].sha256).write_bytes(bytes(files[number].size))
+            cache.keep(files[number].sha256)
+            os.utime(cache.path(files[number].sha256), (1, 1))  # not used lately
+            return [files[number]]
+
+        cache.take(f"data-{number}", world.disk / f"data-{number}", bring)
+        cache.close()
+
+    take(0)
+    world.fill(left=15 * MIB)
+    take(1)
+    assert [tree.name for tree in world.disk.glob("data-*")] == ["data-1"]
+    assert not DataCache(world.disk / "none", 1 << 40, disks=DiskGuard()).make_room()
+    (world.disk / "ballast").unlink()
+    world.fill(left=3 * MIB)
+    assert DataCache(world.disk / "cache", 1 << 40, disks=DiskGuard()).make_room()
+    assert DiskGuard().waits(world.disk) is None
+    with pytest.raises(Unusable, match=r"no space left for 20\.0 MiB: .*"):
+        take(0)

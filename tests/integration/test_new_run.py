@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from tests.support.fake_ray import FakeRay
+from tests.support.grid import eventually
 from tests.support.repositories import HOST, commit, hosted
 from tests.support.server import Caller, serving
 
@@ -165,7 +166,7 @@ def test_machine_types_come_with_labels_and_values_that_are_unique(caller: Calle
     assert [catalogue.find(value).cloud for value in by_value if value != "local"] == [r["cloud"] for r in rows[1:]]
 
 
-def test_a_cluster_can_be_chosen_and_its_own_machines_come_first(caller: Caller) -> None:
+def test_a_cluster_can_be_chosen_and_its_own_machines_come_first(caller: Caller, folder: Path) -> None:
     ray = FakeRay()
     ray.start()
     for address in ("10.0.0.1", "10.0.0.2"):
@@ -185,6 +186,14 @@ def test_a_cluster_can_be_chosen_and_its_own_machines_come_first(caller: Caller)
         assert (answer["plan"]["cluster"], answer["plan"]["machines"]) == ("lab", 2)
         words = shlex.split(answer["command"])
         assert words[words.index("--cluster") + 1] == "lab"
+        source = folder / "data"
+        source.mkdir()
+        (source / "a").touch()
+        caller("POST", "datastores/imports", {"name": "data", "source": str(source), "refers": True})
+        eventually(lambda: caller("GET", "datastores/data").document.get("state") == "succeeded")
+        answer = plan(caller, link=SCRIPT, cluster="lab", framework="torch", arguments="grid:data:1")
+        (mount,) = answer["plan"]["mounts"]
+        assert mount["text"] == f"data:1 at {source}, read-only on machines that allow mounts"
         problem = plan(caller, link=SCRIPT, cluster="moon")["problem"]
         assert problem["field"] == "cluster"
         assert caller("GET", "instance-types", cluster="moon").status == 404

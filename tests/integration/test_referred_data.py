@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -86,7 +87,7 @@ def test_a_bucket_that_is_referred_to_is_pinned_by_etags(world: World, endpoint:
     put(world, "new", b"")
     assert world.api.verify_datastore("data", 1)["damaged"] == ["a/x", "new"]
     with pytest.raises(Unusable, match=r"data:1 refers to s3://.*, where 2 files have changed since: a/x, new"):
-        _datastores(world.server).check_mounts([mount])
+        _datastores(world.server).check_mounts([mount], "e1-1")
     for file in world.cache.rglob("*"):  # another machine
         if file.is_file():
             file.unlink()
@@ -97,6 +98,16 @@ def test_a_bucket_that_is_referred_to_is_pinned_by_etags(world: World, endpoint:
     assert world.api.datastores() == []
 
 
+def test_a_machine_fetches_several_objects_at_a_time(world: World, endpoint: Endpoint) -> None:
+    files = {f"f{number}": str(number).encode() for number in range(8)}
+    for key, content in files.items():
+        put(world, key, content)
+    made(world, f"s3://{world.bucket}/theirs", refers=True)
+    endpoint.fail(method="GET", part="/theirs/f")
+    endpoint.together = threading.Barrier(4)
+    assert files_of(world.mount()) == files
+
+
 def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World) -> None:
     for path, content in FILES.items():
         os.utime(world.write(path, content), (1, 1))
@@ -105,11 +116,11 @@ def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World)
     assert world.api.datastore("data", 1)["location"] == str(world.source)
     mount = mount_of(world.server, 1)
     assert (mount.source, mount.is_shared, mount.is_fetched) == (str(world.source), True, False)
-    _datastores(world.server).check_mounts([mount])
+    _datastores(world.server).check_mounts([mount], "e1-2")
     os.utime(world.source / "a" / "x", (2, 2))
     (world.source / "a" / "y").unlink()
     with pytest.raises(Unusable, match="2 files have changed since: a/x, a/y"):
-        _datastores(world.server).check_mounts([mount])
+        _datastores(world.server).check_mounts([mount], "e1-3")
     assert made(world, str(world.source), refers=True)["version"] == 2
     world.api.delete_datastore("data", 1)
     assert (world.source / "a" / "x").exists()

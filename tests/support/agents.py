@@ -66,6 +66,8 @@ class AgentBench:
         simulated: bool = True,
         nodes: int = 1,
         packages: Packages | None = None,
+        work: Path | None = None,
+        least_free: int = 0,
     ) -> None:
         """Make the assignments: one simulated machine for each number in `ranks`, with so many nodes of as many."""
         content = bundle_of({target: textwrap.dedent(script).encode(), "pkg/data.txt": b"data"})
@@ -101,7 +103,9 @@ class AgentBench:
                     bundle=digest,
                     bundle_path=str(bundle) if shares_disk else None,
                     directory=".",
-                    work_dir=str(self.folder / "work"),
+                    work_dir=str(work or self.folder / "work"),
+                    data_cache=str(work.with_name("cache")) if work is not None else None,
+                    least_free=least_free,
                     preload=preload,
                     now_ns=0,
                     collects=collects,

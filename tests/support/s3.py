@@ -29,13 +29,15 @@ _CODES = {400: "BadDigest", 403: "AccessDenied", 412: "PreconditionFailed", 503:
 class Endpoint:
     """An S3 endpoint. Of the requests whose method and path hold `method` and `part`, the next ones fail.
 
-    Each of `faults` is one of them: a status, `cut` for what ends in its middle, None for none.
+    Each of `faults` is one of them: a status, `cut` for what ends in its middle, None for none. With `together` they
+    are answered when so many are there.
     """
 
     def __init__(self, host: str, port: int) -> None:
         self.host, self.port, self.url = host, port, ""
         self.faults: list[int | str | None] = []
         self.method, self.part = "", ""
+        self.together: threading.Barrier | None = None
         self.asked: list[tuple[str, str]] = []
         self.sent = 0  #: bytes of bodies that came through
         self.now = lambda: datetime.now(timezone.utc)
@@ -57,7 +59,7 @@ class Endpoint:
 
     def fail(self, *faults: int | str | None, method: str = "", part: str = "") -> None:
         """Have the next requests of that kind fail."""
-        self.faults, self.method, self.part = list(faults), method, part
+        self.faults, self.method, self.part, self.together = list(faults), method, part, None
 
     def has_expired(self, path: str) -> bool:
         """Return whether an address is a link that does not work any more."""
@@ -87,6 +89,8 @@ def s3_endpoint() -> Iterator[Endpoint]:
             endpoint.asked.append((self.command, self.path))
             fits = endpoint.method in self.command and endpoint.part in self.path
             fault = endpoint.faults.pop(0) if endpoint.faults and fits else None
+            if endpoint.together is not None and fits:
+                endpoint.together.wait(10)
             if fault == "cut" and length:
                 self.rfile.read(length // 2)
                 self.close_connection = True

@@ -33,6 +33,7 @@ def test_what_is_missing_is_told_in_words(disk: SimpleNamespace, tmp_path: Path)
     disk.free = int(1.5 * GIB)
     lack = DiskGuard().lack(tmp_path)
     assert lack == f"1.5 GiB are free on the disk of {tmp_path}, and 2.0 GiB stay free"
+    assert DiskGuard().waits(tmp_path) == f"waits for disk space: {lack}"
     with pytest.raises(Unusable, match=r"no space left for anything new: 1\.5 GiB") as raised:
         DiskGuard().check(tmp_path)
     assert raised.value.hint is not None

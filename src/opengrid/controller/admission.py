@@ -35,11 +35,11 @@ class Admission:
         engines: Engines,
         *,
         secret: str,
-        lack: Callable[[], str | None],
+        waits: Callable[[], str | None],
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engines, self._secret, self._now_us = database, engines, secret, now_us
-        self._lack = lack  #: what a disk lacks for anything new to begin, in words
+        self._waits = waits  #: why nothing new begins at the moment, in words
 
     def end_stopped(self) -> bool:
         """End queued experiments that shall stop, and those whose environment is being made."""
@@ -57,9 +57,9 @@ class Admission:
         """Give machines to what fits, and a reason to what waits."""
         with self._database.read() as tx:
             queued = tx.runs.experiments_in([ExperimentState.QUEUED])
-        lack = self._lack() if queued else None
-        if lack is not None:
-            self._tell(queued, f"waits for disk space: {lack}")
+        reason = self._waits() if queued else None
+        if reason is not None:
+            self._tell(queued, reason)
             return False
         with self._database.read() as tx:
             run_ids = {e.run_id for e in queued}

@@ -15,6 +15,8 @@ _SMALL_PART = 10
 #: What is told of the free space changes in steps of this part of the limit, so that it is not told anew all the time.
 _STEPS = 20
 
+_HINT = "free space there: `grid datastore delete` removes versions, `grid delete` old runs"
+
 
 @dataclass(frozen=True, slots=True)
 class DiskGuard:
@@ -28,28 +30,29 @@ class DiskGuard:
 
     def room(self, folder: Path) -> int:
         """Return how many bytes may still be taken in at a folder; negative where there are too few."""
-        disk = shutil.disk_usage(_existing(folder))
-        return disk.free - min(self.least, disk.total // _SMALL_PART)
+        return shutil.disk_usage(_existing(folder)).free - self.least_of(folder)
 
     def lack(self, *folders: Path, size: int = 0) -> str | None:
         """Return in words what is missing for something of so many bytes to begin; None when there is room."""
         for folder in folders:
-            disk = shutil.disk_usage(_existing(folder))
-            least = min(self.least, disk.total // _SMALL_PART)
-            if disk.free - size < least:
-                free = disk.free - disk.free % max(1, least // _STEPS)
+            room, least = self.room(folder), self.least_of(folder)
+            if room < size:
+                free = room + least
+                free -= free % max(1, least // _STEPS)
                 return f"{size_text(free)} are free on the disk of {folder}, and {size_text(least)} stay free"
         return None
 
-    def check(self, folder: Path, size: int = 0) -> None:
+    def waits(self, *folders: Path) -> str | None:
+        """Return why what would begin waits; None when it need not."""
+        lack = self.lack(*folders)
+        return None if lack is None else f"waits for disk space: {lack}"
+
+    def check(self, folder: Path, size: int = 0, *, hint: str = _HINT) -> None:
         """Raise Unusable when something of so many bytes must not begin."""
         lack = self.lack(folder, size=size)
         if lack is not None:
             what = f"no space left for {size_text(size)}" if size else "no space left for anything new"
-            raise Unusable(
-                f"{what}: {lack}",
-                hint="free space there: `grid datastore delete` removes versions, `grid delete` old runs",
-            )
+            raise Unusable(f"{what}: {lack}", hint=hint)
 
 
 def _existing(folder: Path) -> Path:

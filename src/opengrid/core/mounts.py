@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import posixpath
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -26,6 +27,7 @@ class Mount:
     is_fetched: bool = False  #: to there, by the machine that reads it
     is_shared: bool = False  #: a folder that all machines see
     is_bound: bool  #: by a read-only mount of the ranks' own; else arguments that begin with `path` are rewritten
+    is_certain: bool = True  #: else the machine finds out whether it can be bound, and rewrites arguments if not
 
 
 def check_mount_path(path: str) -> str:
@@ -57,11 +59,28 @@ def _rewritten(argument: str, mounts: Sequence[Mount]) -> str:
     return argument
 
 
+def seen_elsewhere(mount: Mount, work_dir: str) -> Mount:
+    """Return a mount of this computer as machines of a cluster have it, of which nobody knows whether they can mount.
+
+    Its tree is fetched below their work folder, to the same place on all of them, unless they see the folder itself.
+    An argument that refers to a version became the place of its tree here, which is not theirs: it is rewritten.
+    """
+    if mount.is_shared:
+        return dataclasses.replace(mount, is_bound=True, is_certain=False)
+    place = posixpath.join(work_dir, "data", f"{mount.name}-{mount.version}")
+    is_bound = mount.path != mount.source
+    return dataclasses.replace(mount, source=place, is_fetched=True, is_bound=is_bound, is_certain=False)
+
+
 def text_of(mount: Mount) -> str:
     """Return what people are told of a mount."""
     what = f"{mount.name}:{mount.version}"
-    if mount.is_bound:
+    instead = f"arguments that begin with {mount.path} become {mount.source}"
+    if mount.is_bound and mount.is_certain:
         return f"{what} at {mount.path}, read-only"
-    if mount.path == mount.source:
-        return f"{what} at {mount.path}, without a mount of its own"
-    return f"{what}: no mounts here, so arguments that begin with {mount.path} become {mount.source}"
+    if mount.is_bound:
+        otherwise = f"; on others {instead}" if mount.path != mount.source else ""
+        return f"{what} at {mount.path}, read-only on machines that allow mounts{otherwise}"
+    if mount.path == mount.source or not mount.is_certain:
+        return f"{what} at {mount.source}, without a mount of its own"
+    return f"{what}: no mounts here, so {instead}"

@@ -107,6 +107,7 @@ class Assignment:
     mounts: tuple[Mount, ...] = ()  #: datastore versions that the ranks see
     data_cache: str | None = None  #: where contents of its mounts are fetched to and kept; None: their trees are there
     data_cache_bytes: int = 50 << 30  #: most bytes of contents that are kept, but for what is in use
+    least_free: int = 0  #: bytes of the machine's disks below which nothing new is begun there
     staging: str | None = None  #: a folder to put them into, when server and agent share a disk
     has_links: bool = False  #: whether they go to and come from a bucket by links; else by HTTP
     overlay: str | None = None  #: folder with the packages that the interpreter lacks
@@ -215,6 +216,15 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Waits:
+    """This machine cannot prepare a generation yet, and goes on by itself."""
+
+    kind: Literal["waits"] = "waits"
+    generation: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Restored:
     """What the generation goes on from lies in this machine's work folders."""
 
@@ -304,7 +314,7 @@ class Released:
     kind: Literal["released"] = "released"
 
 
-Fact = Prepared | Restored | Started | Exited | Ended | Broken | Preempted | Unsaved | Released
+Fact = Prepared | Waits | Restored | Started | Exited | Ended | Broken | Preempted | Unsaved | Released
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -66,10 +66,6 @@ class Engine(Protocol):
         """Return what an interpreter has installed; raise Unusable when it does not run."""
         ...
 
-    def can_mount(self) -> bool:
-        """Return whether ranks on these machines can have mounts of their own."""
-        ...
-
     def render(self, request: GangRequest) -> Submission:
         """Return the submission of a gang. Pure."""
         ...

@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
+from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError
 from opengrid.core.gone import GoneWatch
 from opengrid.core.masking import Masks
@@ -38,6 +39,7 @@ from opengrid.core.protocol import (
     Restored,
     Started,
     Stop,
+    Waits,
 )
 from opengrid.node.actions import NodeActions
 from opengrid.node.artifacts import Collector
@@ -124,7 +126,9 @@ class Agent:
             log=self._log,
         )
         self._data = (
-            DataCache(Path(assignment.data_cache), assignment.data_cache_bytes) if assignment.data_cache else None
+            DataCache(Path(assignment.data_cache), assignment.data_cache_bytes, disks=DiskGuard(assignment.least_free))
+            if assignment.data_cache
+            else None
         )
         self._artifacts = Collector(
             Channel(address, session),
@@ -203,6 +207,9 @@ class Agent:
             self._ready(news)
         elif isinstance(news, Failed):
             self._tell(Broken(generation=news.generation, message=news.message, is_retryable=news.is_retryable))
+        elif isinstance(news, Waits):
+            if self._own.stage is Stage.PREPARING:  # else it was released meanwhile
+                self._tell(news)
         elif isinstance(news, PutBackDone):
             self._put_back(news)
         elif isinstance(news, Terminated):
@@ -308,6 +315,7 @@ class Agent:
                 scratch=self._files.spool,
                 packages=self._packages,
                 actions=self._actions,
+                waits=lambda reason: self._inbox.put(Waits(generation=generation, reason=reason)),
             )
             if isinstance(ready, Ready):
                 ready = self._begun(ready)

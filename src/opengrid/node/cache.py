@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
+from opengrid.core.disks import DiskGuard
 from opengrid.core.files import copy_file, file_digest, statuses
 from opengrid.core.manifest import safe_path
 from opengrid.core.protocol import DataFile
@@ -26,6 +27,9 @@ _BLOCK = 1 << 20
 
 #: What may be about to be used is not removed.
 _FRESH_S = 60.0
+
+#: What to do where a machine has no room for data.
+NO_ROOM = "free space there; where a cluster keeps data, its --work-dir says"
 
 
 class Tree(NamedTuple):
@@ -40,11 +44,12 @@ class Tree(NamedTuple):
 class DataCache:
     """The cache of one machine: in `folder` contents as `ab/<sha256>`, and a file per tree that says how it was made.
 
-    Trees that were taken are in use until this process ends.
+    It keeps to `most` bytes and leaves the disk what `disks` says. Trees that were taken are in use until this process
+    ends.
     """
 
-    def __init__(self, folder: Path, most: int) -> None:
-        self._folder, self._most = folder, most
+    def __init__(self, folder: Path, most: int, *, disks: DiskGuard) -> None:
+        self._folder, self._most, self._disks = folder, most, disks
         self._trees = folder / "trees"
         self._taken: dict[str, int] = {}  #: locks, by tree
 
@@ -52,7 +57,7 @@ class DataCache:
         """Have a whole tree at `place`, from now on in use.
 
         Unless it is there as it was made, `make` has to bring the contents of its files and return these; it is told
-        whether what is in the cache must be looked at. Raises OSError.
+        whether what is in the cache must be looked at, and calls `reserve` before it brings any. Raises OSError.
         """
         for folder in (self._trees, self._folder / "locks"):
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -66,8 +71,20 @@ class DataCache:
                 with self._alone(".contents"):  # who makes room must not meet what another brings or links
                     files = make(made is not None)
                     _write(descriptor, self._make_tree(place, files))
-                    self._make_room()
+                    self._make_room(0)
         os.utime(descriptor)
+
+    def reserve(self, size: int) -> None:
+        """Make room for contents of so many bytes; Unusable when the disk cannot have it. For `make` alone."""
+        self._make_room(size)
+        self._disks.check(self._folder, size, hint=NO_ROOM)
+
+    def make_room(self) -> bool:
+        """Remove what nobody uses until the disk has room for something new; return whether there was anything."""
+        if not self._trees.is_dir():
+            return False
+        with self._alone(".contents"):
+            return self._make_room(0)
 
     def close(self) -> None:
         """Let go the trees that were taken."""
@@ -138,22 +155,30 @@ class DataCache:
         if file.executable:  # of all that have this content, where they are one file
             place.chmod(0o555)
 
-    def _make_room(self) -> None:
-        while self._remove_contents() > self._most:
-            if not self._remove_oldest_tree():
-                return
+    def _make_room(self, size: int) -> bool:
+        """Remove what nobody uses until so many bytes more fit; return whether there was anything to remove."""
+        removed = False
+        while True:
+            fits, some = self._remove_contents(size)
+            removed |= some
+            if fits or not self._remove_oldest_tree():
+                return removed
+            removed = True
 
-    def _remove_contents(self) -> int:
-        """Remove contents that no tree has, the oldest first, until the rest fits; return the bytes of the rest."""
+    def _remove_contents(self, size: int) -> tuple[bool, bool]:
+        """Remove contents that no tree has, the oldest first; return whether the rest fits, and whether some went."""
         found = [(path, path.stat()) for path in self._folder.glob("[0-9a-f][0-9a-f]/*")]
-        total = sum(status.st_size for _, status in found)
+        total = before = sum(status.st_size for _, status in found)
         for path, status in sorted(found, key=lambda one: one[1].st_atime_ns):
-            if total <= self._most or time.time() - status.st_atime < _FRESH_S:
+            if self._fits(total, size) or time.time() - status.st_atime < _FRESH_S:
                 break
             if status.st_nlink == 1:
                 path.unlink(missing_ok=True)
                 total -= status.st_size
-        return total
+        return self._fits(total, size), total < before
+
+    def _fits(self, total: int, size: int) -> bool:
+        return total + size <= self._most and self._disks.lack(self._folder, size=size) is None
 
     def _remove_oldest_tree(self) -> bool:
         """Remove the tree that nobody uses and was not used for longest; return whether there was one."""

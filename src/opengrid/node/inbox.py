@@ -7,7 +7,7 @@ import os
 from collections import deque
 from dataclasses import dataclass
 
-from opengrid.core.protocol import Desired, Restore, Unsaved
+from opengrid.core.protocol import Desired, Restore, Unsaved, Waits
 from opengrid.node.readying import Failed, Ready
 
 
@@ -57,7 +57,19 @@ class Crashed:
     message: str
 
 
-News = Desired | Ready | Failed | PutBackDone | RefusedForGood | Drained | ActionsEnded | Terminated | LetGo | Crashed
+News = (
+    Desired
+    | Ready
+    | Waits
+    | Failed
+    | PutBackDone
+    | RefusedForGood
+    | Drained
+    | ActionsEnded
+    | Terminated
+    | LetGo
+    | Crashed
+)
 
 
 class Inbox:

@@ -76,6 +76,10 @@ class Channel:
         self.away_since: float | None = None  #: monotonic time of the first failure in a row
         self._pause_s = _FIRST_PAUSE_S
 
+    def another(self) -> Channel:
+        """Return a channel to the same server for another thread."""
+        return Channel(self._address, self._token)
+
     def call(self, use: Callable[[Http], T]) -> T:
         """Do one request. After a GridError the address is read anew before the next one."""
         try:

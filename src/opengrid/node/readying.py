@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from opengrid.client.http import Http
+from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError, Unusable
 from opengrid.core.interpreters import site_packages
 from opengrid.core.protocol import Assignment
@@ -25,6 +26,9 @@ from opengrid.node.link import Channel
 from opengrid.node.packages import PackageMaker
 from opengrid.node.preload.client import Launcher, PreloadFailed, TemplateSpec, connect_launcher
 from opengrid.node.workspace import files_of_bundle, find_bundle, make_folders
+
+#: How often a full disk is looked at.
+_LOOK_S = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +62,19 @@ def make_ready(
     scratch: Path,
     packages: PackageMaker,
     actions: NodeActions,
+    waits: Callable[[str], None],
 ) -> Ready | Failed:
-    """Make what is missing; `launcher` is the one from an earlier generation, if it lives. Blocks; never raises."""
+    """Make what is missing; `launcher` is the one from an earlier generation, if it lives. Blocks; never raises.
+
+    `waits` hears why it does not begin yet.
+    """
     try:
         scratch.mkdir(parents=True, exist_ok=True)
 
         def fetch(digest: str, into: Path) -> None:
             _fetch(channel, digest, into)
 
+        _wait_for_room(assignment, data, waits)
         fetch_data(assignment, data, channel)
         made = packages.make(lambda: find_bundle(assignment, fetch, scratch), partial(actions.build, generation))
         # An agent that comes after another finds what that one's ranks wrote: it is not of the user's tree.
@@ -89,6 +98,18 @@ def make_ready(
         how = f"{reason}: ranks are started as ordinary processes"
     how = f"{made}; {how}" if made else how
     return Ready(generation, launcher, "exec" if reason else "fork", how, before)
+
+
+def _wait_for_room(assignment: Assignment, data: DataCache | None, waits: Callable[[str], None]) -> None:
+    """Begin nothing new on a full disk, as the server does not on its own; data that nobody uses goes first."""
+    work, disks, told = Path(assignment.work_dir), DiskGuard(assignment.least_free), None
+    while not work.exists() and (reason := disks.waits(work)) is not None:
+        if data is not None and data.make_room():
+            continue
+        if reason != told:
+            waits(reason)
+            told = reason
+        time.sleep(_LOOK_S)
 
 
 def template_spec(assignment: Assignment, program: str, directory: str | None, idle_s: float) -> TemplateSpec:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import shutil
 from collections.abc import Callable
@@ -15,14 +14,13 @@ from opengrid.core import checkpoint_file
 from opengrid.core.checkpoint_file import ASIDE
 from opengrid.core.codec import from_json
 from opengrid.core.errors import InvalidValue, Unusable
+from opengrid.core.files import file_digest
 from opengrid.core.manifest import safe_path
 from opengrid.core.packs import Located
 from opengrid.core.protocol import Assignment, Restore, RestoreFile
 from opengrid.node.link import Channel
 from opengrid.node.scan import scan
 from opengrid.node.workspace import node_folders
-
-_BLOCK = 1 << 20
 
 
 def put_back(
@@ -64,7 +62,7 @@ def _put(
         raise Unusable(f"{target} is a folder and should be a file of the checkpoint")
     problem = None
     with contextlib.suppress(FileNotFoundError):
-        if target.stat().st_size == file.size and (digest_of(target) or _digest(target)) == file.sha256:
+        if target.stat().st_size == file.size and (digest_of(target) or file_digest(target)) == file.sha256:
             return []
         problem = checkpoint_file.torn(target) if checkpoint_file.is_candidate(file.path) else None
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -86,7 +84,7 @@ def _bring(file: RestoreFile, partial: Path, channel: Channel, *, has_links: boo
     else:
         bring = _download_by_links if has_links else _download
         channel.call_until_answered(lambda http: bring(http, file, partial), timeout_s=float("inf"))
-    found = _digest(partial)
+    found = file_digest(partial)
     if found != file.sha256:
         raise InvalidValue(f"{file.path} came with SHA-256 {found[:12]}…, not {file.sha256[:12]}…")
 
@@ -103,14 +101,6 @@ def _download_by_links(http: Http, file: RestoreFile, partial: Path) -> None:
     with contextlib.closing(BucketClient()) as bucket, partial.open("wb") as copy:
         for block in located_blocks(bucket, lambda: from_json(Located, http.request("GET", path).json())):
             copy.write(block)
-
-
-def _digest(path: Path) -> str:
-    with path.open("rb") as file:
-        found = hashlib.sha256()
-        while block := file.read(_BLOCK):
-            found.update(block)
-    return found.hexdigest()
 
 
 def _set_aside(path: Path) -> bool:

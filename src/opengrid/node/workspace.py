@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 import shutil
 import stat
@@ -12,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opengrid.core.errors import GridError, InvalidValue, Unusable
+from opengrid.core.files import file_digest
 from opengrid.core.manifest import safe_path
 from opengrid.core.protocol import Assignment
 
@@ -126,13 +126,10 @@ def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, target: Path) -> N
 
 
 def _checked(bundle: Path, digest: str) -> Path:
-    found = hashlib.sha256()
-    with bundle.open("rb") as file:
-        while block := file.read(_BLOCK):
-            found.update(block)
-    if found.hexdigest() != digest:
+    found = file_digest(bundle)
+    if found != digest:
         raise InvalidValue(
-            f"the bundle {bundle} is not what was sent: its SHA-256 is {found.hexdigest()[:12]}…, not {digest[:12]}…",
+            f"the bundle {bundle} is not what was sent: its SHA-256 is {found[:12]}…, not {digest[:12]}…",
             hint="the disk may be full or broken; run again to send the tree anew",
         )
     return bundle

@@ -269,6 +269,7 @@ class Server:
                 has_links=artifacts.has_links,
                 data_cache=state / "datastores" / ".cache",
                 data_cache_bytes=settings.content_cache,
+                least_free=settings.least_free,
             ),
             changed=self._facts_came,
             is_followed=logs.is_followed,
@@ -309,7 +310,7 @@ class Server:
             database,
             engines,
             secret=secret,
-            lack=lambda: disks.lack(state, *(state / part for part in ("work", "datastores", "artifacts", "logs"))),
+            waits=lambda: disks.waits(state, *(state / part for part in ("work", "datastores", "artifacts", "logs"))),
             now_us=now_us,
         )
         limits = Limits(database, now_us=now_us)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue
-from opengrid.core.mounts import MOUNT_ROOT, Mount
+from opengrid.core.mounts import Mount
 from opengrid.core.protocol import Assignment, Hello, Packages
 from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Cluster, Experiment, Run
 from opengrid.core.spec import RunSpec
@@ -30,16 +30,18 @@ class Assignments:
         *,
         work: Path,
         staging: Callable[[str, int], Path] | None = None,
-        check_mounts: Callable[[Sequence[Mount]], None] = lambda _: None,
+        check_mounts: Callable[[Sequence[Mount], str], None] = lambda mounts, attempt_id: None,
         overlay: Callable[[Run], str | None] = lambda _: None,
         secrets_of: Callable[[Run], Mapping[str, str]] = lambda _: {},
         has_links: bool = False,
         data_cache: Path | None = None,
         data_cache_bytes: int = 50 << 30,
+        least_free: int = 0,
     ) -> None:
         self._blobs, self._work, self._staging = blobs, work, staging
         self._check_mounts, self._overlay, self._secrets_of = check_mounts, overlay, secrets_of
         self._has_links, self._data_cache, self._data_cache_bytes = has_links, data_cache, data_cache_bytes
+        self._least_free = least_free
 
     def make(
         self,
@@ -57,7 +59,7 @@ class Assignments:
         """
         was_lost = bool(earlier) and earlier[-1].state is AttemptState.LOST
         salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
-        self._check_mounts(run.plan.mounts)
+        self._check_mounts(run.plan.mounts, attempt.id)
         assignment = self._here(run, experiment, attempt, machine, salvage)
         return assignment if cluster is None else _elsewhere(assignment, cluster, _packages(run.spec, cluster))
 
@@ -97,6 +99,7 @@ class Assignments:
             mounts=plan.mounts,
             data_cache=None if self._data_cache is None else str(self._data_cache),
             data_cache_bytes=self._data_cache_bytes,
+            least_free=self._least_free,
             collects=self._staging is not None,
             overlay=self._overlay(run),
             folders=spec.dependencies.folders if spec.dependencies is not None else (),
@@ -119,8 +122,7 @@ def _elsewhere(assignment: Assignment, cluster: Cluster, packages: Packages | No
         staging=None,
         overlay=None,
         packages=packages,
-        mounts=tuple(_seen_elsewhere(mount, cluster) for mount in assignment.mounts),
-        data_cache=str(Path(cluster.work_dir, "data", ".contents")) if assignment.mounts else None,
+        data_cache=str(Path(cluster.work_dir, "data", ".contents")),
     )
 
 
@@ -139,15 +141,6 @@ def _packages(spec: RunSpec, cluster: Cluster) -> Packages | None:
         needs_the_tree=recipe.bundle is not None,
         folder=str(Path(cluster.work_dir, "packages")),
     )
-
-
-def _seen_elsewhere(mount: Mount, cluster: Cluster) -> Mount:
-    """Return the mount with the place on the machine where its tree is fetched to, the same on every machine."""
-    is_bound = mount.path.startswith(f"{MOUNT_ROOT}/")
-    if mount.is_shared:
-        return dataclasses.replace(mount, is_bound=is_bound)
-    place = str(Path(cluster.work_dir, "data", f"{mount.name}-{mount.version}"))
-    return dataclasses.replace(mount, source=place, is_fetched=True, is_bound=is_bound)
 
 
 def given_devices(run: Run, machine: AttemptMachine, hello: Hello) -> dict[str, object]:

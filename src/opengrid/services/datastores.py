@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
+import time
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreState, 
 from opengrid.core.spec import RunSpec
 from opengrid.planning.arguments import find_references, substitute
 from opengrid.services.callers import Caller
+from opengrid.services.looks import Looks
 from opengrid.services.references import OpenBucket, changed_files, is_bucket, no_bucket, referred_files
 from opengrid.services.trees import Trees, Verdict
 from opengrid.store.database import Database, Transaction
@@ -34,6 +36,9 @@ _BATCH = 500
 
 #: How long links to what is only referred to work.
 REFERRED_LINK_S = 900.0
+
+#: The machines of an attempt come within so many seconds, for the most part.
+_GANG_S = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,6 +69,7 @@ class Datastores:
         self._open_bucket = open_bucket
         self._contents, self._disks = contents, disks
         self._verifying = threading.Lock()
+        self._looks = Looks(_GANG_S, clock=time.monotonic)
         self._trees = Trees(root, self._contents, has_mounts=has_mounts)
 
     def check_owner(self, name: str, caller: Caller) -> None:
@@ -346,16 +352,18 @@ class Datastores:
             for path, found in chosen.items()
         )
 
-    def check_mounts(self, mounts: Sequence[Mount]) -> None:
+    def check_mounts(self, mounts: Sequence[Mount], attempt_id: str) -> None:
         """See that the versions are as they were made, and repair what is not; Unusable names what cannot be.
 
-        Contents of a bucket are looked at where they are brought to.
+        Contents of a bucket are looked at where they are brought to. All machines of an attempt ask, most of them at
+        once: what a version refers to is listed for the first one.
         """
         for name, version in {(mount.name, mount.version) for mount in mounts}:
             with self._database.read() as tx:
                 found = tx.data.find(name, version)
             if found.kind is DatastoreKind.REFERENCED:
-                self._check_reference(found)
+                key = (attempt_id, name, version)
+                self._looks.once(key, lambda found=found: self._check_reference(found))
                 continue
             if self.has_links or self._trees.is_untouched(found):
                 continue

@@ -13,6 +13,7 @@ from opengrid.core.protocol import (
     Restored,
     Started,
     Unsaved,
+    Waits,
 )
 from opengrid.core.records import Attempt, AttemptMachine, Event, MachineState, RankExit
 from opengrid.planning.sentences import count
@@ -33,6 +34,9 @@ def apply_fact(
     if isinstance(fact, Prepared):
         update(prepared=fact.generation, store_port=fact.store_port, broken=None, is_retryable=False)
         note(fact.generation, f"prepared; {fact.launch_reason}")
+    elif isinstance(fact, Waits):
+        note(fact.generation, fact.reason)
+        tx.runs.set_reason(attempt.experiment_id, f"machine {machine.index} {fact.reason}")
     elif isinstance(fact, Restored):
         update(restored=fact.generation)
         for text in fact.notes:

@@ -13,6 +13,7 @@ import coolname
 
 from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.gang import Plan
+from opengrid.core.mounts import Mount, seen_elsewhere
 from opengrid.core.names import experiment_name, split_experiment_name
 from opengrid.core.records import LOCAL_CLUSTER, Attempt, Experiment, ExperimentState, Run
 from opengrid.core.spec import ProgramKind, RunSpec
@@ -124,8 +125,15 @@ class Runs:
             plan = plan_on_fleet(spec, catalogue=self._catalogue, fleet=inventory, interpreter=interpreter)
         else:
             plan = make_plan(spec, catalogue=self._catalogue, inventory=inventory, interpreter=interpreter)
-        mounts = self._datastores.mounts([word for typed, _ in points for word in typed], spec)
+        mounts = self._mounts(plan.cluster, [word for typed, _ in points for word in typed], spec)
         return dataclasses.replace(plan, experiments=len(points), mounts=mounts)
+
+    def _mounts(self, cluster: str, words: Sequence[str], spec: RunSpec) -> tuple[Mount, ...]:
+        """Return the datastore versions that a run mounts, as the machines of its cluster see them."""
+        mounts = self._datastores.mounts(words, spec)
+        with self._database.read() as tx:
+            elsewhere = tx.clusters.look(cluster)
+        return mounts if elsewhere is None else tuple(seen_elsewhere(mount, elsewhere.work_dir) for mount in mounts)
 
     def list(self, chosen: RunFilter, *, sort: str, limit: int, offset: int) -> tuple[list[Run], int, int]:
         """Return a page of runs; how many there are of that kind; and how many of them are not active."""
@@ -227,7 +235,7 @@ class Runs:
                     tx.runs.delete_run(tx.runs.find(name).id)
         for attempt in attempts:
             self._logs.delete(attempt.id)
-        self._artifacts.remove_staging([attempt.id for attempt in attempts])
+            self._artifacts.forget(attempt.id)
         self._artifacts.remove_unused(contents)
         self._events.delete([experiment.id for experiment in experiments])
         for experiment in experiments:

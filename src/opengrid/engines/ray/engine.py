@@ -114,10 +114,6 @@ class RayEngine:
         """Return the cluster's own interpreter: the user's is on another computer. What it has, its agents find out."""
         return Interpreter(path=self.cluster.python or "", version="", torch="")
 
-    def can_mount(self) -> bool:
-        """Return False: nobody has tried on all of its machines."""
-        return False
-
     def render(self, request: GangRequest) -> Submission:
         """Return the tickets of a gang's agents, with what each reserves. Pure, but for this server's address."""
         url, state = self._home().url, f"{self.cluster.work_dir}/agents"
