@@ -164,6 +164,29 @@ def test_a_record_that_comes_after_the_scripts_file_of_that_name_leaves_it(world
     assert (world.content("run.json"), world.content("run.grid.json")) == (b"the script's", b"record")
 
 
+def test_the_servers_record_is_lost_to_no_name_that_a_script_chooses(world: World) -> None:
+    world.artifacts.keep_records({world.experiments[0].id: b"record"})
+    for path in ("run.grid.json", "run.json", "run.grid.2.json"):
+        world.save(path, path.encode())
+    world.artifacts.keep_records({world.experiments[0].id: b"of the next attempt"})
+    found = {one.path: world.content(one.path) for one in world.artifacts.all(world.experiments[0].name)}
+    assert found == {
+        "run.json": b"run.json",
+        "run.grid.json": b"run.grid.json",
+        "run.grid.2.json": b"run.grid.2.json",
+        "run.grid.3.json": b"of the next attempt",
+    }
+
+
+def test_nothing_half_done_is_kept_of_an_attempt_that_is_over(world: World) -> None:
+    offered, staging = file("x", b"content"), world.artifacts.staging_folder(world.agent().attempt_id, 0)
+    (staging / "half").write_bytes(b"con")
+    world.artifacts.offer(world.agent(), [offered])
+    world.artifacts.forget(world.agent().attempt_id)
+    assert not staging.exists()
+    assert world.artifacts.offer(world.agent(0, 1), [file("x", b"content", node=1)]).contents == (offered.sha256,)
+
+
 def test_contents_go_with_the_last_experiment_that_has_them(world: World, tmp_path: Path) -> None:
     world.save("shared", b"shared")
     world.save("own", b"own")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -21,12 +22,25 @@ def site_packages(python: str) -> list[Path]:
 
 def installed(folders: Iterable[Path]) -> list[str]:
     """Return what is installed as `name==version`, sorted; of several versions the first folder's."""
+    return list(_installed(tuple((folder, _changed_ns(folder)) for folder in folders)))
+
+
+def _changed_ns(folder: Path) -> int:
+    """Return when something was last installed there or removed."""
+    try:
+        return folder.stat().st_mtime_ns
+    except FileNotFoundError:
+        return 0
+
+
+@functools.lru_cache(maxsize=32)
+def _installed(folders: tuple[tuple[Path, int], ...]) -> tuple[str, ...]:
     found: dict[str, str] = {}
-    for folder in folders:
+    for folder, _ in folders:
         for entry in sorted(folder.glob("*.dist-info")):
             name, _, version = entry.name.removesuffix(".dist-info").partition("-")
             found.setdefault(re.sub(r"[-_.]+", "-", name).lower(), version)
-    return [f"{name}=={version}" for name, version in sorted(found.items())]
+    return tuple(f"{name}=={version}" for name, version in sorted(found.items()))
 
 
 def torch_of(python: str) -> list[str]:

@@ -233,7 +233,7 @@ class Server:
         )
         self._imports = Imports(datastores, disks, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
         logs = Logs(database, log_files)
-        artifacts = Artifacts(
+        self._artifacts = artifacts = Artifacts(
             database,
             state / "artifacts",
             open_blobs(settings, "artifacts", state / "artifacts" / "contents"),
@@ -242,7 +242,7 @@ class Server:
         checkpoints = Checkpoints(database, artifacts, now_us=now_us)
         events = EventFiles(database, state / "events")
         self._scalar_reader = reader = ScalarReader(database, events, changed=self._scalars_changed)
-        samples = Samples(database, state / "logs")
+        self._samples = samples = Samples(database, state / "logs")
         stacks = StackRequests(database, now_us=now_us)
         self._environments = environments = Environments(
             state / "environments",
@@ -435,6 +435,8 @@ class Server:
 
     def _attempt_ended(self, attempt_id: str) -> None:
         self._rehearsals.forget(attempt_id)
+        self._artifacts.forget(attempt_id)
+        self._samples.forget(attempt_id)
         self.wakeups.notify(f"logs:{attempt_id}")
 
     def _scalars_changed(self, experiment_id: str) -> None:

@@ -28,7 +28,7 @@ from opengrid.store.database import Database, Transaction
 _LONGEST_PATH = 1 << 14
 
 #: Where the server's own record of an experiment lies among its artifacts, and where when its script writes that file.
-_RECORD, _RECORD_ASIDE = "run.json", "run.grid.json"
+_RECORDS = ("run.json", "run.grid.json", *(f"run.grid.{number}.json" for number in range(2, 10)))
 
 _BATCH = 500
 
@@ -82,8 +82,7 @@ class Artifacts:
             if strange is not None:
                 raise InvalidValue(f"node {strange.node} is none of machine {agent.machine}")
             found = [file for file in files if self._blobs.size(file.sha256) == file.size]
-            if any((file.node, file.path) == (0, _RECORD) for file in found):
-                tx.artifacts.move_record(attempt.experiment_id, _RECORD_ASIDE)
+            _keep_record_apart(tx, attempt.experiment_id, {file.path for file in found if file.node == 0})
             replaced = tx.artifacts.save([_artifact(attempt, file, self._now_us()) for file in found])
         self.remove_unused(replaced)
         here = set(found)
@@ -103,9 +102,7 @@ class Artifacts:
         replaced: set[str] = set()
         with self._database.transaction() as tx:
             for experiment_id, content in contents.items():
-                path = tx.artifacts.record_path(experiment_id)
-                if path is None:  # the script's own file of that name may have come first
-                    path = _RECORD_ASIDE if tx.artifacts.some(experiment_id, 0, [_RECORD]) else _RECORD
+                path = tx.artifacts.record_path(experiment_id) or _place_of_record(tx, experiment_id, set())
                 replaced |= tx.artifacts.save([_record(experiment_id, path, content, self._now_us())])
         self.remove_unused(replaced)
 
@@ -208,12 +205,11 @@ class Artifacts:
             with self._database.transaction() as tx:  # nobody can begin to use one meanwhile
                 self._blobs.remove(tx.artifacts.unused(batch))
 
-    def remove_staging(self, attempt_ids: Collection[str]) -> None:
-        """Remove what agents of attempts that are over have left half done."""
-        for attempt_id in attempt_ids:
-            self._claims.forget(attempt_id)
-            for folder in self._staging.glob(f"{attempt_id}-*"):
-                shutil.rmtree(folder, ignore_errors=True)
+    def forget(self, attempt_id: str) -> None:
+        """Forget an attempt that is over, and remove what its agents have left half done."""
+        self._claims.forget(attempt_id)
+        for folder in self._staging.glob(f"{attempt_id}-*"):
+            shutil.rmtree(folder, ignore_errors=True)
 
     def _take_staged(self, agent: AgentIdentity, digests: Collection[str]) -> None:
         self._check_open(agent)
@@ -291,6 +287,18 @@ def _check(file: ArtifactFile) -> None:
     safe_path(Path("/"), file.path)
     if str(PurePosixPath(file.path)) != file.path or len(file.path) > _LONGEST_PATH or file.size < 0:
         raise InvalidValue(f"{file.path[:100]!r} of {file.size} bytes cannot be an artifact")
+
+
+def _keep_record_apart(tx: Transaction, experiment_id: str, paths: Collection[str]) -> None:
+    """Let the server's own record make way for files that a script calls like it."""
+    if tx.artifacts.record_path(experiment_id) in paths:
+        tx.artifacts.move_record(experiment_id, _place_of_record(tx, experiment_id, paths))
+
+
+def _place_of_record(tx: Transaction, experiment_id: str, paths: Collection[str]) -> str:
+    """Return a name that no file of the script has, nor one of these paths."""
+    taken = {*paths, *(found.path for found in tx.artifacts.some(experiment_id, 0, _RECORDS))}
+    return next((name for name in _RECORDS if name not in taken), f"{experiment_id}.json")
 
 
 def _gang(tx: Transaction, attempt: Attempt) -> Gang:

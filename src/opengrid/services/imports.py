@@ -99,6 +99,7 @@ class Imports:
         found = referred_files(version.source, self._open_bucket)
         total = sum(file.size for file in found)
         for file in found:
+            self._disks.check(staging, file.size)
             partial, digest = staging / "object", hashlib.sha256()
             with partial.open("wb") as copy:
                 for block in bucket.read(file.path, 0, file.size):
@@ -109,7 +110,6 @@ class Imports:
             come += file.size
             tell(lambda come=come: f"copied {size_text(come)} of {size_text(total)}")
             if len(batch) == MOST_FILES or sum(one.size for one in batch) >= _COPIED_TOGETHER or file is found[-1]:
-                self._room(staging)
                 self._datastores.offer(version.name, version.version, version.round, batch)
                 files += batch
                 batch = []

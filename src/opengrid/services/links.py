@@ -13,7 +13,6 @@ import sys
 import threading
 from collections import OrderedDict, defaultdict
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
@@ -27,7 +26,7 @@ from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.link import Link, divide, parse_link
 from opengrid.planning.own_packages import TreeFiles
 from opengrid.planning.pruning import Bounds, Kept, to_remove
-from opengrid.services.sources import text_in
+from opengrid.services.sources import texts
 
 _BLOCK = 1 << 20
 
@@ -79,8 +78,8 @@ class Links:
             link=spec.source.link,
             place=Place(url=link.url, ref=ref, commit=source.commit or "", path=path),
         )
-        bundle = self._blobs.path(source.bundle or "")
-        needed = find_dependencies(TreeFiles(paths, partial(text_in, bundle)), spec.dependency_file)
+        with texts(self._blobs.path(source.bundle or "")) as text_of:
+            needed = find_dependencies(TreeFiles(paths, text_of), spec.dependency_file)
         return dataclasses.replace(
             spec,
             source=source,

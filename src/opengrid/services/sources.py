@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import posixpath
 import tarfile
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
@@ -44,29 +47,37 @@ class Sources:
         if program.kind is ProgramKind.EXECUTABLE or source.bundle is None:
             return ""
         names = [posixpath.normpath(posixpath.join(source.directory, name)) for name in _candidates(program)]
-        bundle = self._blobs.path(source.bundle)
-        for name in names:
-            text = text_in(bundle, name)
-            if text is not None:
-                return text
+        with texts(self._blobs.path(source.bundle)) as text_of:
+            for name in names:
+                text = text_of(name)
+                if text is not None:
+                    return text
         if program.kind is ProgramKind.MODULE:
             return ""  # an installed module: the ranks' interpreter finds it, we need not
         raise NotFound(f"no {names[0]} in the tree at {source.root}", hint="is the script ignored by git?")
 
 
-def text_in(bundle: Path, path: str) -> str | None:
-    """Return the text of a file in a bundle, or of what a link there leads to; None for all else, and for long ones."""
-    with tarfile.open(bundle, "r:") as archive:
-        for _ in range(_MOST_LINKS):
-            try:
-                member = archive.getmember(posixpath.normpath(path))
-            except KeyError:
-                return None
-            if member.issym():
-                path = posixpath.join(posixpath.dirname(member.name), member.linkname)
-                continue
-            file = archive.extractfile(member) if member.isreg() and member.size <= _MAX_TEXT else None
-            return file.read().decode("utf-8", "replace") if file is not None else None
+@contextmanager
+def texts(bundle: Path) -> Generator[Callable[[str], str | None]]:
+    """Give what returns the text of a file in a bundle, or of what a link there leads to.
+
+    None for all else, and for long ones.
+    """
+    with tarfile.open(bundle, "r:") as archive:  # whose list of members takes time, and is made once
+        yield partial(_text_in, archive)
+
+
+def _text_in(archive: tarfile.TarFile, path: str) -> str | None:
+    for _ in range(_MOST_LINKS):
+        try:
+            member = archive.getmember(posixpath.normpath(path))
+        except KeyError:
+            return None
+        if member.issym():
+            path = posixpath.join(posixpath.dirname(member.name), member.linkname)
+            continue
+        file = archive.extractfile(member) if member.isreg() and member.size <= _MAX_TEXT else None
+        return file.read().decode("utf-8", "replace") if file is not None else None
     return None
 
 

@@ -58,7 +58,8 @@ class Trees:
     def __init__(self, root: Path, contents: Blobs, *, has_mounts: Callable[[], bool]) -> None:
         self._root, self._contents, self._has_mounts = root, contents, has_mounts
         self._begun: dict[tuple[str, int], _Begun] = {}
-        self._beginning = threading.Lock()
+        self._remembering = threading.Lock()
+        self._making = [threading.Lock() for _ in range(64)]  #: by chance two versions have the same
         self._can_clone = True  #: until the file system has said that it cannot
 
     def path(self, name: str, version: int) -> Path:
@@ -78,12 +79,11 @@ class Trees:
         The paths were checked together, as those of one tree.
         """
         key = version.name, version.version
-        with self._beginning, self._explained(version.name, version.version):
+        with self._alone(*key), self._explained(*key):
             begun = self._begun.get(key)
             if begun is None or begun.round != version.round:
-                begun = self._begun[key] = _Begun(version.round, self._partial(*key))
-                while len(self._begun) > _MOST_BEGUN:
-                    self._begun.pop(next(iter(self._begun)))  # to be made from the beginning
+                begun = _Begun(version.round, self._partial(*key))
+                self._remember(key, begun)
             for file in files:
                 self._put_into(begun, file)
 
@@ -93,8 +93,8 @@ class Trees:
         The paths were checked together, as those of one tree.
         """
         place = self.path(name, version)
-        with self._beginning, self._explained(name, version):
-            begun = self._begun.pop((name, version), None) or _Begun(0, self._partial(name, version))
+        with self._alone(name, version), self._explained(name, version):
+            begun = self._forget(name, version) or _Begun(0, self._partial(name, version))
             wanted = {file.path for file in files}
             for path in begun.files.keys() - wanted:
                 os.unlink(begun.place(path))
@@ -126,12 +126,25 @@ class Trees:
         self._put(file, place)
         begun.files[file.path] = file.digest
 
+    def _alone(self, name: str, version: int) -> threading.Lock:
+        return self._making[hash((name, version)) % len(self._making)]
+
+    def _remember(self, key: tuple[str, int], begun: _Begun) -> None:
+        with self._remembering:
+            self._begun[key] = begun
+            while len(self._begun) > _MOST_BEGUN:
+                self._begun.pop(next(iter(self._begun)))  # to be made from the beginning
+
+    def _forget(self, name: str, version: int) -> _Begun | None:
+        with self._remembering:
+            return self._begun.pop((name, version), None)
+
     @contextlib.contextmanager
     def _explained(self, name: str, version: int) -> Generator[None]:
         try:
             yield
         except BaseException as error:
-            self._begun.pop((name, version), None)
+            self._forget(name, version)
             _remove(self._partial_place(name, version))
             if not isinstance(error, OSError):
                 raise
@@ -174,8 +187,8 @@ class Trees:
 
     def remove(self, name: str, version: int) -> None:
         """Remove a version's tree, also one that was begun; harmless when there is none."""
-        with self._beginning:
-            self._begun.pop((name, version), None)
+        with self._alone(name, version):
+            self._forget(name, version)
             _remove(self._partial_place(name, version))
         _remove(self.path(name, version))
         with contextlib.suppress(OSError):  # other versions are there

@@ -108,7 +108,7 @@ class Artifacts:
         return self._connection.execute(chosen).scalar()
 
     def move_record(self, experiment_id: str, path: str) -> None:
-        """Give the server's own record of an experiment, if there is one, another path."""
+        """Give the server's own record of an experiment, if there is one, another path, which is free."""
         chosen = select(*_columns).where(artifacts.c.experiment_id == experiment_id, artifacts.c.attempt == 0)
         row = self._connection.execute(chosen).mappings().first()
         if row is not None:
