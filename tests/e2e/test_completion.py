@@ -11,11 +11,12 @@ import pytest
 from tests.support.grid import Grid
 
 
-def offered(grid: Grid, *words: str) -> list[str]:
-    """Return what is offered for the last word."""
+def offered(grid: Grid, *words: str, kind: str = "plain") -> list[str]:
+    """Return what is offered for the last word: words themselves, or `file` for what the shell shall look for."""
     done = grid.call(_GRID_COMPLETE="bash_complete", COMP_WORDS=" ".join(["grid", *words]), COMP_CWORD=str(len(words)))
     assert done.err == ""
-    return [line.partition(",")[2] for line in done.out.splitlines() if line]
+    lines = [line.partition(",") for line in done.out.splitlines() if line]
+    return [text for found, _, text in lines if found == kind]
 
 
 def test_commands_options_types_and_faults_are_offered_without_a_server(
@@ -28,6 +29,10 @@ def test_commands_options_types_and_faults_are_offered_without_a_server(
     assert "4_v100_16gb" in offered(grid, "run", "--instance_type", "4_v")
     assert offered(grid, "rehearse", "some-exp0", "kill-") == ["kill-rank", "kill-machine", "kill-server"]
     assert offered(grid, "status", "a") == []
+    assert offered(grid, "stop", "ru") == ["run"]
+    assert offered(grid, "delete", "cl") == ["cluster"]
+    for words in (("run", "tra"), ("run", "train.py", "da"), ("run", "--config", "c"), ("datastore", "create", "d")):
+        assert offered(grid, *words, kind="file") == [words[-1]]
     assert not grid.home.exists()  # nothing was started for a key press
 
 

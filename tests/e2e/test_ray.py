@@ -50,10 +50,13 @@ def lab(new_grid: Callable[[], Grid], ray: RayCluster, work: Path) -> Iterator[G
 
 
 def test_the_same_command_runs_on_a_cluster(lab: Grid, work: Path) -> None:
-    experiment = lab.finish("--cluster", "lab", *TWO, "meet.py", "3")
+    building = ("--on_build", "echo built for $GRID_CLUSTER_ID")
+    experiment = lab.finish("--cluster", "lab", *TWO, *building, "meet.py", "3")
     assert (experiment["state"], experiment["cluster"], experiment["machines"]) == ("succeeded", "lab", 2)
     log = lab.log(experiment["experiment"]).decode()
     assert log.count("step 2 of 2.0 lab") == 2
+    assert log.count("built for lab") == 1  # the two machines share a disk
+    assert "build actions write into the logs" in lab.ok("logs", "--show-build-logs", experiment["experiment"])
     assert f" {os.environ['HOME']}\n" in log  # the machine's own, not the user's
     lab.ok("artifacts", experiment["run"], "--download_dir", "out")
     assert sorted(path.name for path in (lab.cwd / "out").rglob("*.txt")) == ["rank0.txt", "rank1.txt"]

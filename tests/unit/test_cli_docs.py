@@ -16,7 +16,7 @@ def grid(tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch
 def test_chapters_are_listed(grid: Typist) -> None:
     lines = grid("docs").out.splitlines()
     assert lines[0] == "guide"
-    assert {"  Sweeps", "  Artifacts", "architecture", "  Layers"} <= set(lines)
+    assert {"  Sweeps", "  Artifacts", "engines", "  Ray", "architecture", "  Layers"} <= set(lines)
     listed = grid("docs", "-o", "json").json
     assert {"page": "guide", "chapter": "Sweeps"} in listed["chapters"]
     assert (Path(listed["folder"]) / "guide.md").is_file()
@@ -28,6 +28,11 @@ def test_one_chapter_is_shown_whole(grid: Typist, words: tuple[str, ...]) -> Non
     assert shown.startswith("# Sweeps\n")
     assert "random_search" in shown
     assert "## " not in shown
+
+
+def test_a_chapter_for_users_comes_before_how_it_is_built(grid: Typist) -> None:
+    assert grid("docs", "secrets").out.startswith("# Variables and secrets\n")
+    assert grid("docs", "clusters").out.startswith("# Clusters and engines\n")
 
 
 def test_a_comment_in_an_example_is_no_chapter(grid: Typist) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from opengrid.cli.completing import files
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, local_time, note, print_json, print_table, settings
 from opengrid.client.api import Api
@@ -19,8 +20,18 @@ from opengrid.core.errors import InvalidValue, ServerUnreachable, Unauthorized
 
 @click.command()
 @click.argument("url")
-@click.option("--token-file", metavar="FILE", help="Read the token there [default: ask for it, or read stdin].")
-@click.option("--certificate", metavar="FILE", help="PEM of the server, when no authority has signed its certificate.")
+@click.option(
+    "--token-file",
+    metavar="FILE",
+    shell_complete=files,
+    help="Read the token there [default: ask for it, or read stdin].",
+)
+@click.option(
+    "--certificate",
+    metavar="FILE",
+    shell_complete=files,
+    help="PEM of the server, when no authority has signed its certificate.",
+)
 @global_options
 def login(url: str, *, token_file: str | None, certificate: str | None) -> None:
     """Use the server at URL from now on.

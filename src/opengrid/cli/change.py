@@ -7,7 +7,7 @@ import sys
 import click
 
 from opengrid.cli.clusters import change_cluster, changing_options
-from opengrid.cli.completing import names_of
+from opengrid.cli.completing import kinds_and_names
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, plural, print_json, settings
 from opengrid.client.api import Kind
@@ -20,7 +20,9 @@ _ARTICLE: dict[Kind, str] = {"run": "a run", "experiment": "an experiment"}
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=names_of)
+@click.argument(
+    "names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=kinds_and_names(*_KINDS)
+)
 @click.option("--force", is_flag=True, help="Kill all that runs for them at once; what it had not sent yet is lost.")
 @global_options
 def stop(names: tuple[str, ...], *, force: bool) -> None:
@@ -46,7 +48,13 @@ def stop(names: tuple[str, ...], *, force: bool) -> None:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="[run|experiment|cluster] NAME...", shell_complete=names_of)
+@click.argument(
+    "names",
+    nargs=-1,
+    required=True,
+    metavar="[run|experiment|cluster] NAME...",
+    shell_complete=kinds_and_names(*_KINDS, _CLUSTER),
+)
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @global_options
 def delete(names: tuple[str, ...], *, yes: bool) -> int:
@@ -75,7 +83,9 @@ def delete(names: tuple[str, ...], *, yes: bool) -> int:
 
 
 @click.command()
-@click.argument("names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=names_of)
+@click.argument(
+    "names", nargs=-1, required=True, metavar="[run|experiment] NAME...", shell_complete=kinds_and_names(*_KINDS)
+)
 @click.option("--failed", is_flag=True, help="Only what has failed, not what was stopped.")
 @global_options
 def resume(names: tuple[str, ...], *, failed: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, cast
 
 import click
@@ -12,6 +12,8 @@ from opengrid.cli.options import global_options
 from opengrid.core.errors import GridError, InvalidValue
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     from opengrid.client.documents import RunsDocument
 
 #: A shell waits for us at every press of the key.
@@ -50,11 +52,28 @@ def names_of(_: click.Context, __: click.Parameter, incomplete: str) -> list[str
     return [name for name in _known_names() if name.startswith(incomplete)][:_MOST]
 
 
+def kinds_and_names(*kinds: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return what offers these words first, and always names."""
+
+    def offer(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+        words = kinds if not context.params.get(parameter.name or "") else ()
+        return [*(word for word in words if word.startswith(incomplete)), *names_of(context, parameter, incomplete)]
+
+    return offer
+
+
+def files(_: click.Context, __: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Have the shell offer files and folders, as it does itself."""
+    from click.shell_completion import CompletionItem
+
+    return [CompletionItem(incomplete, type="file")]
+
+
 def instance_types(_: click.Context, __: click.Parameter, incomplete: str) -> list[str]:
     """Return the types of machines whose names begin so."""
     from opengrid.planning.catalogue import load_catalogue
 
-    known = ["local", *(kind.name for kind in load_catalogue().types)]
+    known = dict.fromkeys(["local", *(kind.name for kind in load_catalogue().types)])  # two clouds' may share a name
     return [name for name in known if name.startswith(incomplete.lower())]
 
 

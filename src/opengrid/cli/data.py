@@ -9,6 +9,7 @@ from pathlib import Path
 
 import click
 
+from opengrid.cli.completing import files
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, bold, local_time, plural, print_json, print_table, settings, tell
 from opengrid.cli.sending import continue_uploads, import_source, send_source
@@ -50,7 +51,7 @@ def list_datastores(*, everybody: bool, show_incomplete: bool) -> None:
 
 
 @datastore.command("create")
-@click.argument("source")
+@click.argument("source", shell_complete=files)
 @click.option("--name", help="Name [default: the last part of SOURCE, lower-cased, cut at the first dot].")
 @click.option(
     "--no_copy", is_flag=True, help="Only refer to SOURCE: s3://…, or a folder that the server and all machines see."

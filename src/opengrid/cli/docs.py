@@ -15,7 +15,7 @@ from opengrid.cli.output import bold, print_json, settings
 from opengrid.core.errors import NotFound, Unusable
 
 #: The pages for users, in the order in which one reads them.
-_PAGES = ("guide", "rank-environment", "architecture")
+_PAGES = ("guide", "engines", "rank-environment", "architecture")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,7 +31,7 @@ class _Chapter:
 @click.argument("chapter", nargs=-1, metavar="[CHAPTER]")
 @global_options
 def docs(chapter: tuple[str, ...]) -> None:
-    """Show the documentation: its chapters, one of them, or a page (guide, architecture).
+    """Show the documentation: its chapters, one of them, or a page (guide, engines …).
 
     It is the one of the version that is installed, and needs no network.
     """
@@ -64,13 +64,12 @@ def _list(chapters: list[_Chapter], folder: Path) -> None:
 
 
 def _find(chapters: list[_Chapter], wanted: str) -> _Chapter:
-    by_title = {found.title.lower(): found for found in reversed(chapters)}  # of two alike the first counts
-    if wanted in by_title:
-        return by_title[wanted]
-    within = [found for found in chapters if wanted in found.title.lower()]
-    if within:
-        return within[0]
-    near = difflib.get_close_matches(wanted, by_title, n=1)
+    for page in _PAGES:  # what is written for users comes before how it is built
+        titles = {found.title.lower(): found for found in chapters if found.page == page}
+        title = wanted if wanted in titles else next((title for title in titles if wanted in title), None)
+        if title is not None:
+            return titles[title]
+    near = difflib.get_close_matches(wanted, [found.title.lower() for found in chapters], n=1)
     hint = f"did you mean `grid docs {near[0]}`?" if near else "`grid docs` lists them"
     raise NotFound(f"there is no chapter {wanted!r}", hint=hint, field="chapter")
 

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import click
 
+from opengrid.cli.completing import files
 from opengrid.cli.options import global_options
 from opengrid.cli.output import note, plural, print_json, settings
 from opengrid.client.program import find_python
@@ -37,7 +38,9 @@ print(json.dumps(list(found.values())))
 
 @click.command("sync-env")
 @click.option("--python", help="Interpreter [default: the active environment's].")
-@click.option("--file", "path", default="requirements.txt", show_default=True, help="Where to write.")
+@click.option(
+    "--file", "path", default="requirements.txt", show_default=True, shell_complete=files, help="Where to write."
+)
 @click.option("--yes", is_flag=True, help="Replace the file without asking.")
 @click.option("--dry_run", is_flag=True, help="Print the lines; write nothing.")
 @global_options

@@ -56,7 +56,7 @@ _COMMANDS: dict[str, tuple[str, str, str]] = {
     "sync-env": ("environment", "sync_env", "Write the packages of the active environment to the requirements file."),
     "doctor": ("doctor", "doctor", "Look whether this computer can train: torch, GPUs, memory, limits, disk, network."),
     "completion": ("completing", "completion", "Print what makes a shell complete commands, options and names."),
-    "docs": ("docs", "docs", "Show the documentation: its chapters, one of them, or a page (guide, architecture)."),
+    "docs": ("docs", "docs", "Show the documentation: its chapters, one of them, or a page (guide, engines …)."),
     "version": ("admin", "version", "Show the version."),
 }
 

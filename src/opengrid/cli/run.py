@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import click
 
-from opengrid.cli.completing import instance_types, names_of
+from opengrid.cli.completing import files, instance_types, names_of
 from opengrid.cli.config import chosen_config, config_notes, config_option, naming_the_line
 from opengrid.cli.like import chosen_like, like_notes, like_option
 from opengrid.cli.misplaced import misplaced_options
@@ -74,6 +74,7 @@ def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None)
     metavar="FILE",
     is_eager=True,
     expose_value=False,
+    shell_complete=files,
     callback=config_option,
     help="A YAML file that says what options and arguments do; the command line wins.",
 )
@@ -100,11 +101,22 @@ def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None)
 @click.option("--framework", default="lightning", show_default=True, help="Or torch, torchelastic, tensorflow, julia.")
 @click.option("--processes_per_node", type=_Processes(), default="auto", help="Ranks per node [default: one per GPU].")
 @click.option("--simulate", is_flag=True, help="CPU ranks stand in for GPUs even where there are GPUs.")
-@click.option("--python", help="Interpreter of the ranks [default: the active environment's].")
+@click.option("--python", shell_complete=files, help="Interpreter of the ranks [default: the active environment's].")
 @click.option("--env", multiple=True, metavar="KEY[=VALUE]", help="A variable for the script; may be repeated.")
-@click.option("--env_file", multiple=True, metavar="FILE", help="Lines of KEY=VALUE, for the script; --env wins.")
+@click.option(
+    "--env_file",
+    multiple=True,
+    metavar="FILE",
+    shell_complete=files,
+    help="Lines of KEY=VALUE, for the script; --env wins.",
+)
 @click.option("--secret", multiple=True, metavar="NAME", help="A secret for the script (grid secret set NAME).")
-@click.option("--dependency_file", metavar="FILE", help="Names the packages; or none [default: requirements.txt …].")
+@click.option(
+    "--dependency_file",
+    metavar="FILE",
+    shell_complete=files,
+    help="Names the packages; or none [default: requirements.txt …].",
+)
 @click.option("-d", "--dockerfile", expose_value=False, callback=_refuse_dockerfile, help="Refused: no images here.")
 @click.option("-l", "--localdir", is_flag=True, help="Run the current folder as it is, not the git repository.")
 @click.option("--committed", is_flag=True, help="Run the last commit, without what changed since.")
@@ -148,8 +160,8 @@ def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None)
 @click.option("--wait", is_flag=True, help="Stay until the end; exit code 0 only if all succeeded.")
 @unused_options
 @click.option("-m", "--module", is_flag=True, help="SCRIPT is a module (-m package.module).")
-@click.argument("script", required=False)
-@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT_ARGS]...")
+@click.argument("script", required=False, shell_complete=files)
+@click.argument("arguments", nargs=-1, type=click.UNPROCESSED, metavar="[SCRIPT_ARGS]...", shell_complete=files)
 @global_options
 def run(**given: object) -> int:
     """Start a run: SCRIPT on as many machines as it needs.
