@@ -70,6 +70,7 @@ def test_a_build_that_fails_fails_the_experiment_with_the_resolver_s_words(grid:
     assert done["state"] == "failed"
     assert "only ogalpha<7 is available" in done["reason"] or "ogalpha>=7" in done["reason"]
     assert "ogalpha>=7" in why
+    assert f"the rest: grid logs {done['experiment']} --show-build-logs" in why
 
 
 def test_files_that_cannot_be_used_start_nothing(grid: Grid, folder: Path) -> None:

@@ -34,7 +34,8 @@ def failure_lines(experiment: ExperimentDocument) -> list[str]:
         lines += ["", *_tail(cause["log_tail"])]
     if cause["hint"]:
         lines += ["", *_wrapped(f"hint: {cause['hint']}")]
-    which = f" --rank {rank}" if rank is not None else ""
+    has_run = rank is not None or experiment["attempts"] > 0  # else its build has failed
+    which = f" --rank {rank}" if rank is not None else "" if has_run else " --show-build-logs"
     return [*lines, "", f"  the rest: grid logs {name}{which}"]
 
 
