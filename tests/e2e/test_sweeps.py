@@ -48,7 +48,7 @@ def test_what_runs_over_its_max_time_is_stopped_and_says_so(grid: Grid, folder: 
     (folder / "t.py").write_text("import time\nprint('begun', flush=True)\ntime.sleep(600)")
     ended = grid.finish("--instance_type", "2_cpu_4gb", "--max_time", "2s", "t.py", cwd=folder)
     assert ended["state"] == "stopped"
-    assert ended["reason"] == "stopped: its --max_time of 0:00:02 is over"
+    assert ended["reason"] == "its --max_time of 0:00:02 is over"
 
 
 @pytest.mark.parametrize("length", ["90", "h", "", "-1h", "1m2h", "0s"])

@@ -96,4 +96,4 @@ def test_max_time_counts_from_the_first_start(tmp_path: Path) -> None:
     assert world.experiment(late).stop_requested is None, "what has not started has used no time"
     world.tell(agent, Exited(generation=1, rank=0, exit_code=0, at_ns=0), Ended(generation=1), Released())
     ended = world.experiment(early)
-    assert (ended.state.value, ended.reason) == ("stopped", "stopped: its --max_time of 1:30:00 is over")
+    assert (ended.state.value, ended.reason) == ("stopped", "its --max_time of 1:30:00 is over")

@@ -43,6 +43,6 @@ class Limits:
             return False
         with self._database.transaction() as tx:
             for experiment, limit_s in overdue:
-                reason = f"stopped: its --max_time of {timedelta(seconds=limit_s)} is over"
+                reason = f"its --max_time of {timedelta(seconds=limit_s)} is over"
                 tx.runs.request_stop(experiment.id, reason, now)
         return True
