@@ -113,6 +113,8 @@ def test_a_line_of_the_original_means_the_same(
     [
         ("--memory 100", ["note: --memory has no effect: an experiment has the disk of its machine"]),
         ("--g_gpus 1", ["note: --g_gpus is called --gpus now"]),
+        ("--num_trials 3", ["note: --num_trials has no effect without --strategy random_search"]),
+        ("--num_trials 3 --strategy random_search", []),
         ("--grid_use-spot", ["note: --grid_use_spot is called --use_spot now"]),
         ("", []),
     ],

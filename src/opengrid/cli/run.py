@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import click
+from click.core import ParameterSource
 
 from opengrid.cli.completing import files, instance_types, names_of
 from opengrid.cli.config import chosen_config, config_notes, config_option, naming_the_line
@@ -20,7 +21,7 @@ from opengrid.cli.starting import show_plan, start
 from opengrid.cli.unused import unused_options
 from opengrid.cli.wanted import Options, wanted_options
 from opengrid.core.errors import InvalidValue
-from opengrid.core.spec import ProgramKind, Strategy
+from opengrid.core.spec import ProgramKind, RunSpec, Strategy
 from opengrid.planning.command import is_folder, script_words
 from opengrid.sdk.request import Request, Shell, read_request
 
@@ -182,12 +183,21 @@ def run(**given: object) -> int:
 def _run(options: Options) -> int:
     request = _request(options)
     ours = {name for parameter in run.params for name in parameter.opts if name.startswith("--")}
-    for text in (*like_notes(options.env), *config_notes(), *request.notes, *misplaced_options(request.typed, ours)):
+    notes = (*like_notes(options.env), *config_notes(), *request.notes, *misplaced_options(request.typed, ours))
+    for text in (*notes, *_idle_options(request.spec)):
         note(text)
     with connected() as api:
         if options.dry_run:
             return show_plan(api, request.spec)
         return start(api, request, options)
+
+
+def _idle_options(spec: RunSpec) -> list[str]:
+    """Return a note for what was typed and changes nothing; files of the original's say it without meaning it."""
+    source = click.get_current_context().get_parameter_source("num_trials")
+    if source is not ParameterSource.COMMANDLINE or spec.strategy is Strategy.RANDOM_SEARCH:
+        return []
+    return ["--num_trials has no effect without --strategy random_search"]
 
 
 def _request(options: Options) -> Request:
