@@ -31,6 +31,8 @@ def test_commands_options_types_and_faults_are_offered_without_a_server(
     assert offered(grid, "status", "a") == []
     assert offered(grid, "stop", "ru") == ["run"]
     assert offered(grid, "delete", "cl") == ["cluster"]
+    assert offered(grid, "run", "--strategy", "ran") == ["random_search"]
+    assert offered(grid, "run", "train.py", "--g") == []
     for words in (("run", "tra"), ("run", "train.py", "da"), ("run", "--config", "c"), ("datastore", "create", "d")):
         assert offered(grid, *words, kind="file") == [words[-1]]
     assert not grid.home.exists()  # nothing was started for a key press

@@ -29,8 +29,13 @@ _WHERE = {
 }
 
 
+def words(*known: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Return what offers these words."""
+    return lambda context, parameter, incomplete: [word for word in known if word.startswith(incomplete)]
+
+
 @click.command()
-@click.argument("shell", metavar="bash|zsh|fish")
+@click.argument("shell", metavar="bash|zsh|fish", shell_complete=words(*_WHERE))
 @global_options
 def completion(shell: str) -> None:
     """Print what makes a shell complete commands, options and names.

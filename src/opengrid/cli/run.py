@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 import click
 from click.core import ParameterSource
 
-from opengrid.cli.completing import files, instance_types, names_of
+from opengrid.cli.completing import files, instance_types, names_of, words
 from opengrid.cli.config import chosen_config, config_notes, config_option, naming_the_line
 from opengrid.cli.like import chosen_like, like_notes, like_option
 from opengrid.cli.misplaced import misplaced_options
@@ -21,11 +21,13 @@ from opengrid.cli.starting import show_plan, start
 from opengrid.cli.unused import unused_options
 from opengrid.cli.wanted import Options, wanted_options
 from opengrid.core.errors import InvalidValue
-from opengrid.core.spec import ProgramKind, RunSpec, Strategy
+from opengrid.core.spec import Framework, ProgramKind, RunSpec, Strategy
 from opengrid.planning.command import is_folder, script_words
 from opengrid.sdk.request import Request, Shell, read_request
 
 if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
     _NumberType = click.ParamType[int | None]
     _SecondsType = click.ParamType[float | None]
 else:
@@ -69,7 +71,14 @@ def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None)
         )
 
 
-@click.command(context_settings={"allow_interspersed_args": False})
+class _Run(click.Command):
+    """Offers a shell none of our options after the script: there they are the script's."""
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        return [] if ctx.params.get("script") else super().shell_complete(ctx, incomplete)
+
+
+@click.command(cls=_Run, context_settings={"allow_interspersed_args": False})
 @click.option(
     "--config",
     metavar="FILE",
@@ -99,7 +108,13 @@ def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None)
 )
 @click.option("--gpus", type=int, help="GPUs of one experiment [default: all of one machine].")
 @click.option("--cpus", type=int, help="CPUs of one node [default: 2 per GPU].")
-@click.option("--framework", default="lightning", show_default=True, help="Or torch, torchelastic, tensorflow, julia.")
+@click.option(
+    "--framework",
+    default="lightning",
+    show_default=True,
+    shell_complete=words(*(f.value for f in Framework)),
+    help="Or torch, torchelastic, tensorflow, julia.",
+)
 @click.option("--processes_per_node", type=_Processes(), default="auto", help="Ranks per node [default: one per GPU].")
 @click.option("--simulate", is_flag=True, help="CPU ranks stand in for GPUs even where there are GPUs.")
 @click.option("--python", shell_complete=files, help="Interpreter of the ranks [default: the active environment's].")
@@ -128,6 +143,7 @@ def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None)
     "--strategy",
     metavar="|".join(s.value for s in Strategy),
     default="grid_search",
+    shell_complete=words(*(s.value for s in Strategy)),
     help="What becomes of lists, ranges and distributions among the arguments [default: grid_search, all of them].",
 )
 @click.option("--num_trials", type=int, help="Experiments that random_search draws.")
