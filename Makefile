@@ -18,7 +18,7 @@ UI_SOURCES := ui/build.py ui/index.html ui/openapi.json ui/package.json ui/packa
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
-.PHONY: help setup ui ui-if-possible ui-types run test test-full check format bench chaos clean distclean
+.PHONY: help setup ui ui-if-possible api-types run test test-full check format bench chaos clean distclean
 .DEFAULT_GOAL := help
 
 help:
@@ -29,7 +29,8 @@ help:
 	@echo "make format     put the code into the one format"
 	@echo "make bench      measure, side by side with torchrun"
 	@echo "make chaos      kill what carries a training, FAULTS=$(FAULTS) times, and check its result"
-	@echo "make ui         build the web UI of ui/ (ui-types: after a change of the API, its types anew)"
+	@echo "make ui         build the web UI of ui/"
+	@echo "make api-types  after a change of the API: its document, and the types that the page and the client have of it"
 	@echo "make setup      only the set-up: $(VENV) with $(TORCH), OpenGrid and its development tools (\`make run\` needs none of them)"
 	@echo "make clean      remove caches and build outputs (distclean: also .venv)"
 	@echo "Variables: PYTHON=$(PYTHON) (3.10 or newer), TORCH='$(TORCH)', VENV=$(VENV)"
@@ -88,8 +89,9 @@ ui: $(UI)
 ui-if-possible:
 	@$(MAKE) --no-print-directory ui || echo "Going on without the web UI: \`make ui\` tries again."
 
-ui-types: setup
+api-types: setup
 	$(BIN)/python -m opengrid.server.openapi > ui/openapi.json.new && mv ui/openapi.json.new ui/openapi.json
+	$(BIN)/python -m opengrid.server.typed_dicts > documents.new && mv documents.new src/opengrid/client/documents.py
 
 # torch comes first and alone: nothing that follows may choose another one.
 $(TORCHED): $(MADE)

@@ -22,16 +22,8 @@ from urllib.parse import urlsplit
 from benchmarks.support import median, print_rows, server_process
 from opengrid.core.gang import Gang, Node, Plan
 from opengrid.core.protocol import PROTOCOL
-from opengrid.core.records import (
-    Attempt,
-    AttemptMachine,
-    AttemptState,
-    Experiment,
-    ExperimentState,
-    GenerationPhase,
-    MachineState,
-    Run,
-)
+from opengrid.core.records.attempts import Attempt, AttemptMachine, AttemptState, GenerationPhase, MachineState
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.core.tokens import attempt_token, new_token, token_hash
 from opengrid.store.database import Database

@@ -25,7 +25,8 @@ from benchmarks import event_bytes
 from benchmarks.support import median, print_rows, row, server_process
 from opengrid.core.gang import Gang, Node, Plan
 from opengrid.core.names import experiment_name
-from opengrid.core.records import EventFile, Experiment, ExperimentState, Run, Scalar
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
+from opengrid.core.records.scalars import EventFile, Scalar
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.store.database import Database
 

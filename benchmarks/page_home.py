@@ -11,16 +11,8 @@ from pathlib import Path
 
 from opengrid.core.gang import Gang, Node, Plan
 from opengrid.core.names import experiment_name
-from opengrid.core.records import (
-    Attempt,
-    AttemptMachine,
-    AttemptState,
-    Experiment,
-    ExperimentState,
-    GenerationPhase,
-    MachineState,
-    Run,
-)
+from opengrid.core.records.attempts import Attempt, AttemptMachine, AttemptState, GenerationPhase, MachineState
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.core.tokens import attempt_token, new_token, token_hash
 from opengrid.store.database import Database, Transaction

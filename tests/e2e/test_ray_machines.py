@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.grid import Grid, eventually, is_alive
+from tests.support.grid import Grid, eventually
+from tests.support.processes import is_alive
 from tests.support.ray_cluster import QUICK_LOSS_S, Machines, machines
 from tests.support.wheels import make_wheel
 

@@ -80,18 +80,30 @@ def expected(steps: int, ranks: int = 4) -> int:
 def begun(grid: Grid, name: str, generation: int) -> list[int]:
     """Wait until all four ranks of a generation have said where they begin; return that."""
 
+    return told(grid, name, rb"begins at (\d+)", "--generation", str(generation), "--attempt", "1")
+
+
+def told(grid: Grid, name: str, words: bytes, *options: str) -> list[int]:
+    """Wait until all four ranks have told a step in these words; return the steps."""
+
     def look() -> Any:
-        found = re.findall(rb"begins at (\d+)", grid.log(name, "--generation", str(generation), "--attempt", "1"))
+        found = re.findall(words, grid.log(name, *options))
         return len(found) == 4 and [int(step) for step in found]
 
     return eventually(look)
 
 
-def finish(grid: Grid, name: str, end: Path) -> dict[str, Any]:
-    """Let the training end; check that every step was done once."""
+def ended_by(grid: Grid, name: str, end: Path) -> dict[str, Any]:
+    """Let the training end, and return how it did."""
     end.touch()
     ended = grid.ended(name)
     assert ended["state"] == "succeeded", ended
+    return ended
+
+
+def finish(grid: Grid, name: str, end: Path) -> dict[str, Any]:
+    """Let the training end; check that every step was done once."""
+    ended = ended_by(grid, name, end)
     results = set(re.findall(rb"result (\d+) (\d+)", grid.log(name)))
     assert len(results) == 1
     ((steps, total),) = results
@@ -250,19 +262,7 @@ def fitting(grid: Grid, folder: Path, script: str, *arguments: str) -> str:
 
 def fits(grid: Grid, name: str, *options: str) -> list[int]:
     """Wait until all four ranks have said at which step their first fit begins; return that."""
-
-    def look() -> Any:
-        found = re.findall(rb"first begins at (\d+)", grid.log(name, *options))
-        return len(found) == 4 and [int(step) for step in found]
-
-    return eventually(look)
-
-
-def ended_by(grid: Grid, name: str, end: Path) -> dict[str, Any]:
-    end.touch()
-    ended = grid.ended(name)
-    assert ended["state"] == "succeeded", ended
-    return ended
+    return told(grid, name, rb"first begins at (\d+)", *options)
 
 
 def test_lightning_goes_on_by_itself_and_only_its_first_fit(grid: Grid, folder: Path) -> None:

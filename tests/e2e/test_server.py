@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.grid import Grid, eventually, is_alive, processes_of
+from tests.support.grid import Grid, eventually
+from tests.support.processes import is_alive, processes_of
 
 
 def test_the_first_command_starts_a_server_and_stop_ends_it(new_grid: Callable[[], Grid]) -> None:

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from tests.support.grid import Grid, eventually, is_alive
+from tests.support.grid import Grid, eventually
+from tests.support.processes import is_alive
 
 STUBBORN = """
 import os, signal, subprocess, sys, time

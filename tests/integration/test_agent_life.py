@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from tests.support.agents import AgentBench, wait_until
+from tests.support.agents import AgentBench
+from tests.support.processes import wait_until
 
 from opengrid.core.protocol import Broken, Ended, Exited, Phase, Prepared, Released, Started
 from opengrid.core.spec import ProgramKind

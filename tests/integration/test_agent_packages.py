@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from tests.support.agents import AgentBench, bundle_of, wait_until
+from tests.support.agents import AgentBench
+from tests.support.bundles import bundle_of
+from tests.support.processes import wait_until
 from tests.support.wheels import index_variables, make_wheel
 
 from opengrid.core.errors import GridError, Unusable

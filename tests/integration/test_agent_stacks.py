@@ -6,7 +6,8 @@ import os
 import re
 import signal
 
-from tests.support.agents import AgentBench, alive
+from tests.support.agents import AgentBench
+from tests.support.processes import is_alive
 
 from opengrid.core.protocol import Exited, Phase, RankStacks, Started
 from opengrid.core.spec import ProgramKind
@@ -89,7 +90,7 @@ def test_ranks_that_cannot_answer_are_named_with_the_reason_and_go_on(bench: Age
     assert "stopped by a signal" in reasons[2]
     assert (reasons[3], "script.py" in answers[3].text) == ("", True)
     assert [fact.rank for fact in bench.server.of(Exited)] == [1]
-    assert all(alive(pids[rank]) for rank in ("0", "2", "3"))
+    assert all(is_alive(pids[rank]) for rank in ("0", "2", "3"))
 
 
 def test_an_executable_is_not_asked(bench: AgentBench) -> None:
@@ -98,4 +99,4 @@ def test_an_executable_is_not_asked(bench: AgentBench) -> None:
     bench.run()
     bench.wait_for_log(b"up")
     assert ask(bench, 1)[0].reason == "it is no Python program"
-    assert alive(bench.server.of(Started)[0].pids["0"])
+    assert is_alive(bench.server.of(Started)[0].pids["0"])

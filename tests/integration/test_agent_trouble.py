@@ -6,7 +6,8 @@ import dataclasses
 import signal
 
 import pytest
-from tests.support.agents import AgentBench, alive, wait_until
+from tests.support.agents import AgentBench
+from tests.support.processes import is_alive, wait_until
 
 from opengrid.core.protocol import Broken, Ended, Exited, Phase, Prepared, Released, Started
 from opengrid.core.spec import Framework
@@ -86,7 +87,7 @@ def test_an_agent_that_is_superseded_ends_its_ranks_and_itself(bench: AgentBench
         bench.server.is_superseded = True
         bench.server.changed.notify_all()
     assert bench.agents[0].wait(60) == 4
-    assert not any(alive(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
     assert not (bench.folder / "agents/spool/e1-1-0").exists()
 
 
@@ -99,7 +100,7 @@ def test_ranks_get_sigterm_then_their_grace_then_the_end_with_all_their_children
     pids = _pids(bench, 0) + _pids(bench, 1, 1)
     bench.server.stop_ranks(1, terminate=True, grace_s=1.0)
     bench.until_ended()
-    assert not any(alive(pid) for pid in pids)
+    assert not any(is_alive(pid) for pid in pids)
     bench.release()
     assert bench.server.text(0) == b"up\nno\n"
     assert [fact.exit_code for fact in bench.server.of(Exited)] == [-9, -9]
@@ -130,7 +131,7 @@ def test_what_a_rank_leaves_behind_ends_with_its_generation(bench: AgentBench) -
     bench.start()
     bench.run()
     bench.until_ended()
-    assert not any(alive(pid) for pid in _pids(bench))
+    assert not any(is_alive(pid) for pid in _pids(bench))
     bench.release()
 
 
@@ -143,7 +144,7 @@ def test_kill_9_of_an_agent_leaves_no_process(bench: AgentBench) -> None:
     pids = _pids(bench, 0) + _pids(bench, 1)
     bench.agents[0].kill()
     bench.agents[0].wait()
-    wait_until(lambda: not any(alive(pid) for pid in pids), "the end of all ranks")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), "the end of all ranks")
 
 
 def test_an_agent_that_replaces_a_killed_one_sends_what_its_ranks_had_written(bench: AgentBench) -> None:
@@ -191,7 +192,7 @@ def test_the_recorded_sessions_are_enough_to_sweep_after_kill_9_of_everything(be
     bench.agents[0].kill()
     spawn.kill(_launcher_of(pids[0]), signal.SIGKILL)
     spawn.sweep(recorded)
-    wait_until(lambda: not any(alive(pid) for pid in pids), "the end of all ranks")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), "the end of all ranks")
 
 
 def test_a_dead_launcher_is_told_as_the_end_of_its_ranks_and_replaced(bench: AgentBench) -> None:
@@ -204,7 +205,7 @@ def test_a_dead_launcher_is_told_as_the_end_of_its_ranks_and_replaced(bench: Age
     bench.until_ended()
     exited = bench.server.of(Exited)[0]
     assert (exited.exit_code, "launcher of machine 0 died" in exited.log_tail) == (-9, True)
-    wait_until(lambda: not any(alive(pid) for pid in pids), "the end of all ranks")
+    wait_until(lambda: not any(is_alive(pid) for pid in pids), "the end of all ranks")
     bench.run(2)
     bench.wait_for_log(b"up", generation=2)
     bench.server.tell(2, Phase.RELEASED)
@@ -231,7 +232,7 @@ def test_ranks_without_progress_end_when_the_server_stays_away(bench: AgentBench
     bench.wait_for_log(b"up")
     rank = bench.server.of(Started)[0].pids["0"]
     bench.server.kill()
-    wait_until(lambda: not alive(rank), "the end of the stuck rank")
+    wait_until(lambda: not is_alive(rank), "the end of the stuck rank")
     bench.server.start()
     bench.until_ended()
     assert bench.server.of(Exited)[0].exit_code == -signal.SIGTERM
@@ -247,7 +248,7 @@ def test_an_agent_gives_up_when_the_server_never_comes_back(bench: AgentBench) -
     rank = bench.server.of(Started)[0].pids["0"]
     bench.server.kill()
     assert bench.agents[0].wait(60) == 3
-    assert not alive(rank)
+    assert not is_alive(rank)
     assert (bench.folder / "agents/spool/e1-1-0/1/0.stdout").read_bytes() == b"up\n", "kept for whoever asks"
 
 
@@ -264,7 +265,7 @@ def test_an_agent_whose_home_is_removed_ends_its_ranks_and_itself(bench: AgentBe
     bench.server.kill()
     home.rename(bench.folder / "removed")
     assert bench.agents[0].wait(60) == 3
-    assert not alive(rank)
+    assert not is_alive(rank)
 
 
 def test_an_agent_that_waits_for_a_server_ends_with_its_home(bench: AgentBench) -> None:

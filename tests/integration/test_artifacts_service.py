@@ -7,12 +7,13 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from tests.support.records import T0, make_artifact, make_experiments, make_run
+from tests.support.records import T0, make_artifact, make_attempt, make_experiments, make_machines, make_run
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unusable
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted
-from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Experiment, GenerationPhase, MachineState
+from opengrid.core.records.attempts import AttemptState, GenerationPhase
+from opengrid.core.records.experiments import Experiment
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.artifacts import Artifacts
 from opengrid.store.database import Database
@@ -40,30 +41,8 @@ class World:
         with self.database.transaction() as tx:
             tx.runs.create(run, self.experiments, T0)
             for experiment in self.experiments:
-                tx.attempts.create(
-                    Attempt(
-                        id=f"{experiment.id}-1",
-                        experiment_id=experiment.id,
-                        number=1,
-                        state=AttemptState.RUNNING,
-                        version=1,
-                        generation=1,
-                        phase=GenerationPhase.RUNNING,
-                        store_address=None,
-                        store_port=None,
-                        outcome=None,
-                        reason="",
-                        token_hash="",
-                        token_expires_us=0,
-                        created_us=T0,
-                    ),
-                    [
-                        AttemptMachine(
-                            attempt_id=f"{experiment.id}-1", index=index, state=MachineState.PRESENT, devices=((),)
-                        )
-                        for index in (0, 1)
-                    ],
-                )
+                attempt = make_attempt(experiment, state=AttemptState.RUNNING, phase=GenerationPhase.RUNNING)
+                tx.attempts.create(attempt, make_machines(attempt))
 
     def agent(self, experiment: int = 0, machine: int = 0) -> AgentIdentity:
         return AgentIdentity(attempt_id=f"{self.experiments[experiment].id}-1", machine=machine)

@@ -31,7 +31,8 @@ from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError, ServerUnreachable, Unusable
 from opengrid.core.mounts import Mount
 from opengrid.core.protocol import Assignment, RestoreFile
-from opengrid.core.records import AttemptState, ExperimentState, MachineState
+from opengrid.core.records.attempts import AttemptState, MachineState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.core.tokens import token_hash
 from opengrid.node.artifacts import Collector
 from opengrid.node.cache import DataCache

@@ -9,7 +9,7 @@ import pytest
 from tests.support.records import make_experiments, make_run
 
 from opengrid.controller.building import Building
-from opengrid.core.records import Experiment, ExperimentState, Run
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.planning.environment import Environment, EnvironmentState
 from opengrid.store.database import Database
 

@@ -15,7 +15,7 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.protocol import ArtifactFile, Restore
-from opengrid.core.records import AttemptState, GenerationPhase
+from opengrid.core.records.attempts import AttemptState, GenerationPhase
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.checkpoints import Checkpoints

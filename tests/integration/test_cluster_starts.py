@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,7 @@ from tests.support.records import T0, make_experiments, make_run
 
 from opengrid.core.codec import to_json
 from opengrid.core.errors import Conflict, Forbidden, InvalidValue, NotFound, Unusable
-from opengrid.core.records import Cluster
+from opengrid.core.records.clusters import Cluster
 from opengrid.engines.engine import Engines
 from opengrid.planning.catalogue import load_catalogue
 from opengrid.planning.fleet import Fleet, FleetMachine
@@ -23,6 +22,8 @@ from opengrid.services.callers import Caller
 from opengrid.services.cluster_requests import ClusterChanges, NewCluster
 from opengrid.services.cluster_starts import ClusterStarts
 from opengrid.services.clusters import Clusters
+from opengrid.services.documents.clusters import ClusterHost, StartLine
+from opengrid.services.documents.errors import ErrorText
 from opengrid.store.database import Database
 from opengrid.testing import FakeEngine
 
@@ -129,16 +130,21 @@ class Bench:
             check_python=lambda _: None,
         )
 
-    def wait(self) -> dict[str, object]:
-        return until(lambda: (seen := self.starts.progress("lab", 0))["is_over"] and seen)
+    def wait(self) -> ErrorText | None:
+        """Return how the start ended."""
+        deadline = time.monotonic() + 60
+        while not (seen := self.starts.progress("lab", 0)).is_over:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        return seen.error
 
     def add(self) -> None:
         self.starts.add(NEW, ADMIN)
-        assert self.wait()["error"] is None
+        assert self.wait() is None
 
     @property
-    def names(self) -> list[object]:
-        return [row["cluster"] for row in self.clusters.all("ada")]
+    def names(self) -> list[str]:
+        return [row.cluster for row in self.clusters.all("ada")]
 
     @property
     def files(self) -> list[str]:
@@ -148,15 +154,6 @@ class Bench:
 def _refuse_dash(host: str) -> None:
     if host.startswith("-"):
         raise InvalidValue(f"{host} is no host")
-
-
-def until(look: Callable[[], object]) -> dict[str, object]:
-    deadline = time.monotonic() + 60
-    while not (seen := look()):
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-    assert isinstance(seen, dict)
-    return seen
 
 
 @pytest.fixture
@@ -172,36 +169,34 @@ def test_hosts_become_a_cluster_whose_token_only_this_server_keeps(bench: Bench)
     kept = bench.folder / "clusters" / "lab.token"
     assert (kept.read_text(), kept.stat().st_mode & 0o777) == (token, 0o600)
     assert bench.files == ["lab.token"]
-    lines = bench.starts.progress("lab", 0)["lines"]
-    assert {"host": "b", "text": "Ray runs at 10.0.0.98"} in lines  # type: ignore[operator]
-    shown = bench.clusters.show("lab", "ada")
-    assert shown["hosts"] == [
-        {"host": host, "address": f"10.0.0.{ord(host)}", "problem": None} for host in ("a", "b", "c")
+    assert StartLine(host="b", text="Ray runs at 10.0.0.98") in bench.starts.progress("lab", 0).lines
+    assert bench.clusters.show("lab", "ada").hosts == [
+        ClusterHost(host=host, address=f"10.0.0.{ord(host)}", problem=None) for host in ("a", "b", "c")
     ]
 
 
 def test_what_is_half_made_is_undone_and_said(bench: Bench) -> None:
     bench.boxes.failing = {("start", "b"): "Ray did not start: no memory"}
     bench.starts.add(NEW, ADMIN)
-    error = bench.wait()["error"]
-    assert isinstance(error, dict)
-    assert error["message"] == "nothing was added: b: Ray did not start: no memory"
+    error = bench.wait()
+    assert error is not None
+    assert error.message == "nothing was added: b: Ray did not start: no memory"
     assert bench.boxes.did("stop") == {"a", "b", "c"}
     assert (bench.names, bench.files) == (["local"], [])
     bench.boxes.failing[("stop", "b")] = "it is away"
     bench.starts.add(NEW, ADMIN)
-    error = bench.wait()["error"]
-    assert isinstance(error, dict)
-    assert "Ray may still run where it could not be ended: b: it is away" in str(error["hint"])
+    error = bench.wait()
+    assert error is not None
+    assert "Ray may still run where it could not be ended: b: it is away" in str(error.hint)
 
 
 def test_a_server_that_was_killed_meanwhile_is_followed_by_one_that_undoes_it(bench: Bench) -> None:
     (bench.folder / "clusters").mkdir()
     (bench.folder / "clusters" / "lab.adding").write_text(json.dumps(to_json(LAB)))
     bench.starts.open()
-    error = bench.wait()["error"]
-    assert isinstance(error, dict)
-    assert "the server ended while lab was added" in str(error["message"])
+    error = bench.wait()
+    assert error is not None
+    assert "the server ended while lab was added" in error.message
     assert bench.boxes.did("stop") == {"a", "b", "c"}
     assert bench.files == []
 
@@ -234,7 +229,7 @@ def test_a_start_brings_back_what_is_gone_with_the_same_token(bench: Bench) -> N
     bench.add()
     bench.boxes.about = {"a": {"dashboard": "http://10.0.0.97:8266"}}
     bench.starts.start("lab", ADMIN)
-    assert bench.wait()["error"] is None
+    assert bench.wait() is None
     (_, first), (address, second) = bench.made
     assert (address, second) == ("http://10.0.0.97:8266", first)
     with pytest.raises(Conflict, match="this computer"):

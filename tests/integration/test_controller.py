@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.support.records import make_experiments
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.controller.admission import Admission
@@ -33,7 +34,8 @@ from opengrid.core.protocol import (
     RestoreFile,
     Started,
 )
-from opengrid.core.records import Attempt, AttemptState, Experiment, ExperimentState, Memory, Run
+from opengrid.core.records.attempts import Attempt, AttemptState
+from opengrid.core.records.experiments import Experiment, ExperimentState, Memory, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
@@ -128,24 +130,7 @@ class World:
         program, source = Program(kind=ProgramKind.SCRIPT, target="t.py"), Source(bundle=BUNDLE, root="/")
         spec = RunSpec(program=program, source=source, **asked)
         run = Run(id=f"r{number}", name=f"run-{number}", user="ada", spec=spec, plan=plan, created_us=self.clock())
-        experiment = Experiment(
-            id=f"r{number}e0",
-            run_id=run.id,
-            index=0,
-            name=f"run-{number}-exp0",
-            arguments=(),
-            typed=(),
-            params={},
-            state=ExperimentState.QUEUED,
-            version=0,
-            reason="",
-            exit_code=None,
-            root_cause=None,
-            stop_requested=None,
-            created_us=run.created_us,
-            started_us=None,
-            ended_us=None,
-        )
+        (experiment,) = make_experiments(run, arguments=(), typed=(), params={})
         with self.database.transaction() as tx:
             tx.runs.create(run, [experiment], self.clock())
         self.step()

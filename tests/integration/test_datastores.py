@@ -24,7 +24,7 @@ from opengrid.client.documents import DatastoreRow
 from opengrid.client.transfer import Sender, find_material
 from opengrid.core.errors import Conflict, Forbidden, GridError, InvalidValue, NotFound, Unusable
 from opengrid.core.files import file_digest
-from opengrid.core.records import ExperimentState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.core.tokens import token_hash
 from opengrid.server.app import Server
 from opengrid.services.trees import Trees

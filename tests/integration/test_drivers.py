@@ -9,7 +9,8 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 
 from opengrid.core.errors import Superseded, Unauthorized
 from opengrid.core.protocol import GangReport
-from opengrid.core.records import Attempt, AttemptState, ExperimentState, MachineState
+from opengrid.core.records.attempts import Attempt, AttemptState, MachineState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.core.tokens import attempt_token, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Interpreter, Inventory

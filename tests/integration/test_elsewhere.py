@@ -10,7 +10,8 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.mounts import Mount, seen_elsewhere
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Packages
-from opengrid.core.records import AttemptState, Cluster
+from opengrid.core.records.attempts import AttemptState
+from opengrid.core.records.clusters import Cluster
 from opengrid.core.spec import Actions, Dependencies, Program, ProgramKind, RunSpec
 from opengrid.core.tokens import token_hash
 from opengrid.services.agents import Agents

@@ -21,7 +21,7 @@ from tests.support.wheels import index_variables, make_project, make_wheel
 
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.core.errors import Unusable
-from opengrid.core.records import Run
+from opengrid.core.records.experiments import Run
 from opengrid.core.spec import Actions, Source
 from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.environment import Environment, EnvironmentState

@@ -13,9 +13,10 @@ from tests.support.server import listening
 
 from opengrid.client.http import Http
 from opengrid.core.errors import InvalidValue
-from opengrid.core.records import Experiment, Scalar
-from opengrid.core.records import ExperimentState as E
-from opengrid.services.documents import Gone, Hint, RunChange, RunsChange
+from opengrid.core.records.experiments import Experiment
+from opengrid.core.records.experiments import ExperimentState as E
+from opengrid.core.records.scalars import Scalar
+from opengrid.services.documents.changes import Gone, Hint, RunChange, RunsChange
 from opengrid.services.feeds import (
     Feed,
     HintFeed,

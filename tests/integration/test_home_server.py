@@ -11,7 +11,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support.grid import eventually, is_alive
+from tests.support.grid import eventually
+from tests.support.processes import is_alive
 
 from opengrid import __version__
 from opengrid.client.api import Api

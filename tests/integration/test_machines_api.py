@@ -9,7 +9,7 @@ import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run
 from tests.support.server import serving
 
-from opengrid.core.records import ExperimentState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Accelerator, Interpreter, Inventory
 from opengrid.services.machines import Machines

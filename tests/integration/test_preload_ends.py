@@ -10,7 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from tests.support.preloading import Bench, alive, wait_until
+from tests.support.preloading import Bench
+from tests.support.processes import is_alive, wait_until
 
 from opengrid.core.codec import to_json
 from opengrid.core.spec import Program, ProgramKind
@@ -45,19 +46,19 @@ def start_stubborn(bench: Bench, ranks: int = 2) -> list[int]:
     bench.until(lambda: all(file.exists() for file in files))
     pids = [int(pid) for file in files for pid in file.read_text().split()]
     assert len(pids) == 3 * ranks
-    assert all(alive(pid) for pid in pids)
+    assert all(is_alive(pid) for pid in pids)
     return pids
 
 
 def none_alive(pids: list[int]) -> bool:
-    return not any(alive(pid) for pid in pids)
+    return not any(is_alive(pid) for pid in pids)
 
 
 def test_sigterm_reaches_the_group_and_a_stubborn_rank_ignores_it(plain_bench: Bench) -> None:
     pids = start_stubborn(plain_bench, 1)
     plain_bench.launcher.signal(signal.SIGTERM)
-    plain_bench.until(lambda: not alive(pids[1]))  # its child, which does not ignore
-    assert alive(pids[0])
+    plain_bench.until(lambda: not is_alive(pids[1]))  # its child, which does not ignore
+    assert is_alive(pids[0])
     plain_bench.launcher.signal(signal.SIGKILL, [0])
     plain_bench.until(lambda: 0 in plain_bench.exited)
     assert plain_bench.exited[0].exit_code == -9
@@ -83,9 +84,9 @@ def test_clear_leaves_nothing_and_then_says_so(plain_bench: Bench) -> None:
 def test_clear_ends_what_a_rank_left_behind(plain_bench: Bench) -> None:
     assert plain_bench.script("import subprocess\nprint(subprocess.Popen(['sleep', '600']).pid)") == 0
     left = int(plain_bench.out())
-    assert alive(left)  # as under torchrun, until the generation ends
+    assert is_alive(left)  # as under torchrun, until the generation ends
     plain_bench.clear()
-    assert not alive(left)
+    assert not is_alive(left)
 
 
 def test_closing_the_connection_ends_everything(plain_bench: Bench) -> None:
@@ -151,7 +152,7 @@ def test_ranks_outlive_their_template_and_the_next_start_makes_another(
     )
     bench.start(bench.rank(SCRIPT))
     os.kill(bench.launcher.ready.template, signal.SIGKILL)
-    wait_until(lambda: not alive(bench.launcher.ready.template))
+    wait_until(lambda: not is_alive(bench.launcher.ready.template))
     other = connect_launcher(spec)
     assert other.ready.template != bench.launcher.ready.template
     bench.write("go", "")
@@ -191,7 +192,7 @@ def test_a_sweep_kills_recorded_sessions_and_no_reused_number(
     assert subprocess.run([sys.executable, str(zipapp_path), "sweep", str(tmp_path / "sessions")]).returncode == 0
     assert shell.wait() == -signal.SIGKILL
     assert stranger.poll() is None
-    wait_until(lambda: not alive(child))
+    wait_until(lambda: not is_alive(child))
 
 
 def test_a_sweep_finds_members_whose_leader_is_gone(tmp_path: Path) -> None:
@@ -208,6 +209,6 @@ def test_a_sweep_finds_members_whose_leader_is_gone(tmp_path: Path) -> None:
     assert session is not None
     shell.kill()
     shell.wait()
-    assert alive(child)
+    assert is_alive(child)
     assert spawn.sweep([session]) == set()
-    wait_until(lambda: not alive(child))
+    wait_until(lambda: not is_alive(child))

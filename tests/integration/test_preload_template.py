@@ -15,7 +15,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from tests.support.preloading import alive, wait_until
+from tests.support.processes import is_alive, wait_until
 
 from opengrid.core.errors import Unusable
 from opengrid.node import spawn
@@ -52,9 +52,9 @@ def test_it_ends_when_idle_and_takes_its_socket_with_it(fresh_spec: TemplateSpec
     path = ensure_template(fresh_spec)
     launcher = connect_launcher(fresh_spec)
     template = launcher.ready.template
-    assert alive(template)
+    assert is_alive(template)
     launcher.close()
-    wait_until(lambda: not alive(template), "the template ended")
+    wait_until(lambda: not is_alive(template), "the template ended")
     assert not path.exists()
 
 
@@ -63,9 +63,9 @@ def test_it_ends_after_its_last_launcher_when_its_program_is_gone(fresh_spec: Te
     launcher = connect_launcher(replace(fresh_spec, program=str(program), idle_s=600.0))
     program.unlink()
     launcher.start([])
-    assert alive(launcher.ready.template)
+    assert is_alive(launcher.ready.template)
     launcher.close()
-    wait_until(lambda: not alive(launcher.ready.template), "the template ended")
+    wait_until(lambda: not is_alive(launcher.ready.template), "the template ended")
 
 
 def test_it_is_nobodys_child_and_leads_its_own_session(fresh_spec: TemplateSpec) -> None:
@@ -81,7 +81,7 @@ def test_it_is_nobodys_child_and_leads_its_own_session(fresh_spec: TemplateSpec)
 def test_a_stale_socket_is_replaced(fresh_spec: TemplateSpec) -> None:
     launcher = connect_launcher(fresh_spec)
     os.kill(launcher.ready.template, 9)
-    wait_until(lambda: not alive(launcher.ready.template))
+    wait_until(lambda: not is_alive(launcher.ready.template))
     launcher.close()
     again = connect_launcher(fresh_spec)
     assert again.ready.template != launcher.ready.template

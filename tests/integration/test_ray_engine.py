@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from tests.support.fake_ray import FakeRay
+from tests.support.processes import wait_until
 
 from opengrid.core.errors import Conflict, Unauthorized, Unusable
 from opengrid.core.gang import Bundle, Gang, Node
 from opengrid.core.protocol import GangReport
-from opengrid.core.records import Cluster
+from opengrid.core.records.clusters import Cluster
 from opengrid.engines.engine import EngineAway, GangRequest
 from opengrid.engines.ray.engine import RayEngine, greet
 from opengrid.engines.ray.render import Home, Program
@@ -21,13 +21,6 @@ from opengrid.planning.catalogue import load_catalogue
 GANG = Gang(nodes=tuple(Node(index=i, machine=i, gpus=4, cpus=8, ranks=4) for i in range(2)))
 ID = "r1e0-1"
 ALL = frozenset({0, 1})
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
 
 
 def engine_of(address: str, token: str | None = None) -> RayEngine:
@@ -118,13 +111,13 @@ def test_silence_means_nothing(fake: FakeRay, engine: RayEngine) -> None:
     submit(engine)
     report(engine, 1, 1)
     fake.stop()
-    until(lambda: engine.inventory().problem)
+    wait_until(lambda: engine.inventory().problem)
     assert gone(engine) == frozenset()
     assert not engine.is_over(ID)
     with pytest.raises(EngineAway):
         submit(engine)
     fake.start()
-    until(lambda: engine.inventory().problem is None)
+    wait_until(lambda: engine.inventory().problem is None)
     assert gone(engine) == frozenset()
 
 
@@ -134,7 +127,7 @@ def test_a_head_that_was_restarted_knows_nothing_and_the_attempt_is_over(fake: F
     fake.stop()
     fake.jobs.clear()
     fake.start()
-    until(lambda: engine.is_over(ID))
+    wait_until(lambda: engine.is_over(ID))
     assert gone(engine) == ALL
     with pytest.raises(Conflict):
         submit(engine, (0,))
@@ -143,7 +136,7 @@ def test_a_head_that_was_restarted_knows_nothing_and_the_attempt_is_over(fake: F
 def test_a_driver_that_failed_takes_all_machines_along_and_says_why(fake: FakeRay, engine: RayEngine) -> None:
     submit(engine)
     fake.jobs[ID].update(status="FAILED", message="last logs:\nModuleNotFoundError: No module named 'ray'\n")
-    until(lambda: gone(engine) == ALL)
+    wait_until(lambda: gone(engine) == ALL)
     assert engine.last_words(ID, 0) == "ModuleNotFoundError: No module named 'ray'"
 
 
@@ -205,7 +198,7 @@ def test_what_is_stopped_by_force_while_the_cluster_is_silent_is_given_up_and_st
     engine.cancel(ID, 2)
     assert gone(engine) == ALL
     fake.start()
-    until(lambda: fake.jobs[ID]["status"] == "STOPPED")
+    wait_until(lambda: fake.jobs[ID]["status"] == "STOPPED")
 
 
 def test_a_submission_of_whose_success_nobody_heard_is_one(fake: FakeRay, engine: RayEngine) -> None:
@@ -220,7 +213,7 @@ def test_a_stop_that_ray_refuses_is_carried_out_when_it_does_not(fake: FakeRay, 
     engine.cancel(ID, 2)
     assert gone(engine) == ALL
     fake.token = None
-    until(lambda: fake.jobs[ID]["status"] == "STOPPED")
+    wait_until(lambda: fake.jobs[ID]["status"] == "STOPPED")
 
 
 def test_a_server_knows_whether_it_has_heard_of_a_gang(fake: FakeRay, engine: RayEngine) -> None:

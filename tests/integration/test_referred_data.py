@@ -19,7 +19,7 @@ from tests.support.server_app import running_app
 from opengrid.client.documents import DatastoreRow
 from opengrid.core.errors import GridError, Unusable
 from opengrid.core.mounts import Mount
-from opengrid.core.records import DatastoreFile, DatastoreKind
+from opengrid.core.records.datastores import DatastoreFile, DatastoreKind
 from opengrid.server.app import Server
 from opengrid.services.callers import Caller
 

@@ -9,7 +9,7 @@ import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run
 
 from opengrid.core.errors import InvalidValue, NotFound
-from opengrid.core.records import AttemptState
+from opengrid.core.records.attempts import AttemptState
 from opengrid.core.samples import Quantity, Sample, encode
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.growing import OffsetMismatch

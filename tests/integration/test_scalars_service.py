@@ -16,7 +16,8 @@ from tests.support.events import records, scalar, scalars, torn, version
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run
 
 from opengrid.core.errors import InvalidValue, NotFound, Superseded
-from opengrid.core.records import AttemptState, ExperimentState
+from opengrid.core.records.attempts import AttemptState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.services import event_files, scalar_reader
 from opengrid.services import table as services_table
 from opengrid.services.agent_memory import AgentIdentity

@@ -12,7 +12,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 from opengrid.server.__main__ import Settings
-from opengrid.server.app import Server, ensure_token
+from opengrid.server.app import Server, now_us
+from opengrid.server.keys import ensure_token
 from opengrid.store.database import Database
 
 URL = "http://127.0.0.1"
@@ -22,7 +23,7 @@ URL = "http://127.0.0.1"
 def client(tmp_path: Path) -> Iterator[TestClient]:
     settings = Settings(home=tmp_path, state=tmp_path, cache=tmp_path / "cache")
     database = Database.open(f"sqlite:///{tmp_path / 'grid.db'}")
-    ensure_token(settings, database)
+    ensure_token(settings, database, now_us=now_us)
     server = Server(settings, database, URL, stop=lambda: None)
     with TestClient(server.app, base_url=URL, raise_server_exceptions=False) as opened:
         opened.headers["Authorization"] = f"Bearer {(tmp_path / 'token').read_text()}"

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from fastapi.testclient import TestClient
 
-from opengrid.server.app import Server, ensure_token
+from opengrid.server.app import Server, now_us
+from opengrid.server.keys import ensure_token
 from opengrid.server.settings import Settings
 from opengrid.services.sign_in import LINK_LIFE_US, SESSION_LIFE_US, SignIn
 from opengrid.store.database import Database
@@ -27,7 +28,7 @@ class World:
         self.built = folder / "ui"
         self.settings = Settings(home=folder, state=folder, cache=folder / "cache", ui=self.built)
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
-        ensure_token(self.settings, self.database)
+        ensure_token(self.settings, self.database, now_us=now_us)
         self.token = (folder / "token").read_text()
         self.app = Server(self.settings, self.database, URL, stop=lambda: None).app
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,8 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 
 from opengrid.core.errors import Conflict, NotFound
 from opengrid.core.protocol import RankStacks, Stacks
-from opengrid.core.records import AttemptState, ExperimentState, GenerationPhase
+from opengrid.core.records.attempts import AttemptState, GenerationPhase
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.stacks import Asked, StackRequests, stacks_view
 from opengrid.store.database import Database
@@ -117,7 +119,7 @@ def test_all_ranks_are_named_also_those_of_a_machine_that_says_nothing(world: Wo
         RankStacks(rank=3, text=TEXT, folder="/w"),
         RankStacks(rank=4, text=TEXT, folder="/w"),  # of another machine: not this one's to tell
     )
-    document = stacks_view(asked, {0: Stacks(number=1, ranks=ranks)})
+    document = dataclasses.asdict(stacks_view(asked, {0: Stacks(number=1, ranks=ranks)}))
     assert document == {
         "experiment": NAME,
         "groups": [

@@ -10,7 +10,7 @@ from tests.integration.test_controller import World
 
 from opengrid.core.names import experiment_name
 from opengrid.core.protocol import Ended, Exited, Released
-from opengrid.core.records import Experiment, ExperimentState
+from opengrid.core.records.experiments import Experiment, ExperimentState
 
 
 def sweep(world: World, count: int, **options: object) -> list[Experiment]:

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from tests.integration.test_scalars_service import NAME, World
-from tests.support.agents import alive
 from tests.support.events import scalars
+from tests.support.processes import is_alive, wait_until
 
 from opengrid.core.errors import GridError, NotFound, Unusable
 from opengrid.services import tensorboards
@@ -39,24 +38,17 @@ def ask(boards: TensorBoards, view: str, what: str) -> Any:
     return json.loads(reply.body)
 
 
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 60
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-
-
 def test_it_shows_series_as_we_call_them_and_what_comes_later(world: World, boards: TensorBoards) -> None:
     world.send(scalars("loss", range(3)), "logs/train/tfevents.1")
     world.send(scalars("loss", range(3)), "logs/validation/tfevents.1")
     world.reader.catch_up([world.experiments[0].id])
     view = boards.open(["brave-otter"]).view
     assert boards.open(["brave-otter", "brave-otter"]).view == view
-    until(lambda: sorted(ask(boards, view, "data/runs")) == [f"{NAME}/train", f"{NAME}/validation"])
-    until(lambda: "loss" in ask(boards, view, "data/plugin/scalars/tags").get(f"{NAME}/train", {}))
+    wait_until(lambda: sorted(ask(boards, view, "data/runs")) == [f"{NAME}/train", f"{NAME}/validation"])
+    wait_until(lambda: "loss" in ask(boards, view, "data/plugin/scalars/tags").get(f"{NAME}/train", {}))
     world.send(scalars("acc", range(3)), experiment=1)
     world.reader.catch_up([world.experiments[1].id])
-    until(lambda: "brave-otter-exp1" in ask(boards, view, "data/runs"))
+    wait_until(lambda: "brave-otter-exp1" in ask(boards, view, "data/runs"))
     page = boards.ask(view, "GET", f"{prefix(view)}/", {}, b"")
     assert b"<title>TensorBoard</title>" in page.body
     assert boards.ask(view, "GET", "/elsewhere", {}, b"").status == 404
@@ -70,15 +62,15 @@ def test_one_that_nobody_looks_at_is_ended_and_starts_again_when_asked_even_afte
     first = boards._views[view].process
     assert first is not None
     boards.end_idle()
-    assert not alive(first.pid)
+    assert not is_alive(first.pid)
     later = TensorBoards(world.database, world.files, world.folder / "tensorboard")
     try:
-        until(lambda: ask(later, view, "data/runs") == [NAME])
+        wait_until(lambda: ask(later, view, "data/runs") == [NAME])
         second = later._views[view].process
         assert second is not None
         second.stdin.close()  # as when the server dies, however it dies
         assert second.wait(30) == 0
-        until(lambda: ask(later, view, "data/runs") == [NAME])
+        wait_until(lambda: ask(later, view, "data/runs") == [NAME])
     finally:
         later.close()
 

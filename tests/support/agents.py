@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
 import subprocess
 import sys
-import tarfile
 import textwrap
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +17,8 @@ from opengrid.core.codec import to_json
 from opengrid.core.gang import Gang, Node
 from opengrid.core.protocol import Assignment, Ended, Packages, Phase, Prepared, Released, Started, Ticket
 from opengrid.core.spec import Framework, Program, ProgramKind
-from opengrid.node import spawn
 from opengrid.server.zipapp import Zipapp
+from tests.support.bundles import bundle_of
 from tests.support.gang_server import DEADLINE_S, GangServer
 
 
@@ -29,17 +26,6 @@ from tests.support.gang_server import DEADLINE_S, GangServer
 def agent_zipapp(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The zipapp that the server would hand out."""
     return Zipapp(tmp_path_factory.mktemp("agent")).path()
-
-
-def bundle_of(files: dict[str, bytes]) -> bytes:
-    """Return a tar of these files."""
-    buffer = io.BytesIO()
-    with tarfile.open(fileobj=buffer, mode="w") as archive:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(content), 0o644
-            archive.addfile(member, io.BytesIO(content))
-    return buffer.getvalue()
 
 
 class AgentBench:
@@ -211,17 +197,3 @@ def bench(tmp_path: Path, agent_zipapp: Path, run_directory: str) -> Iterator[Ag
     bench.close()
     for machine in bench.agents:
         print(f"--- agent {machine}\n{bench.agent_log(machine)}")
-
-
-def wait_until(condition: Callable[[], bool], what: str) -> None:
-    """Wait for a state of the system, with a deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not in time"
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
-    found = spawn.process(pid)
-    return found is not None and found.state != "Z"

@@ -22,7 +22,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.support.grid import Grid, eventually, is_alive, processes_of
+from tests.support.grid import Grid, eventually
+from tests.support.processes import is_alive, processes_of
 
 RANKS = 8
 _PRIME = 2_147_483_647

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from opengrid.core.errors import Unauthorized, Unusable
-from opengrid.core.records import Cluster, ClusterHosts
+from opengrid.core.records.clusters import Cluster, ClusterHosts
 from opengrid.services.hosts import HostClusters
 
 TOKEN = "f00d" * 12

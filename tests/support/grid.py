@@ -17,6 +17,7 @@ from opengrid import __version__
 from opengrid.client.api import Api
 from opengrid.client.http import Http
 from opengrid.core.errors import GridError
+from tests.support.processes import is_alive
 
 T = TypeVar("T")
 
@@ -155,26 +156,3 @@ def eventually(look: Callable[[], T], timeout_s: float = PATIENCE_S) -> T:
         assert time.monotonic() < deadline, f"not within {timeout_s} s; last seen: {seen!r}"
         time.sleep(pause_s)
         pause_s = min(0.25, pause_s * 1.3)  # some looks are commands, which take the processor from what they wait for
-
-
-def is_alive(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
-    except OSError:
-        return False
-
-
-def processes_of(needle: str) -> list[int]:
-    """Return living processes with `needle` in command line, environment, folder or log: what was left behind."""
-    found: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            text = (folder / "cmdline").read_bytes() + (folder / "environ").read_bytes()
-            places = os.readlink(folder / "cwd"), os.readlink(folder / "fd/2")
-        except OSError:
-            continue
-        is_found = needle.encode() in text or any(needle in place for place in places)
-        if is_found and is_alive(int(folder.name)) and int(folder.name) != os.getpid():
-            found.append(int(folder.name))
-    return found

@@ -199,17 +199,3 @@ def _bench(spec: TemplateSpec, directory: Path) -> Iterator[Bench]:
 
 def _text(path: Path) -> str:
     return path.read_bytes().decode() if path.exists() else ""
-
-
-def wait_until(condition: Callable[[], bool], what: str = "condition") -> None:
-    """Wait for a state of the system, with a deadline."""
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not in time"
-        time.sleep(0.01)
-
-
-def alive(pid: int) -> bool:
-    """Whether the process exists and is no zombie."""
-    found = spawn.process(pid)
-    return found is not None and found.state != "Z"

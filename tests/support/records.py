@@ -6,18 +6,16 @@ import dataclasses
 
 from opengrid.core.gang import Gang, Node, Plan
 from opengrid.core.names import experiment_name
-from opengrid.core.records import (
-    Artifact,
+from opengrid.core.records.artifacts import Artifact
+from opengrid.core.records.attempts import (
     Attempt,
     AttemptMachine,
     AttemptState,
-    Experiment,
-    ExperimentState,
     GenerationPhase,
     MachineState,
     RankExit,
-    Run,
 )
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source
 
 #: When everything begins: 2026-01-01 in microseconds.

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import io
-import tarfile
 import tempfile
 import threading
 from collections.abc import Iterator, Mapping
@@ -20,9 +18,11 @@ from fastapi.testclient import TestClient
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
 from opengrid.client.transfer import Sender, find_material
-from opengrid.server.app import Server, ensure_token
+from opengrid.server.app import Server, now_us
+from opengrid.server.keys import ensure_token
 from opengrid.server.settings import Settings, ensure_folders
 from opengrid.store.database import Database
+from tests.support.bundles import bundle_of
 from tests.support.grid import eventually
 from tests.support.server_app import InProcess
 
@@ -63,7 +63,7 @@ class Caller:
 
     def run(self, name: str, *arguments: str, **options: Any) -> Answer:
         """Create a run of a shell script with these arguments."""
-        bundle = _bundle({"t.sh": b"#!/bin/sh\n"})
+        bundle = bundle_of({"t.sh": b"#!/bin/sh\n"})
         digest = hashlib.sha256(bundle).hexdigest()
         self.send(digest, bundle)
         spec = {
@@ -95,7 +95,7 @@ def serving(home: Path, **changes: Any) -> Iterator[tuple[Caller, TestClient]]:
     ensure_folders(settings)
     database = Database.open(f"sqlite:///{home / 'grid.db'}")
     try:
-        ensure_token(settings, database)
+        ensure_token(settings, database, now_us=now_us)
         server = Server(settings, database, URL, stop=lambda: None)
         client = TestClient(server.app, base_url=URL, raise_server_exceptions=False)
         yield Caller(client, settings.token_file.read_text()), client
@@ -117,7 +117,7 @@ def listening(home: Path) -> Iterator[Listening]:
     """Serve over real connections, with everything that a server does."""
     settings = Settings(home=home, state=home, cache=home / "cache")
     database = Database.open(f"sqlite:///{home / 'grid.db'}")
-    ensure_token(settings, database)
+    ensure_token(settings, database, now_us=now_us)
     server = Server(settings, database, URL, stop=lambda: None)
     http = uvicorn.Server(uvicorn.Config(server.app, port=0, log_config=None, timeout_graceful_shutdown=3))
     loop = asyncio.new_event_loop()
@@ -132,13 +132,3 @@ def listening(home: Path) -> Iterator[Listening]:
         http.should_exit = True
         thread.join(30)
         database.close()
-
-
-def _bundle(files: Mapping[str, bytes]) -> bytes:
-    content = io.BytesIO()
-    with tarfile.open(fileobj=content, mode="w") as bundle:
-        for name, data in files.items():
-            member = tarfile.TarInfo(name)
-            member.size, member.mode = len(data), 0o755
-            bundle.addfile(member, io.BytesIO(data))
-    return content.getvalue()

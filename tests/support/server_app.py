@@ -12,7 +12,8 @@ from fastapi.testclient import TestClient
 from opengrid.client.api import Api
 from opengrid.client.http import Query, Response
 from opengrid.core.errors import ServerUnreachable, error_from_wire
-from opengrid.server.app import Server, ensure_token
+from opengrid.server.app import Server, now_us
+from opengrid.server.keys import ensure_token
 from opengrid.server.settings import Settings
 from opengrid.store.database import Database
 
@@ -75,7 +76,7 @@ def running_app(
     """Serve a home in `folder`; everything of a server but the socket."""
     settings = Settings(home=folder, state=folder, cache=folder / "cache", storage=storage, least_free=least_free)
     database = Database.open(f"sqlite:///{folder / 'grid.db'}")
-    ensure_token(settings, database)
+    ensure_token(settings, database, now_us=now_us)
     server = Server(settings, database, URL, stop=lambda: None)
     with TestClient(server.app, base_url=URL, raise_server_exceptions=False) as client:
         client.headers["Authorization"] = f"Bearer {(folder / 'token').read_text()}"

@@ -50,6 +50,7 @@ def make_typist(
     """Return a typist in `folder` whose shell knows nothing of the tester's own Grid."""
     for name in ("GRID_STATE", "VIRTUAL_ENV", "CONDA_PREFIX", "NO_COLOR"):
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("GRID_HOME", str(home))
     monkeypatch.chdir(folder)
     return Typist(capture)

@@ -8,7 +8,7 @@ from typing import NoReturn
 import pytest
 from tests.support.records import make_attempt, make_experiments, make_run
 
-from opengrid.core.records import Attempt, AttemptState
+from opengrid.core.records.attempts import Attempt, AttemptState
 from opengrid.services.agent_memory import AgentIdentity, AgentMemory
 
 FIRST = AgentIdentity(attempt_id="e1-1", machine=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from opengrid.core.records import Artifact
+from opengrid.core.records.artifacts import Artifact
 from opengrid.planning.checkpoints import Candidate, find_candidates, missing_pieces
 
 

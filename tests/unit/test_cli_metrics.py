@@ -3,30 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fake_api import FakeApi, serving
-from tests.support.typed import Typist, make_typist
+from tests.support.fake_api import FakeApi
+from tests.support.typed import Typist
 
 NAME = "calm-fox-7-exp0"
 SCALARS = f"/api/v1/experiments/{NAME}/scalars"
 TABLE = "/api/v1/runs/calm-fox-7/table"
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[FakeApi]:
-    with serving(tmp_path / "home") as api:
-        yield api
-
-
-@pytest.fixture
-def grid(
-    api: FakeApi, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Typist:
-    return make_typist(capsysbinary, monkeypatch, api.home, tmp_path)
 
 
 def row(tag: str, **changes: Any) -> dict[str, Any]:

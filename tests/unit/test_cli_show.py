@@ -6,13 +6,12 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fake_api import Asked, FakeApi, serving
-from tests.support.typed import Typist, make_typist
+from tests.support.fake_api import Asked, FakeApi
+from tests.support.typed import Typist
 
 from opengrid.cli import output
 from opengrid.cli.main import _COMMANDS
@@ -20,20 +19,6 @@ from opengrid.cli.main import grid as group
 from opengrid.cli.output import Column
 
 NAME = "calm-fox-7-exp0"
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[FakeApi]:
-    with serving(tmp_path / "home") as api:
-        yield api
-
-
-@pytest.fixture
-def grid(
-    api: FakeApi, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Typist:
-    monkeypatch.setenv("TZ", "UTC")
-    return make_typist(capsysbinary, monkeypatch, api.home, tmp_path)
 
 
 def run_row(**changes: Any) -> dict[str, Any]:

@@ -16,18 +16,20 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from opengrid.core import gang, manifest, protocol, records, spec
+from opengrid.core import gang, manifest, protocol, spec
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import InvalidValue
 from opengrid.core.gang import Gang, Node
 from opengrid.core.protocol import Exited, Fact, Facts, Prepared, Released
-from opengrid.core.records import ExperimentState, RootCause, Run
+from opengrid.core.records import accounts, artifacts, attempts, clusters, datastores, experiments, scalars
+from opengrid.core.records.experiments import ExperimentState, RootCause, Run
 from opengrid.core.spec import Framework, ProgramKind, RunSpec
 
+RECORDS = (accounts, artifacts, attempts, clusters, datastores, experiments, scalars)
 WIRE_TYPES = sorted(
     {
         kind
-        for module in (gang, manifest, protocol, records, spec)
+        for module in (gang, manifest, protocol, *RECORDS, spec)
         for kind in vars(module).values()
         if inspect.isclass(kind) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
     }

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from opengrid.core.protocol import Phase, Restore, RestoreFile, Stop
-from opengrid.core.records import (
+from opengrid.core.records.attempts import (
     Attempt,
     AttemptMachine,
     AttemptState,
@@ -16,8 +16,8 @@ from opengrid.core.records import (
     GenerationPhase,
     MachineState,
     RankExit,
-    RootCause,
 )
+from opengrid.core.records.experiments import RootCause
 from opengrid.planning.generation import SETTLE_S, decide, desired_state
 from opengrid.planning.recovery import Later, Past
 

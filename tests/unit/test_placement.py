@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from tests.support.records import make_attempt, make_exit, make_experiments, make_gang, make_machines, make_run
 
-from opengrid.core.records import AttemptState, GenerationPhase, MachineState, RankExit
+from opengrid.core.records.attempts import AttemptState, GenerationPhase, MachineState, RankExit
 from opengrid.services.experiments import Placement, placed
 
 RUNNING = {"state": AttemptState.RUNNING, "generation": 1, "phase": GenerationPhase.RUNNING}

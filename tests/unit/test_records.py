@@ -7,7 +7,8 @@ from typing import TypeVar
 
 import pytest
 
-from opengrid.core.records import ATTEMPT_MOVES, EXPERIMENT_MOVES, AttemptState, ExperimentState
+from opengrid.core.records.attempts import ATTEMPT_MOVES, AttemptState
+from opengrid.core.records.experiments import EXPERIMENT_MOVES, ExperimentState
 
 S = TypeVar("S", bound=Enum)
 E = ExperimentState

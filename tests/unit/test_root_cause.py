@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from opengrid.core.codec import from_json
-from opengrid.core.records import Memory, RankExit, RootCause
+from opengrid.core.records.attempts import RankExit
+from opengrid.core.records.experiments import Memory, RootCause
 from opengrid.planning.layout import lay_out, plain_node
 from opengrid.planning.root_cause import find_root_cause
 

@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from opengrid.core.records import EventFile
+from opengrid.core.records.scalars import EventFile
 from opengrid.planning.scalar_names import labels, series_name
 from opengrid.planning.series import (
     POINT,

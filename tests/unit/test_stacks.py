@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.support.fake_api import FakeApi, serving
-from tests.support.typed import Typist, make_typist
+from tests.support.fake_api import FakeApi
+from tests.support.typed import Typist
 
 from opengrid.planning.stacks import Dump, Frame, group, headline, is_users, read_dump
 
@@ -198,19 +196,6 @@ def test_a_file_is_the_users_unless_it_is_pythons_or_installed(file: str, expect
 # What the command shows
 
 NAME = "calm-fox-7-exp0"
-
-
-@pytest.fixture
-def api(tmp_path: Path) -> Iterator[FakeApi]:
-    with serving(tmp_path / "home") as api:
-        yield api
-
-
-@pytest.fixture
-def grid(
-    api: FakeApi, tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes], monkeypatch: pytest.MonkeyPatch
-) -> Typist:
-    return make_typist(capsysbinary, monkeypatch, api.home, tmp_path)
 
 
 def document(**changes: Any) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from tests.unit.test_generation import attempt
 
-from opengrid.core.records import Generation, RootCause
+from opengrid.core.records.attempts import Generation
+from opengrid.core.records.experiments import RootCause
 from opengrid.services.views import start_views
 
 

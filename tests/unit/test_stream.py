@@ -15,7 +15,7 @@ from opengrid.core.errors import InvalidValue
 from opengrid.server import stream as module
 from opengrid.server.stream import Stream
 from opengrid.server.wakeups import Wakeups
-from opengrid.services.documents import Hint
+from opengrid.services.documents.changes import Hint
 
 
 @dataclass

@@ -9,21 +9,11 @@ import tarfile
 from pathlib import Path
 
 import pytest
+from tests.support.repositories import git
 
 from opengrid.client.bundle import packed
 from opengrid.client.tree import Tree, read_tree
 from opengrid.core.errors import GridError, InvalidValue, Unusable
-
-
-def git(folder: Path, *arguments: str) -> str:
-    done = subprocess.run(
-        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-c", "init.defaultBranch=main", *arguments],
-        cwd=folder,
-        check=True,
-        capture_output=True,
-        text=True,
-    )
-    return done.stdout.strip()
 
 
 def write(folder: Path, files: dict[str, str]) -> None:

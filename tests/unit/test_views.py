@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 from tests.support.records import T0, make_experiments, make_run
 
-from opengrid.core.records import Experiment, ExperimentState, Run
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.services.views import experiment_view, run_summary_view, run_view
 
 MINUTE = 60_000_000

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,11 +12,13 @@ from opengrid.cli.options import global_options
 from opengrid.cli.output import print_json, settings
 from opengrid.client.api import Api
 from opengrid.client.connect import running
-from opengrid.client.documents import ServerDocument
 from opengrid.client.home import About, Home, find_home, read_about
 from opengrid.client.login import find_login
 from opengrid.client.starting import check_here, start_server, stop_server
 from opengrid.core.errors import Conflict, ServerUnreachable
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ServerDocument
 
 
 @click.group()
@@ -110,6 +113,10 @@ def _running(home: Home) -> About | None:
 
 
 def _document(about: About) -> ServerDocument:
-    return ServerDocument(
-        pid=about.pid, url=about.url, version=about.version, started_at=about.started_at, home=about.home
-    )
+    return {
+        "pid": about.pid,
+        "url": about.url,
+        "version": about.version,
+        "started_at": about.started_at,
+        "home": about.home,
+    }

@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -14,12 +15,14 @@ from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, ProgressLine, local_time, plural, print_json, print_table, settings, tell
 from opengrid.cli.progress import progress_text
 from opengrid.client.api import Api
-from opengrid.client.documents import ArtifactRow
 from opengrid.client.download import NoPlace, fetch, is_there, place_of
 from opengrid.core.errors import InvalidValue, NotFound, Unusable
 from opengrid.core.names import split_experiment_name
 from opengrid.core.placing import place_files
 from opengrid.core.sizes import size_text
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ArtifactRow
 
 #: A file that changes while it is downloaded is looked up again so often.
 _ROUNDS = 3

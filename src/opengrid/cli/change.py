@@ -10,7 +10,7 @@ from opengrid.cli.clusters import change_cluster, changing_options
 from opengrid.cli.completing import kinds_and_names
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, plural, print_json, settings
-from opengrid.client.api import Kind
+from opengrid.client.calls.runs import Kind
 from opengrid.core.errors import InvalidValue, UserError
 from opengrid.core.names import split_experiment_name
 

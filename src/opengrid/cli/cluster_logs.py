@@ -5,14 +5,17 @@ from __future__ import annotations
 import re
 import time
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, print_json, settings
 from opengrid.client.api import Api
-from opengrid.client.documents import ClusterLogLine
 from opengrid.core.errors import InvalidValue
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ClusterLogLine
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -13,8 +13,10 @@ from opengrid.cli.cluster_logs import logs
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, ProgressLine, note, plural, print_json, print_table, settings, tell
 from opengrid.client.api import Api
-from opengrid.client.documents import CheckedMachine, ClusterDocument, ClusterRow, ClusterStart
 from opengrid.core.errors import InvalidValue, error_from_wire
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import CheckedMachine, ClusterDocument, ClusterRow, ClusterStartDocument
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -233,7 +235,7 @@ def change_cluster(name: str, given: Mapping[str, str | None]) -> ClusterRow:
         return api.change_cluster(name, changes)
 
 
-def watch_start(api: Api, begun: ClusterStart) -> None:
+def watch_start(api: Api, begun: ClusterStartDocument) -> None:
     """Show what is done on the hosts of a cluster until they are started; raise what that ended with."""
     line, told, seen = ProgressLine(), 0, begun
     try:
@@ -253,7 +255,7 @@ def watch_start(api: Api, begun: ClusterStart) -> None:
         raise error_from_wire(0, {"error": seen["error"]})
 
 
-def _show_start(line: ProgressLine, seen: ClusterStart) -> None:
+def _show_start(line: ProgressLine, seen: ClusterStartDocument) -> None:
     for one in seen["lines"]:
         text = f"{one['host']}: {one['text']}"
         if line.is_possible and one["text"].startswith("pip: "):

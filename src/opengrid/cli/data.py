@@ -6,6 +6,7 @@ import os
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,12 +14,14 @@ from opengrid.cli.completing import files
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, bold, local_time, plural, print_json, print_table, settings, tell
 from opengrid.cli.sending import continue_uploads, import_source, send_source
-from opengrid.client.documents import DatastoreDocument, DatastoreRow
 from opengrid.client.home import find_home
 from opengrid.client.uploads import Uploads
 from opengrid.core.errors import InvalidValue, UserError
 from opengrid.core.names import check_name, datastore_name_of
 from opengrid.core.sizes import size_text
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import DatastoreDocument, DatastoreRow
 
 #: So many of a version's files are shown unless more are asked for.
 _SHOWN = 20

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from opengrid.cli.failure import failure_lines
@@ -15,7 +17,9 @@ from opengrid.cli.output import (
     print_table,
     seconds_between,
 )
-from opengrid.client.documents import EventDocument, ExperimentDocument, StartDocument
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import EventDocument, ExperimentDocument, StartDocument
 
 
 def print_experiment(experiment: ExperimentDocument) -> None:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import shutil
 import sys
+from typing import TYPE_CHECKING
 
 from opengrid.cli.output import wrapped
-from opengrid.client.documents import ExperimentDocument, MemoryDocument
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ExperimentRow, MemoryDocument
 
 #: What the screen holds beside the traceback.
 _OTHER_LINES = 13
@@ -14,7 +17,7 @@ _OTHER_LINES = 13
 _WIDTH = 80
 
 
-def failure_lines(experiment: ExperimentDocument) -> list[str]:
+def failure_lines(experiment: ExperimentRow) -> list[str]:
     """Return why an experiment failed: exit code, first failing rank, its memory, traceback, where the rest is."""
     name, code = experiment["experiment"], experiment["exit_code"]
     lines = [f"{name} failed" + (f" with exit code {code}" if code is not None else "")]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,8 +13,10 @@ from opengrid.cli.following import follow_log, print_log
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, print_json, settings, tell
 from opengrid.client.api import Api
-from opengrid.client.documents import ExperimentDocument
 from opengrid.core.names import experiment_name, split_experiment_name
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ExperimentDocument
 
 _ENDED = ("succeeded", "failed", "stopped")
 

@@ -6,6 +6,7 @@ import csv
 import struct
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,19 +14,21 @@ from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, note, print_json, print_table, settings, tell, value_text
 from opengrid.client.api import Api
-from opengrid.client.documents import (
-    FileProblem,
-    ScalarRow,
-    SeriesDocument,
-    SeriesRow,
-    SystemRow,
-    TableDocument,
-    TableRow,
-)
 from opengrid.client.http import Query
 from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.names import split_experiment_name
 from opengrid.core.sizes import size_text
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import (
+        FileProblem,
+        ScalarValues,
+        SeriesAnswer,
+        SeriesDocument,
+        SystemRow,
+        TableDocument,
+        TableRow,
+    )
 
 #: What four bytes can hold.
 _LARGEST = 3.4e38
@@ -194,7 +197,7 @@ def _check_known(name: str, kind: str, tags: Sequence[str], known: Sequence[str]
             raise NotFound(f"{name} has no {kind} {tag!r}", hint=_offer(tag, known))
 
 
-def _print_points(document: SeriesDocument, *, as_csv: bool) -> None:
+def _print_points(document: SeriesAnswer, *, as_csv: bool) -> None:
     if settings().is_json:
         print_json(document)
     elif as_csv:
@@ -204,7 +207,7 @@ def _print_points(document: SeriesDocument, *, as_csv: bool) -> None:
         print_table(columns, [[str(cell) for cell in row] for row in _points(document["series"], with_title=False)])
 
 
-def _points(series: Iterable[SeriesRow], *, with_title: bool) -> Iterator[tuple[object, ...]]:
+def _points(series: Iterable[SeriesDocument], *, with_title: bool) -> Iterator[tuple[object, ...]]:
     """Yield every point: metric, step, seconds since the epoch, value."""
     if with_title:
         yield "tag", "step", "time", "value"
@@ -228,7 +231,7 @@ def _offer(tag: str, known: Sequence[str]) -> str:
     return f"it has {', '.join(known[:10])}" if known else "it has none so far"
 
 
-def _last(row: ScalarRow | None) -> str:
+def _last(row: ScalarValues | None) -> str:
     return "-" if row is None else row["text"] or _number(row["last"])
 
 

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from opengrid.cli.output import bold, plural, wrapped
-from opengrid.client.documents import PlanDocument
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import PlanDocument
 
 
 def print_plan(plan: PlanDocument, run: str | None = None) -> None:

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opengrid.cli.options import connected
 from opengrid.cli.output import ProgressLine, note
 from opengrid.cli.progress import Transfer
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
-from opengrid.client.documents import DatastoreRow
 from opengrid.client.home import find_home
 from opengrid.client.transfer import Material, Sender, find_material
 from opengrid.client.uploads import UnfinishedUpload, Uploads
 from opengrid.core.errors import Conflict, UserError
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import DatastoreRow
 
 #: How often the server is asked how far it is.
 _LOOK_S = 0.5

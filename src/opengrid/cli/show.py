@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,9 +25,11 @@ from opengrid.cli.output import (
     value_text,
 )
 from opengrid.client.api import Api
-from opengrid.client.documents import ExperimentDocument, RunDocument, RunRow, RunsDocument
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import split_experiment_name
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ExperimentDocument, ExperimentRow, RunDocument, RunRow, RunsDocument
 
 #: How often a watched screen is drawn again, for the durations on it; changes show at once.
 _REDRAW_S = 2
@@ -238,7 +241,7 @@ def _show_run(document: RunDocument) -> None:
             click.echo(f"\n{experiment['experiment']} {experiment['state']}: {experiment['reason']}")
 
 
-def _experiment_row(experiment: ExperimentDocument, names: list[str]) -> list[str]:
+def _experiment_row(experiment: ExperimentRow, names: list[str]) -> list[str]:
     started, ended = experiment["started_at"], experiment["ended_at"]
     params = experiment["params"]
     return [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,8 +12,10 @@ from opengrid.cli.completing import names_of
 from opengrid.cli.logs import experiment_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import bold, plural, print_json, settings
-from opengrid.client.documents import FrameDocument, SilentRankDocument, StackGroupDocument
 from opengrid.planning.stacks import is_users
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import FrameDocument, SilentRankDocument, StackGroupDocument
 
 
 @click.command()

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from html import escape
 from pathlib import Path
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 import click
@@ -17,9 +18,11 @@ from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, print_json, settings, tell
 from opengrid.client.api import Api
-from opengrid.client.documents import SignInDocument
 from opengrid.client.home import find_home
 from opengrid.core.names import split_experiment_name
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import SignInLinkDocument
 
 _LOOPBACK = ("127.", "localhost", "::1")
 
@@ -51,7 +54,7 @@ def tensorboard(names: tuple[str, ...]) -> None:
     _show(link)
 
 
-def _show(link: SignInDocument) -> None:
+def _show(link: SignInLinkDocument) -> None:
     tunnel = tunnel_to(link["url"], os.environ)
     if settings().is_json:
         print_json({**link, "ssh": tunnel})

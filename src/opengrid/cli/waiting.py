@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import click
 
@@ -11,7 +12,9 @@ from opengrid.cli.failure import failure_lines
 from opengrid.cli.following import follow_log
 from opengrid.cli.output import ProgressLine, tell
 from opengrid.client.api import Api
-from opengrid.client.documents import ExperimentDocument, RunDocument
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ExperimentRow, RunDocument
 
 _ENDED = ("succeeded", "failed", "stopped")
 
@@ -49,7 +52,7 @@ def run_line(run: RunDocument) -> str:
 
 def _wait(api: Api, run: str, *, is_to_end: bool) -> int:
     line, seen = ProgressLine(), dict[str, str]()
-    experiments: list[ExperimentDocument] = []
+    experiments: list[ExperimentRow] = []
     try:
         for document in api.watch_run(run, "ended" if is_to_end else "started"):
             experiments = document["experiments"]
@@ -68,7 +71,7 @@ def _wait(api: Api, run: str, *, is_to_end: bool) -> int:
     return 1 if any(e["state"] in ("failed", "stopped") for e in experiments) else 0
 
 
-def _tell_changes(experiments: list[ExperimentDocument], seen: dict[str, str]) -> None:
+def _tell_changes(experiments: list[ExperimentRow], seen: dict[str, str]) -> None:
     """Where no line can be written over: one line for every change of state."""
     for experiment in experiments:
         name, state = experiment["experiment"], experiment["state"]
@@ -77,7 +80,7 @@ def _tell_changes(experiments: list[ExperimentDocument], seen: dict[str, str]) -
             tell(_experiment_line(experiment))
 
 
-def _experiment_line(experiment: ExperimentDocument) -> str:
+def _experiment_line(experiment: ExperimentRow) -> str:
     reason = experiment["reason"]
     return f"{experiment['experiment']}: {experiment['state']}" + (f", {reason}" if reason else "")
 

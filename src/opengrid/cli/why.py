@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from opengrid.cli.completing import names_of
@@ -9,8 +11,10 @@ from opengrid.cli.failure import failure_lines
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, print_json, settings
 from opengrid.client.api import Api
-from opengrid.client.documents import ExperimentDocument
 from opengrid.core.names import split_experiment_name
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ExperimentRow
 
 
 @click.command()
@@ -33,7 +37,7 @@ def why(experiment: str) -> None:
         click.echo(f"{name} has not failed: {state}" + (f", {reason}" if reason else ""))
 
 
-def _meant(api: Api, name: str) -> ExperimentDocument:
+def _meant(api: Api, name: str) -> ExperimentRow:
     if split_experiment_name(name) is not None:
         return api.experiment(name)
     experiments = api.run(name)["experiments"]

@@ -9,13 +9,16 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opengrid.client.api import Api
-from opengrid.client.documents import ArtifactRow
 from opengrid.client.http import PAUSE_S, TRIES, patiently
 from opengrid.client.links import BucketClient, located_blocks
 from opengrid.core.errors import GridError, InvalidValue, NotFound, ServerUnreachable, Unusable
 from opengrid.core.manifest import safe_path
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ArtifactRow
 
 #: Files up to this size come in one answer, over one connection.
 _SMALL = 1 << 20

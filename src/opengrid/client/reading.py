@@ -11,11 +11,14 @@ import stat
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opengrid.client.digests import KnownDigests
-from opengrid.client.documents import OfferedFileDocument
 from opengrid.core.errors import GridError, InvalidValue, Unusable
 from opengrid.core.files import clone_file, copy_file, read_through
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import OfferedFile
 
 #: A file of at most so many bytes is read by one call.
 SMALL = 1 << 20
@@ -43,7 +46,7 @@ class ReadFile:
         """Its bytes."""
         return self.status.st_size
 
-    def offered(self) -> OfferedFileDocument:
+    def offered(self) -> OfferedFile:
         """Return what the server is told."""
         return {
             "position": self.position,

@@ -5,13 +5,16 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from opengrid.client.api import Api
 from opengrid.client.bundle import packed
-from opengrid.client.documents import CreatedDocument
 from opengrid.client.program import Typed
 from opengrid.client.tree import Tree
 from opengrid.core.spec import Program, RunSpec, Source
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import CreatedDocument
 
 _MUCH = 16 << 20
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import fcntl
 import os
 import re
 import signal
@@ -18,6 +17,7 @@ from typing import BinaryIO
 from opengrid.client.home import About, Home, make_usable, process_is_server, read_about, read_token
 from opengrid.client.http import Http
 from opengrid.core.errors import GridError, Unusable, UserError
+from opengrid.core.locks import try_lock
 
 #: What of the shell that starts it reaches a server. Ranks' environments come with their requests, never from here.
 _KEPT = re.compile(
@@ -103,19 +103,11 @@ def _only_one(home: Home) -> Generator[None]:
     except OSError as error:
         raise _explained(error, home.state) from error
     try:
-        if not _poll(lambda: _try_lock(descriptor), 2 * _START_S):
+        if not _poll(lambda: try_lock(descriptor), 2 * _START_S):
             raise GridError(f"another command has been starting the server of {home.root} for too long")
         yield
     finally:
         os.close(descriptor)
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _wait_until_ready(home: Home, process: subprocess.Popen[bytes], log_start: int) -> About:

@@ -11,17 +11,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
-from opengrid.client.documents import DatastoreRow, UploadDocument
 from opengrid.client.http import TRIES, patiently
 from opengrid.client.packs import Content, Uploader
 from opengrid.client.reading import SMALL, Changed, Reader, ReadFile, explained, keeps_changing
 from opengrid.core.errors import InvalidValue, NotFound, ServerUnreachable
 from opengrid.core.manifest import Manifest, ManifestFile, list_files
 from opengrid.core.packs import Packed
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import DatastoreRow, UploadDocument
 
 T = TypeVar("T")
 

@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from opengrid.core.records import (
-    Attempt,
-    AttemptMachine,
-    AttemptState,
-    Experiment,
-    ExperimentState,
-    GenerationPhase,
-    MachineState,
-    Run,
-)
+from opengrid.core.records.attempts import Attempt, AttemptMachine, AttemptState, GenerationPhase, MachineState
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.core.tokens import attempt_token, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.planning.capacity import cpu_ranks

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 
-from opengrid.core.records import Experiment, ExperimentState, RootCause, Run
+from opengrid.core.records.experiments import Experiment, ExperimentState, RootCause, Run
 from opengrid.planning.environment import Environment, EnvironmentState
 from opengrid.store.database import Database
 

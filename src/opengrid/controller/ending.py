@@ -4,14 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
-from opengrid.core.records import (
-    Attempt,
-    AttemptMachine,
-    AttemptState,
-    ExperimentState,
-    RootCause,
-    Run,
-)
+from opengrid.core.records.attempts import Attempt, AttemptMachine, AttemptState
+from opengrid.core.records.experiments import ExperimentState, RootCause, Run
 from opengrid.planning.failing import failing_alike
 from opengrid.planning.generation import Move
 from opengrid.planning.root_cause import find_root_cause

@@ -12,18 +12,16 @@ from opengrid.controller.ending import end_experiment, find_cause
 from opengrid.core.errors import GridError
 from opengrid.core.gang import Plan
 from opengrid.core.protocol import Restore
-from opengrid.core.records import (
-    LOCAL_CLUSTER,
+from opengrid.core.records.attempts import (
     Attempt,
     AttemptMachine,
     AttemptState,
-    Experiment,
-    ExperimentState,
     Generation,
     GenerationPhase,
     MachineState,
-    Run,
 )
+from opengrid.core.records.clusters import LOCAL_CLUSTER
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.core.tokens import attempt_token
 from opengrid.engines.engine import EngineAway, Engines, GangRequest, NoCapacity
 from opengrid.planning.generation import Move, decide

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import timedelta
 
-from opengrid.core.records import ExperimentState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.store.database import Database
 
 _LOOK_US = 1_000_000

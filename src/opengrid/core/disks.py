@@ -55,6 +55,11 @@ class DiskGuard:
             raise Unusable(f"{what}: {lack}", hint=hint)
 
 
+def reserved_bytes(disk: int) -> int:
+    """Return how much of a disk of so many bytes artifacts leave free: the training may write to the same."""
+    return min(1 << 30, disk // 20)
+
+
 def _existing(folder: Path) -> Path:
     while not folder.exists():
         folder = folder.parent

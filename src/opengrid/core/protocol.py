@@ -423,8 +423,3 @@ class GangReport:
     gone: tuple[str | None, ...]  #: of each machine whose last agent is certainly gone: its last words
     placed: bool  #: whether all machines were reserved
     reason: str = ""  #: why not yet
-
-
-def reserved_bytes(disk: int) -> int:
-    """Return how much of a disk of so many bytes artifacts leave free: the training may write to the same."""
-    return min(1 << 30, disk // 20)

@@ -13,7 +13,8 @@ from typing import BinaryIO
 
 from opengrid.client.http import Http
 from opengrid.core import checkpoint_file
-from opengrid.core.protocol import ArtifactFile, reserved_bytes
+from opengrid.core.disks import reserved_bytes
+from opengrid.core.protocol import ArtifactFile
 from opengrid.node.scan import linked_file
 from opengrid.node.settling import Version
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from pathlib import Path
 
 from opengrid.core.codec import from_json
 from opengrid.core.errors import InvalidValue
+from opengrid.core.locks import try_lock
 from opengrid.core.protocol import Ticket
 from opengrid.node import spawn
 
@@ -53,9 +53,7 @@ def take_lock(path: Path) -> int | None:
     """Lock the file, write into it who we are, and return the descriptor that holds it; None when it is taken."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(descriptor):
         os.close(descriptor)
         return None
     me = spawn.session_of(os.getpid())

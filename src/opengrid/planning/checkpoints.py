@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from opengrid.core.checkpoint_file import ASIDE, is_candidate
-from opengrid.core.records import Artifact
+from opengrid.core.records.artifacts import Artifact
 
 _TRANSFORMERS = re.compile(r"(?:^|/)checkpoint-\d+$")
 _ZERO_PIECE = re.compile(r"^(?:bf16_)?zero_pp_rank_(\d+)_mp_rank_(\d+)_optim_states\.pt$")

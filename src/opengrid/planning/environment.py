@@ -7,7 +7,8 @@ import json
 from dataclasses import asdict, dataclass
 from enum import Enum
 
-from opengrid.core.records import LOCAL_CLUSTER, Run
+from opengrid.core.records.clusters import LOCAL_CLUSTER
+from opengrid.core.records.experiments import Run
 from opengrid.core.spec import Dependencies, RunSpec
 from opengrid.planning.checks import is_python
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from opengrid.core.records import Experiment, ExperimentState, RootCause
+from opengrid.core.records.experiments import Experiment, ExperimentState, RootCause
 
 #: So many experiments must have ended, all failed alike, before the rest is given up.
 FIRST = 3

@@ -7,7 +7,14 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 
 from opengrid.core.protocol import Desired, Phase, Rehearsal, Stop
-from opengrid.core.records import Attempt, AttemptMachine, AttemptState, GenerationPhase, MachineState, RankExit
+from opengrid.core.records.attempts import (
+    Attempt,
+    AttemptMachine,
+    AttemptState,
+    GenerationPhase,
+    MachineState,
+    RankExit,
+)
 from opengrid.planning.recovery import Again, GiveUp, Later, Past, after_failure, may_try_again
 
 #: After the first failure the other ranks have this long to die by themselves and write their errors.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from opengrid.core.records import Generation, RootCause
+from opengrid.core.records.attempts import Generation
+from opengrid.core.records.experiments import RootCause
 
 #: Restarts that infrastructure gets when nobody said otherwise; the script's own errors get none.
 DEFAULT_RESTARTS = 3

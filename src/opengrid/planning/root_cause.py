@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from opengrid.core.gang import Gang
-from opengrid.core.records import Memory, RankExit, RootCause
+from opengrid.core.records.attempts import RankExit
+from opengrid.core.records.experiments import Memory, RootCause
 from opengrid.planning.generation import SETTLE_S, describe_exit, signal_name
 from opengrid.planning.hints import find_hint
 

@@ -9,7 +9,7 @@ from os.path import commonpath
 from pathlib import PurePosixPath
 
 from opengrid.core.names import OWN_FOLDER
-from opengrid.core.records import EventFile
+from opengrid.core.records.scalars import EventFile
 
 #: Folders that `SummaryWriter.add_hparams` makes beside the writer's own, named by the time.
 _OF_HPARAMS = re.compile(r"\d{9,}\.\d+")

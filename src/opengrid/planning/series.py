@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from opengrid.core.records import Summary
+from opengrid.core.records.scalars import Summary
 
 #: One scalar that a process wrote: as it lies on the server's disk.
 POINT = np.dtype([("step", "<i8"), ("time", "<f8"), ("value", "<f8"), ("file", "<u4"), ("tag", "<u4")])

@@ -59,15 +59,6 @@ class Group:
     frames: Frames
     threads: tuple[tuple[tuple[int, ...], Frames], ...] = ()  #: (ranks, frames), most common first
 
-    def to_wire(self) -> dict[str, object]:
-        """Return the group as JSON has it."""
-        return {
-            "ranks": list(self.ranks),
-            "top": headline(self.frames),
-            "frames": _wire(self.frames),
-            "threads": [{"ranks": list(ranks), "frames": _wire(frames)} for ranks, frames in self.threads],
-        }
-
 
 def read_dump(text: str, *, folder: str = "", directory: str = "") -> Dump | None:
     """Return the newest dump in what a rank wrote; None when there is no thread in it.
@@ -159,7 +150,3 @@ def _together(stacks: Mapping[int, Sequence[Frames]]) -> list[tuple[tuple[int, .
 
 def _short(file: str) -> str:
     return _INSTALLED.sub("", file)
-
-
-def _wire(frames: Frames) -> list[dict[str, object]]:
-    return [{"file": frame.file, "line": frame.line, "function": frame.function} for frame in frames]

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 
 from opengrid.client.api import Api
 from opengrid.client.connect import connect
-from opengrid.client.documents import DatastoreRow, InstanceTypeRow
 from opengrid.client.request import start_run
 from opengrid.core.codec import from_json
 from opengrid.core.spec import RunSpec
@@ -24,6 +23,8 @@ from opengrid.sdk.request import Request, RunOptions, Shell, check_options, make
 
 if TYPE_CHECKING:  # a stub of typing's own from Python 3.11 on
     from typing_extensions import Unpack
+
+    from opengrid.client.documents import DatastoreRow, InstanceTypeRow
 
 #: A script's arguments: as one would type them, as a list, or by name, where a list is swept and True is a flag.
 Arguments = str | Sequence[object] | Mapping[str, object]

@@ -6,13 +6,15 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from opengrid.client.api import Api
-from opengrid.client.documents import ArtifactRow, ExperimentDocument, PlanDocument, RunDocument
 from opengrid.client.download import fetch, is_there, place_of
 from opengrid.client.following import followed_blocks, log_blocks
 from opengrid.sdk import html
+
+if TYPE_CHECKING:
+    from opengrid.client.documents import ArtifactRow, ExperimentRow, PlanDocument, RunDocument
 
 #: States in which nothing happens any more.
 ENDED = ("succeeded", "failed", "stopped")
@@ -49,7 +51,7 @@ class Plan:
 class Experiment:
     """One experiment. What it says is as of the last look; `refresh()` looks again."""
 
-    def __init__(self, api: Api, document: ExperimentDocument) -> None:
+    def __init__(self, api: Api, document: ExperimentRow) -> None:
         self._api, self._document = api, document
 
     @property
@@ -75,8 +77,8 @@ class Experiment:
         return self._document["params"]
 
     @property
-    def document(self) -> ExperimentDocument:
-        """Everything that the server said, as `grid status EXPERIMENT -o json` prints it."""
+    def document(self) -> ExperimentRow:
+        """Everything that the server said; after `refresh()` as `grid status EXPERIMENT -o json` prints it."""
         return self._document
 
     @property

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from html import escape
+from typing import TYPE_CHECKING
 
-from opengrid.client.documents import RunDocument
+if TYPE_CHECKING:
+    from opengrid.client.documents import RunDocument
+
 
 #: More rows than this make a notebook slow and are read by nobody.
 _MOST = 50

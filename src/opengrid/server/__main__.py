@@ -18,7 +18,8 @@ import structlog  # noqa: E402
 import uvicorn  # noqa: E402
 
 from opengrid.core.errors import GridError, Unusable  # noqa: E402
-from opengrid.server.app import Server, ensure_token  # noqa: E402
+from opengrid.server.app import Server, now_us  # noqa: E402
+from opengrid.server.keys import ensure_token  # noqa: E402
 from opengrid.server.settings import Settings, check_certificate, ensure_folders, read_settings  # noqa: E402
 from opengrid.store.database import Database  # noqa: E402
 
@@ -62,7 +63,7 @@ def serve(settings: Settings) -> None:
     ensure_folders(settings)
     database = Database.open(settings.database or f"sqlite:///{settings.state / 'grid.db'}")
     with contextlib.closing(database), database.hold():
-        ensure_token(settings, database)
+        ensure_token(settings, database, now_us=now_us)
         listener = _bind(settings)
         port = listener.getsockname()[1]
         url = f"{settings.scheme}://{_reachable(settings.host)}:{port}"

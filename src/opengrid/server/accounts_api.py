@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from fastapi import APIRouter, Depends, Request
 
-from opengrid.core.records import User
+from opengrid.core.records.accounts import User
 from opengrid.server.auth import Users, caller_of
 from opengrid.services.accounts import Accounts
 from opengrid.services.views import at_text

@@ -3,17 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
+from http import HTTPStatus
 
-from fastapi import APIRouter, Depends, Request
+from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid.server.auth import Users, caller_of
-from opengrid.services.documents import InstanceTypeRow, InstanceTypesDocument
+from opengrid.services.documents.instance_types import InstanceTypeRow, InstanceTypesDocument
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerDocument:
+    """What a server says about itself."""
+
+    pid: int
+    url: str
+    version: str
+    started_at: str
+    home: str
 
 
 def admin_api(
     users: Users,
     *,
-    status: Callable[[], dict[str, object]],
+    status: Callable[[], ServerDocument],
     stop: Callable[[], None],
     types: Callable[[str | None], list[InstanceTypeRow]],
 ) -> APIRouter:
@@ -26,14 +39,14 @@ def admin_api(
         return {"status": "ok"}
 
     @api.get("/api/v1/server", dependencies=known)
-    async def show() -> dict[str, object]:
+    async def show() -> ServerDocument:
         return status()
 
-    @api.post("/api/v1/server/stop", status_code=202, dependencies=known)
-    async def stop_server(request: Request) -> dict[str, object]:
+    @api.post("/api/v1/server/stop", status_code=HTTPStatus.ACCEPTED, dependencies=known)
+    async def stop_server(request: Request) -> Response:
         caller_of(request).check_admin("stopping the server")
         stop()
-        return {}
+        return Response(status_code=HTTPStatus.ACCEPTED)
 
     @api.get("/api/v1/instance-types", dependencies=known)
     def instance_types(cluster: str | None = None) -> InstanceTypesDocument:

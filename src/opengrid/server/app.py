@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import getpass
 import os
 import socket
 import time
 from collections.abc import AsyncGenerator, Callable
 from datetime import datetime, timezone
-from pathlib import Path
 from urllib.parse import urlsplit
 
-import structlog
 from fastapi import FastAPI
-from fastapi.concurrency import run_in_threadpool
 
 from opengrid import __version__
-from opengrid.blobs.blobs import Blobs
-from opengrid.blobs.folder import FolderBlobs
 from opengrid.client.program import shell_variables
 from opengrid.client.remote import Access
 from opengrid.controller.admission import Admission
@@ -29,36 +25,36 @@ from opengrid.controller.limits import Limits
 from opengrid.controller.loop import Controller
 from opengrid.core.disks import DiskGuard
 from opengrid.core.protocol import PROTOCOL
-from opengrid.core.records import LOCAL_CLUSTER, Attempt, Run
+from opengrid.core.records.attempts import Attempt
+from opengrid.core.records.clusters import LOCAL_CLUSTER
+from opengrid.core.records.experiments import Run
 from opengrid.core.tokens import new_token, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.engines.local.engine import LocalEngine
 from opengrid.engines.local.processes import boot_id
-from opengrid.engines.ray.engine import RayEngine, greet
-from opengrid.engines.ray.hosts import TESTED_RAY, Hosts, check_python, living
-from opengrid.engines.ray.jobs_api import HEAD_LOGS, NODE_LOGS
-from opengrid.engines.ray.render import Program
-from opengrid.engines.ray.ssh import Ssh, parse_host
 from opengrid.planning.catalogue import load_catalogue
 from opengrid.planning.pruning import Bounds
 from opengrid.server import problems
 from opengrid.server.accounts_api import accounts_api
-from opengrid.server.admin_api import admin_api
+from opengrid.server.admin_api import ServerDocument, admin_api
 from opengrid.server.agent_api import agent_api
 from opengrid.server.agent_artifacts_api import agent_artifacts_api
 from opengrid.server.agent_data_api import agent_data_api
 from opengrid.server.artifacts_api import artifacts_api
 from opengrid.server.auth import Browsers, Users
 from opengrid.server.build_logs_api import build_logs_api
+from opengrid.server.clusters import open_clusters
 from opengrid.server.clusters_api import clusters_api
+from opengrid.server.contents import open_blobs, open_bucket
 from opengrid.server.data_api import data_api
 from opengrid.server.driver_api import driver_api
+from opengrid.server.keys import kept
 from opengrid.server.log_window_api import log_window_api
 from opengrid.server.logs_api import logs_api
 from opengrid.server.machines_api import machines_api
 from opengrid.server.new_run_api import new_run_api
 from opengrid.server.pages import BUILT, pages
-from opengrid.server.presence import Presence, write_private
+from opengrid.server.presence import Presence
 from opengrid.server.reach import Reach
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
@@ -70,6 +66,8 @@ from opengrid.server.stacks_api import stacks_api
 from opengrid.server.stream import Stream
 from opengrid.server.stream_api import stream_api
 from opengrid.server.tensorboard_api import tensorboard_api
+from opengrid.server.topics import topics
+from opengrid.server.upkeep import end_idle_boards, end_when_idle, prune_caches
 from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
 from opengrid.services.accounts import Accounts
@@ -77,31 +75,15 @@ from opengrid.services.agents import Agents
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.assignments import Assignments
 from opengrid.services.checkpoints import Checkpoints
-from opengrid.services.cluster_starts import ClusterStarts
 from opengrid.services.cluster_templates import ClusterTemplates
-from opengrid.services.clusters import Clusters
 from opengrid.services.data_shipping import DataShipping
 from opengrid.services.datastores import Datastores
-from opengrid.services.documents import ErrorDocument
+from opengrid.services.documents.instance_types import InstanceTypeRow
 from opengrid.services.drivers import Drivers
 from opengrid.services.environments import Environments
 from opengrid.services.event_files import EventFiles
 from opengrid.services.experiments import Experiments
-from opengrid.services.feeds import (
-    CHANGES,
-    SAMPLES,
-    Feed,
-    HintFeed,
-    LogsFeed,
-    RunFeed,
-    RunsFeed,
-    artifacts_version,
-    experiment_version,
-    machines_version,
-    samples_version,
-    scalars_version,
-)
-from opengrid.services.hosts import HostClusters
+from opengrid.services.feeds import CHANGES
 from opengrid.services.imports import Imports
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
@@ -109,7 +91,6 @@ from opengrid.services.log_files import LogFiles
 from opengrid.services.logs import Logs
 from opengrid.services.machines import Machines
 from opengrid.services.new_run import NewRuns
-from opengrid.services.references import ForeignBucket
 from opengrid.services.rehearsals import Rehearsals
 from opengrid.services.run_records import RunRecords
 from opengrid.services.runs import Runs
@@ -123,15 +104,10 @@ from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
 from opengrid.services.table import Table
 from opengrid.services.tensorboards import TensorBoards
-from opengrid.store.database import Database, Transaction
-from opengrid.store.runs import RunFilter
-
-log = structlog.get_logger(__name__)
+from opengrid.store.database import Database
+from opengrid.store.run_list import RunFilter
 
 _DAY_S = 24 * 3600.0
-
-#: When caches are looked through: the first time when the start is over.
-_PRUNE_FIRST_S, _PRUNE_EVERY_S = 60.0, 3600.0
 
 
 def now_us() -> int:
@@ -162,54 +138,24 @@ class Server:
             nvml_library=settings.nvml_library,
         )
         self._engines = engines = Engines(local)
-        secret = _kept(settings.secret_file, new_token)
+        secret = kept(settings.secret_file, new_token)
         catalogue = load_catalogue()
-        reach = Reach(settings, url)
-        hosts = Hosts(Ssh(os.environ, user=getpass.getuser(), here=socket.gethostname()))
-        host_clusters = HostClusters(
-            hosts,
-            greet=greet,
-            living=living,
-            home_url=lambda address: reach.home_for(f"http://{address}").url,
-            ray=TESTED_RAY,
-            log_files=(*NODE_LOGS, *HEAD_LOGS),
-        )
-        self._clusters = clusters = Clusters(
+        self._clusters, self._cluster_starts = clusters, starts = open_clusters(
+            settings,
             database,
             engines,
             catalogue,
-            make=lambda cluster, token: RayEngine(
-                cluster,
-                token,
-                catalogue=catalogue,
-                home=lambda: reach.home_for(cluster.address),
-                program=lambda: Program(
-                    url=f"{reach.home_for(cluster.address).url}/agent/v1/program/{zipapp.digest()}",
-                    digest=zipapp.digest(),
-                ),
-                on_change=self._agent_ended,
-                orders_changed=self._orders_changed,
-            ),
-            greet=greet,
-            unreachable=reach.line_for,
-            hosts=host_clusters,
-            tokens=state / "clusters",
+            zipapp,
+            Reach(settings, url),
+            on_change=self._agent_ended,
+            orders_changed=self._orders_changed,
             changed=self._wake,
             now_us=now_us,
-        )
-        self._cluster_starts = starts = ClusterStarts(
-            database,
-            clusters,
-            host_clusters,
-            notes=state / "clusters",
-            line=reach.line,
-            check_host=parse_host,
-            check_python=check_python,
         )
         drivers = Drivers(database, engines, secret=secret, changed=self._facts_came, now_us=now_us)
         disks = DiskGuard(settings.least_free)
         sources = Sources(database, blobs)
-        secrets = Secrets(database, _kept(state / "secrets.key", new_key), now_us=now_us)
+        secrets = Secrets(database, kept(state / "secrets.key", new_key), now_us=now_us)
 
         def secrets_of(run: Run) -> dict[str, str]:
             return secrets.values(run.user, run.spec.secrets)
@@ -332,87 +278,63 @@ class Server:
             ],
             changed=self._changed,
         )
-        self._stream = Stream(self._feeds(logs, samples), self.wakeups)
+        self._stream = Stream(topics(database, logs, samples, self.wakeups, now_us=now_us), self.wakeups)
         sign_in = SignIn(database, now_us=now_us)
         schemes = {settings.scheme, urlsplit(self.url).scheme}
         browsers = Browsers(f"grid_session_{token_hash(secret)[:8]}", schemes=schemes)
         users, owner = Users(database, sign_in, browsers), getpass.getuser()
         accounts = Accounts(database, owner, ended=[users.forget, sign_in.sign_out_all], now_us=now_us)
+        self._boards = boards = TensorBoards(database, events, state / "tensorboard")
+
+        def instance_types(cluster: str | None) -> list[InstanceTypeRow]:
+            return instance_type_rows(catalogue, engines.of(cluster or LOCAL_CLUSTER).inventory())
+
+        apis = [
+            agent_api(agents, log_files, sources, reader, samples, self.wakeups),
+            agent_artifacts_api(agents, artifacts),
+            agent_data_api(agents, DataShipping(database, datastores)),
+            driver_api(drivers, zipapp, self.wakeups),
+            clusters_api(clusters, starts, ClusterTemplates(catalogue), users),
+            artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url),
+            sessions_api(sign_in, users, browsers, url=self.url),
+            accounts_api(accounts, users, owner),
+            runs_api(runs, experiments, users, self.wakeups, now_us=now_us),
+            new_run_api(NewRuns(database, runs, links), clusters, users),
+            machines_api(Machines(database, engines), users),
+            stream_api(self._stream, users),
+            rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded),
+            logs_api(logs, users, self.wakeups),
+            secrets_api(secrets, users),
+            build_logs_api(experiments, environments.log, users),
+            log_window_api(logs, users),
+            scalars_api(Scalars(database, events, reader), samples, Table(database, now_us=now_us), users),
+            tensorboard_api(boards, users),
+            stacks_api(stacks, users, agents, self.wakeups),
+            data_api(blobs, datastores, self._imports, users, source_limit=settings.source_limit),
+            admin_api(users, status=self.status, stop=stop, types=instance_types),
+            pages(settings.ui or BUILT),
+        ]
         self.app = FastAPI(
             title="OpenGrid",
             version=__version__,
             lifespan=self._lifespan,
             openapi_url=None,
             separate_input_output_schemas=False,
-            responses={"default": {"model": ErrorDocument, "description": "What is no success"}},
+            routes=[route for api in apis for route in api.routes],  # include_router() would make each of them twice
         )
         self.app.state.owner = owner
         problems.install(self.app)
         self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
-        self.app.include_router(agent_api(agents, log_files, sources, reader, samples, self.wakeups))
-        self.app.include_router(agent_artifacts_api(agents, artifacts))
-        self.app.include_router(agent_data_api(agents, DataShipping(database, datastores)))
-        self.app.include_router(driver_api(drivers, zipapp, self.wakeups))
-        self.app.include_router(clusters_api(clusters, starts, ClusterTemplates(catalogue), users))
-        self.app.include_router(artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url))
-        self.app.include_router(sessions_api(sign_in, users, browsers, url=self.url))
-        self.app.include_router(accounts_api(accounts, users, owner))
-        self.app.include_router(runs_api(runs, experiments, users, self.wakeups, now_us=now_us))
-        self.app.include_router(new_run_api(NewRuns(database, runs, links), clusters, users))
-        self.app.include_router(machines_api(Machines(database, engines), users))
-        self.app.include_router(stream_api(self._stream, users))
-        self.app.include_router(rehearsals_api(rehearsals, users, is_embedded=settings.is_embedded))
-        self.app.include_router(logs_api(logs, users, self.wakeups))
-        self.app.include_router(secrets_api(secrets, users))
-        self.app.include_router(build_logs_api(experiments, environments.log, users))
-        self.app.include_router(log_window_api(logs, users))
-        scalars, table = Scalars(database, events, reader), Table(database, now_us=now_us)
-        self.app.include_router(scalars_api(scalars, samples, table, users))
-        self._boards = boards = TensorBoards(database, events, state / "tensorboard")
-        self.app.include_router(tensorboard_api(boards, users))
-        self.app.include_router(stacks_api(stacks, users, agents, self.wakeups))
-        self.app.include_router(data_api(blobs, datastores, self._imports, users, source_limit=settings.source_limit))
-        self.app.include_router(
-            admin_api(
-                users,
-                status=self.status,
-                stop=stop,
-                types=lambda cluster: instance_type_rows(catalogue, engines.of(cluster or LOCAL_CLUSTER).inventory()),
-            )
-        )
-        self.app.include_router(pages(settings.ui or BUILT))
 
-    def status(self) -> dict[str, object]:
+    def status(self) -> ServerDocument:
         """Return what `grid server status` says, and server.json but for the address."""
-        return {
-            "pid": os.getpid(),
-            "url": self.url,
-            "version": __version__,
-            "started_at": datetime.fromtimestamp(self._started_us / 1e6, timezone.utc).isoformat(timespec="seconds"),
-            "home": str(self.settings.home),
-        }
-
-    def _feeds(self, logs: Logs, samples: Samples) -> dict[str, Callable[[str, str], Feed]]:
-        database = self._database
-
-        def hints(version: Callable[[str], Callable[[Transaction], str | None]]) -> Callable[[str, str], Feed]:
-            return lambda topic, name: HintFeed(database, topic, version(name), CHANGES, pause_s=0.5)
-
-        def followed(attempt_id: str) -> None:
-            self.wakeups.notify(f"attempt:{attempt_id}")
-
-        return {
-            "runs": lambda topic, _: RunsFeed(database, topic),
-            "machines": lambda topic, _: HintFeed(database, topic, machines_version, CHANGES, pause_s=1.0),
-            "run:": lambda topic, name: RunFeed(database, topic, name, now_us=now_us),
-            "experiment:": hints(experiment_version),
-            "artifacts:": hints(artifacts_version),
-            "scalars:": lambda topic, name: HintFeed(database, topic, scalars_version(name), "scalars", pause_s=1.0),
-            "system:": lambda topic, name: HintFeed(
-                database, topic, samples_version(samples, name), SAMPLES, pause_s=2.0
-            ),
-            "logs:": lambda topic, name: LogsFeed(logs, topic, name, followed),
-        }
+        return ServerDocument(
+            pid=os.getpid(),
+            url=self.url,
+            version=__version__,
+            started_at=datetime.fromtimestamp(self._started_us / 1e6, timezone.utc).isoformat(timespec="seconds"),
+            home=str(self.settings.home),
+        )
 
     def _wake(self) -> None:
         self._controller.wake()  # made after those who call this
@@ -461,12 +383,24 @@ class Server:
         self._controller.start()
         self._scalar_reader.start()
         self._imports.fail_left()
-        idle = asyncio.create_task(self._end_when_idle())
-        tasks = [idle, asyncio.create_task(self._end_idle_boards()), asyncio.create_task(self._prune())]
+        upkeep = [
+            end_idle_boards(self._boards.end_idle),
+            prune_caches([self._environments.prune, self._links.prune]),
+            self._presence.end_when_gone(self._stop),
+        ]
+        if self.settings.is_embedded:
+            upkeep.append(
+                end_when_idle(
+                    self.settings.idle_s,
+                    last_request=lambda: self._last_request,
+                    is_busy=self._is_busy,
+                    stop=self._stop,
+                )
+            )
         self._announce()
-        gone = asyncio.create_task(self._presence.end_when_gone(self._stop))
+        tasks = [asyncio.create_task(one) for one in upkeep]
         yield
-        for task in (*tasks, gone):
+        for task in tasks:
             task.cancel()
         self._controller.close()
         self._scalar_reader.close()
@@ -483,7 +417,7 @@ class Server:
 
     def _announce(self) -> None:
         about = {
-            **self.status(),
+            **dataclasses.asdict(self.status()),
             "url": self._own_url,
             "arguments": self.settings.arguments(urlsplit(self._own_url).port or 0),
             "host": socket.gethostname(),
@@ -493,54 +427,14 @@ class Server:
         }
         self._presence.announce(about)
 
-    async def _end_idle_boards(self) -> None:
-        """End TensorBoards that nobody looks at any more."""
-        while True:
-            await asyncio.sleep(30.0)
-            await run_in_threadpool(self._boards.end_idle)
-
-    async def _prune(self) -> None:
-        """Remove environments and repositories that nobody uses any more: soon after the start, then now and then."""
-        await asyncio.sleep(_PRUNE_FIRST_S)
-        while True:
-            for prune in (self._environments.prune, self._links.prune):
-                try:
-                    gone = await run_in_threadpool(prune, now_s=time.time())
-                    log.info("removed what was not used", folders=gone) if gone else None
-                except Exception:  # the loop's edge: the next time may do better
-                    log.exception("cannot remove what is not used")
-            await asyncio.sleep(_PRUNE_EVERY_S)
+    def _is_busy(self) -> bool:
+        with self._database.read() as tx:
+            is_used = self._stream.has_viewers or tx.runs.count(RunFilter(active=True)) > 0
+        return is_used or self._imports.are_running
 
     def _active_runs(self) -> set[str]:
         with self._database.read() as tx:
             return tx.runs.active_run_ids()
-
-    async def _end_when_idle(self) -> None:
-        """End an embedded server for which nothing is left to do. Agents asking count as something to do."""
-        while self.settings.is_embedded:
-            await asyncio.sleep(min(30.0, self.settings.idle_s / 4))
-            if time.monotonic() - self._last_request > self.settings.idle_s:
-                with self._database.read() as tx:
-                    busy = self._stream.has_viewers or tx.runs.count(RunFilter(active=True)) > 0
-                if not busy and not self._imports.are_running:
-                    self._stop()
-                    return
-
-
-def open_blobs(settings: Settings, kind: str, folder: Path) -> Blobs:
-    """Return the store of one kind of contents: a folder, or a part of the bucket, of which the folder is the cache."""
-    if settings.storage is None:
-        return FolderBlobs(folder)
-    from opengrid.blobs.objects import ObjectBlobs  # loads a library that only servers with a bucket need
-
-    return ObjectBlobs(f"{settings.storage.rstrip('/')}/{kind}", folder, most_cached=settings.content_cache)
-
-
-def open_bucket(source: str) -> ForeignBucket:
-    """Return a prefix of a bucket that others write to."""
-    from opengrid.blobs.bucket import Bucket  # as above
-
-    return Bucket(source)
 
 
 def git_access(settings: Settings) -> Access:
@@ -551,26 +445,6 @@ def git_access(settings: Settings) -> Access:
         as_user=settings.is_embedded,
         size_limit=settings.source_limit,
     )
-
-
-def ensure_token(settings: Settings, database: Database) -> None:
-    """Make the embedded user's token when there is none, and let the store know its hash."""
-    try:
-        token = settings.token_file.read_text().strip()
-    except FileNotFoundError:
-        token = new_token()
-        write_private(settings.token_file, token)
-    with database.transaction() as tx:
-        tx.accounts.ensure_user(getpass.getuser(), token_hash(token), now_us())
-
-
-def _kept(path: Path, new: Callable[[], str]) -> str:
-    """Return a secret of the server's own, made when there is none."""
-    try:
-        return path.read_text()
-    except FileNotFoundError:
-        write_private(path, new())
-        return path.read_text()
 
 
 def _host_names(settings: Settings) -> set[str]:

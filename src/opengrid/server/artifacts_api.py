@@ -15,12 +15,12 @@ from pydantic import Field
 from opengrid.core.errors import NotFound
 from opengrid.core.packs import Located
 from opengrid.core.placing import place_files
-from opengrid.core.records import Artifact
+from opengrid.core.records.artifacts import Artifact
 from opengrid.server.auth import Users
 from opengrid.server.problems import HARMLESS
 from opengrid.server.zipping import zipped
 from opengrid.services.artifacts import Artifacts
-from opengrid.services.documents import (
+from opengrid.services.documents.artifacts import (
     ArtifactFolderDocument,
     ArtifactRow,
     ArtifactsDocument,

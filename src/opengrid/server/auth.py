@@ -7,7 +7,7 @@ from collections.abc import Collection
 from fastapi import Request
 
 from opengrid.core.errors import Forbidden, Unauthorized
-from opengrid.core.records import BrowserSession
+from opengrid.core.records.accounts import BrowserSession
 from opengrid.core.tokens import token_hash
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.agents import Agents

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Response
 
-from opengrid.core.records import Run
+from opengrid.core.records.experiments import Run
 from opengrid.server.auth import Users
 from opengrid.services.experiments import Experiments
 

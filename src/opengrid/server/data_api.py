@@ -14,25 +14,36 @@ from fastapi.concurrency import run_in_threadpool
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import datastore_name_of
-from opengrid.core.packs import Packed, PackLinks
-from opengrid.core.records import DatastoreFile, DatastoreKind
+from opengrid.core.packs import MissingPacks, Packed, PackLinks
+from opengrid.core.records.datastores import DatastoreFile, DatastoreKind
 from opengrid.core.sizes import size_text
 from opengrid.server.auth import Users, caller_of
-from opengrid.services.datastore_views import (
+from opengrid.services.datastore_views import datastore_document, datastore_row, file_row
+from opengrid.services.datastores import Datastores
+from opengrid.services.documents.datastores import (
+    ArrivedDocument,
     DatastoreDocument,
     DatastoreFilesDocument,
     DatastoreRow,
     DatastoresDocument,
-    datastore_document,
-    datastore_row,
-    file_row,
+    DeletedDatastoreDocument,
+    UploadDocument,
+    VerdictDocument,
+    WantedContents,
 )
-from opengrid.services.datastores import Datastores
 from opengrid.services.imports import Imports
 
 #: What tar adds to a source tree, at most, for this server's limit of it.
 _TAR_OVERHEAD = 1.1
 _PIECE = 1 << 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class BlobDocument:
+    """A blob that the server has now."""
+
+    digest: str
+    size: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +76,7 @@ class OfferedFiles:
 
 
 @dataclass(frozen=True, kw_only=True)
-class WantedPacks:
+class UploadPacks:
     """Packs that a client would put, by the SHA-256 of their bytes."""
 
     round: int
@@ -73,7 +84,7 @@ class WantedPacks:
 
 
 @dataclass(frozen=True, kw_only=True)
-class PackedContents:
+class UploadContents:
     """Contents that a client has put in packs."""
 
     round: int
@@ -100,7 +111,7 @@ def data_api(blobs: Blobs, datastores: Datastores, imports: Imports, users: User
         return Response(status_code=200 if blobs.exists(digest) else 404)
 
     @api.put("/blobs/{digest}", status_code=201)
-    async def put_blob(digest: str, request: Request) -> dict[str, object]:
+    async def put_blob(digest: str, request: Request) -> BlobDocument:
         size = 0
         with blobs.writing(digest) as writer:
             piece = bytearray()
@@ -116,7 +127,7 @@ def data_api(blobs: Blobs, datastores: Datastores, imports: Imports, users: User
                     await run_in_threadpool(writer.write, bytes(piece))
                     piece.clear()
             await run_in_threadpool(writer.write, bytes(piece))
-        return {"digest": digest, "size": size}
+        return BlobDocument(digest=digest, size=size)
 
     @api.get("/datastores")
     def list_datastores(
@@ -147,19 +158,19 @@ def data_api(blobs: Blobs, datastores: Datastores, imports: Imports, users: User
         return DatastoreFilesDocument(files=[file_row(file) for file in page], total=total, size=size)
 
     @api.delete("/datastores/{name}")
-    def delete_all(name: str, request: Request) -> dict[str, object]:
+    def delete_all(name: str, request: Request) -> DeletedDatastoreDocument:
         deleted, freed = datastores.delete(name, None, caller_of(request))
-        return {"deleted": deleted, "freed": freed}
+        return DeletedDatastoreDocument(deleted=deleted, freed=freed)
 
     @api.delete("/datastores/{name}/{version}")
-    def delete(name: str, version: int, request: Request) -> dict[str, object]:
+    def delete(name: str, version: int, request: Request) -> DeletedDatastoreDocument:
         deleted, freed = datastores.delete(name, version, caller_of(request))
-        return {"deleted": deleted, "freed": freed}
+        return DeletedDatastoreDocument(deleted=deleted, freed=freed)
 
     @api.post("/datastores/{name}/{version}/verify")
-    def verify(name: str, version: int) -> dict[str, object]:
+    def verify(name: str, version: int) -> VerdictDocument:
         verdict = datastores.verify(name, version)
-        return {"files": verdict.files, "damaged": verdict.damaged, "repaired": verdict.repaired}
+        return VerdictDocument(files=verdict.files, damaged=list(verdict.damaged), repaired=list(verdict.repaired))
 
     @api.post("/datastores/imports", status_code=201)
     def import_archive(new: NewDatastore, request: Request) -> DatastoreRow:
@@ -167,63 +178,60 @@ def data_api(blobs: Blobs, datastores: Datastores, imports: Imports, users: User
         kind = DatastoreKind.REFERENCED if new.refers else DatastoreKind.COPIED
         return datastore_row(imports.start(name, new.source, caller_of(request), kind))
 
-    api.include_router(_uploads(datastores))
+    _uploads(api, datastores)
     return api
 
 
-def _uploads(datastores: Datastores) -> APIRouter:
-    """Return the routes that fill a version: opened, files offered, contents staged or sent in parts, finished."""
-    api = APIRouter()
+def _uploads(api: APIRouter, datastores: Datastores) -> None:
+    """Add the routes that fill a version: opened, files offered, contents staged or sent in parts, finished."""
 
     def owner(name: str, request: Request) -> None:
         datastores.check_owner(name, caller_of(request))
 
     @api.post("/datastores", status_code=201)
-    def create(new: NewDatastore, request: Request) -> dict[str, object]:
+    def create(new: NewDatastore, request: Request) -> UploadDocument:
         name = new.name or datastore_name_of(new.source)
         opened = datastores.open(name, new.source, caller_of(request), new.upload)
-        return {
-            "name": opened.version.name,
-            "version": opened.version.version,
-            "upload": opened.version.upload,
-            "round": opened.version.round,
-            "staging": str(opened.staging),
-            "least_free": opened.least_free,
-            "resumed": opened.is_resumed,
-            "links": datastores.has_links,
-        }
+        return UploadDocument(
+            name=opened.version.name,
+            version=opened.version.version,
+            upload=opened.version.upload or "",  # what is opened has one
+            round=opened.version.round,
+            staging=str(opened.staging),
+            least_free=opened.least_free,
+            resumed=opened.is_resumed,
+            links=datastores.has_links,
+        )
 
     @api.put("/datastores/{name}/{version}/files", dependencies=[Depends(owner)])
-    def offer(name: str, version: int, offered: OfferedFiles) -> dict[str, object]:
+    def offer(name: str, version: int, offered: OfferedFiles) -> WantedContents:
         files = [
             DatastoreFile(position=f.position, path=f.path, size=f.size, digest=f.sha256, executable=f.executable)
             for f in offered.files
         ]
-        return {"wanted": datastores.offer(name, version, offered.round, files)}
+        return WantedContents(wanted=datastores.offer(name, version, offered.round, files))
 
     @api.post("/datastores/{name}/{version}/links", dependencies=[Depends(owner)])
-    def links(name: str, version: int, wanted: WantedPacks) -> PackLinks:
+    def links(name: str, version: int, wanted: UploadPacks) -> PackLinks:
         return PackLinks(links=tuple(datastores.links(name, version, wanted.round, wanted.packs)))
 
     @api.put("/datastores/{name}/{version}/packed", dependencies=[Depends(owner)])
-    def take_packed(name: str, version: int, brought: PackedContents) -> dict[str, list[str]]:
-        return {"missing": datastores.take_packed(name, version, brought.round, brought.contents)}
+    def take_packed(name: str, version: int, brought: UploadContents) -> MissingPacks:
+        return MissingPacks(missing=tuple(datastores.take_packed(name, version, brought.round, brought.contents)))
 
     @api.put("/datastores/{name}/{version}/contents/{digest}", dependencies=[Depends(owner)])
     async def part(
         name: str, version: int, digest: str, offset: Annotated[int, Query(ge=0)], size: int, request: Request
-    ) -> dict[str, object]:
+    ) -> ArrivedDocument:
         partial = await run_in_threadpool(datastores.partial, name, version, digest)
         async for data in _pieces(request):
             offset += await run_in_threadpool(_append, partial, data, offset)
-        return {"size": await run_in_threadpool(_arrived, partial, size)}
+        return ArrivedDocument(size=await run_in_threadpool(_arrived, partial, size))
 
     @api.put("/datastores/{name}/{version}/finish", dependencies=[Depends(owner)])
     def finish(name: str, version: int, sent: Sent) -> DatastoreRow:
         done = datastores.finish(name, version, sent.round, digest=sent.digest, files=sent.files, size=sent.size)
         return datastore_row(done)
-
-    return api
 
 
 def _shown(datastores: Datastores, name: str, version: int | None) -> DatastoreDocument:

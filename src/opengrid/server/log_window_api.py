@@ -9,7 +9,7 @@ from fastapi import APIRouter, Depends, Query
 
 from opengrid.core.errors import InvalidValue
 from opengrid.server.auth import Users
-from opengrid.services.documents import (
+from opengrid.services.documents.logs import (
     LogLineDocument,
     LogSearchDocument,
     LogStreamRow,

@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query
 
 from opengrid.server.auth import Users
-from opengrid.services.documents import MachinesDocument, QueueDocument
+from opengrid.services.documents.machines import MachinesDocument, QueueDocument
 from opengrid.services.machines import Machines
 
 

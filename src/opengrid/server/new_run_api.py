@@ -8,7 +8,8 @@ from fastapi import APIRouter, Depends, Request
 
 from opengrid.server.auth import Users, caller_of, user_of
 from opengrid.services.clusters import Clusters
-from opengrid.services.documents import ClonedDocument, CloneRow, ClusterChoices, CreatedDocument, NewRunPlanDocument
+from opengrid.services.documents.new_run import ClusterChoices, NewRunPlanDocument
+from opengrid.services.documents.runs import ClonedDocument, CloneRow, CreatedDocument
 from opengrid.services.new_run import NewRun, NewRuns
 from opengrid.services.views import plan_view
 

@@ -8,9 +8,15 @@ import tempfile
 from pathlib import Path
 from typing import Any, cast
 
+from pydantic import TypeAdapter
+
 from opengrid.server.app import Server
 from opengrid.server.settings import Settings
+from opengrid.services.documents.errors import ErrorDocument
 from opengrid.store.database import Database
+
+#: Where a schema stands in the document.
+_SCHEMAS = "#/components/schemas/"
 
 
 def user_api() -> dict[str, Any]:
@@ -25,9 +31,16 @@ def user_api() -> dict[str, Any]:
             database.close()
     document["info"] = {"title": "OpenGrid", "version": "1"}  # it changes with the API, not with every release
     document["paths"] = {path: found for path, found in document["paths"].items() if path.startswith("/api/")}
+    error = TypeAdapter(ErrorDocument).json_schema(ref_template=_SCHEMAS + "{model}")
+    document["components"]["schemas"] |= {**error.pop("$defs"), "ErrorDocument": error}
+    failed = {"$ref": f"{_SCHEMAS}ErrorDocument"}
     for operations in document["paths"].values():
         for operation in operations.values():
             operation["responses"].pop("422", None)  # ours is `default`, as every error is
+            operation["responses"]["default"] = {
+                "description": "What is no success",
+                "content": {"application/json": {"schema": failed}},
+            }
     return _reachable(document)
 
 

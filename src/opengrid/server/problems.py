@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
 from collections.abc import Callable, Collection
 
@@ -15,6 +16,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from opengrid import __version__
 from opengrid.core.errors import Forbidden, GridError, InvalidValue
+from opengrid.services.documents.errors import ErrorDocument, error_text
 
 log = structlog.get_logger(__name__)
 
@@ -36,8 +38,7 @@ def install(app: FastAPI) -> None:
 
 def answer(error: GridError) -> JSONResponse:
     """Return the response for an error."""
-    document = {"error": {**error.to_wire()["error"], "field": error.field}}
-    return JSONResponse(document, status_code=error.status)
+    return JSONResponse(dataclasses.asdict(ErrorDocument(error=error_text(error))), status_code=error.status)
 
 
 async def _grid_error(_: Request, error: Exception) -> JSONResponse:

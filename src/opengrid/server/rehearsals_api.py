@@ -27,12 +27,20 @@ class RehearsalRequest:
     confirmed: bool = False  #: that others' experiments lose this server for a moment, too
 
 
+@dataclass(frozen=True, kw_only=True)
+class RehearsalDocument:
+    """A fault that is brought about, in words."""
+
+    experiment: str
+    rehearsal: str
+
+
 def rehearsals_api(rehearsals: Rehearsals, users: Users, *, is_embedded: bool) -> APIRouter:
     """Return the route for rehearsals."""
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
 
     @api.post("/experiments/{name}/rehearsals", status_code=201)
-    def begin(name: str, asked: RehearsalRequest, request: Request) -> dict[str, object]:
+    def begin(name: str, asked: RehearsalRequest, request: Request) -> RehearsalDocument:
         kills_server = asked.fault is Fault.KILL_SERVER
         caller = caller_of(request)
         if kills_server:
@@ -44,6 +52,6 @@ def rehearsals_api(rehearsals: Rehearsals, users: Users, *, is_embedded: bool) -
         text = rehearsals.begin(name, asked.fault, asked.target, caller)
         if kills_server:
             threading.Timer(_LAST_WORDS_S, os.kill, (os.getpid(), signal.SIGKILL)).start()
-        return {"experiment": name, "rehearsal": text}
+        return RehearsalDocument(experiment=name, rehearsal=text)
 
     return api

@@ -15,18 +15,17 @@ from pydantic import TypeAdapter
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.names import parse_labels
-from opengrid.core.records import Experiment, ExperimentState, Run
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.core.spec import RunSpec
 from opengrid.server.auth import Users, caller_of, user_of
 from opengrid.server.problems import HARMLESS
 from opengrid.server.wakeups import Wakeups
-from opengrid.services.documents import (
+from opengrid.services.documents.experiments import ExperimentDocument, ExperimentRow
+from opengrid.services.documents.plans import PlannedDocument
+from opengrid.services.documents.runs import (
     CreatedDocument,
     DeletedDocument,
-    ExperimentDocument,
-    ExperimentRow,
     LabelValues,
-    PlannedDocument,
     ResumedDocument,
     RunDocument,
     RunFiltersDocument,
@@ -38,7 +37,7 @@ from opengrid.services.documents import (
 from opengrid.services.experiments import Experiments
 from opengrid.services.runs import Runs
 from opengrid.services.views import experiment_view, plan_view, run_summary_view, run_view
-from opengrid.store.runs import NEWEST, STATE_GROUPS, RunFilter
+from opengrid.store.run_list import NEWEST, STATE_GROUPS, RunFilter
 
 StateGroup = Literal["queued", "running", "completed", "stopped", "failed"]
 

@@ -11,7 +11,7 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import TypeAdapter
 
 from opengrid.server.auth import Users
-from opengrid.services.documents import SystemDocument
+from opengrid.services.documents.system import SystemDocument
 from opengrid.services.samples import Samples
 from opengrid.services.scalars import ExperimentScalars, RunTags, Scalars, SeriesAnswer, SeriesRequest
 from opengrid.services.table import Table, TableDocument, TableRequest

@@ -23,7 +23,7 @@ class LinkRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class LinkDocument:
+class SignInLinkDocument:
     """A link that signs one browser in, once."""
 
     url: str
@@ -65,10 +65,10 @@ def sessions_api(sign_in: SignIn, users: Users, browsers: Browsers, *, url: str)
     is_secure = urlsplit(url).scheme == "https"
 
     @api.post("/sign-in-links", status_code=201, dependencies=known)
-    def make_link(wanted: LinkRequest, request: Request) -> LinkDocument:
+    def make_link(wanted: LinkRequest, request: Request) -> SignInLinkDocument:
         code, link = sign_in.make_link(user_of(request), wanted.path)
         # Behind the `#`: browsers do not send it, so no log, proxy or preview of links ever has it.
-        return LinkDocument(url=f"{url}/sign-in#{code}", path=link.path, expires_at=at_text(link.expires_us))
+        return SignInLinkDocument(url=f"{url}/sign-in#{code}", path=link.path, expires_at=at_text(link.expires_us))
 
     @api.post("/sessions", status_code=201)
     def open_session(given: Code, request: Request, response: Response) -> SignedInDocument:

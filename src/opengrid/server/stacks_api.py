@@ -13,6 +13,7 @@ from opengrid.core.protocol import Stacks
 from opengrid.server.auth import KnownAgents, Users, agent_of
 from opengrid.server.wakeups import Wakeups
 from opengrid.services.agents import Agents
+from opengrid.services.documents.stacks import StacksDocument
 from opengrid.services.stacks import DEADLINE_S, StackRequests, stacks_view
 
 #: Most bytes of one machine's answer: those of 256 ranks.
@@ -24,7 +25,7 @@ def stacks_api(requests: StackRequests, users: Users, agents: Agents, wakeups: W
     api = APIRouter()
 
     @api.get("/api/v1/experiments/{name}/stacks", dependencies=[Depends(users)])
-    async def read(name: str) -> dict[str, object]:
+    async def read(name: str) -> StacksDocument:
         asked = await run_in_threadpool(requests.find, name)
         with requests.asking(asked) as number:
             wakeups.notify(f"attempt:{asked.attempt_id}")  # agents learn that somebody asks

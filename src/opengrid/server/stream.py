@@ -22,7 +22,7 @@ from pydantic import TypeAdapter
 
 from opengrid.core.errors import InvalidValue
 from opengrid.server.wakeups import Wakeups
-from opengrid.services.documents import Ready, Reset, TopicState
+from opengrid.services.documents.changes import Ready, Reset, TopicState
 from opengrid.services.feeds import Change, Feed
 
 log = structlog.get_logger(__name__)

@@ -9,7 +9,7 @@ from fastapi.responses import StreamingResponse
 
 from opengrid.server.auth import Users
 from opengrid.server.stream import Stream
-from opengrid.services.documents import Ready, Reset
+from opengrid.services.documents.changes import Ready, Reset
 from opengrid.services.feeds import Change
 
 _EVENTS = "A stream of events `ready`, `change` and `reset`; this is the data of one of them"

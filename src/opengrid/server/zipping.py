@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import IO, cast
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records import Artifact
+from opengrid.core.records.artifacts import Artifact
 from opengrid.services.artifacts import Artifacts
 
 _PIECE = 1 << 20

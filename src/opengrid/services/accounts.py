@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 from opengrid.core.errors import Conflict, NotFound
 from opengrid.core.names import check_user_name
-from opengrid.core.records import User
+from opengrid.core.records.accounts import User
 from opengrid.core.tokens import new_token, token_hash
 from opengrid.store.database import Database
 

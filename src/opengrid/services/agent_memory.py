@@ -11,7 +11,7 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from opengrid.core.records import Attempt
+from opengrid.core.records.attempts import Attempt
 
 #: So many attempts that have ended are remembered.
 KEPT_ENDED = 1000

@@ -17,7 +17,7 @@ from opengrid.core.protocol import (
     Rehearsal,
     Restore,
 )
-from opengrid.core.records import Attempt, AttemptMachine, MachineState
+from opengrid.core.records.attempts import Attempt, AttemptMachine, MachineState
 from opengrid.core.tokens import matches, token_hash
 from opengrid.planning.generation import desired_state
 from opengrid.services.agent_memory import AgentIdentity, AgentMemory

@@ -14,12 +14,14 @@ from typing import NamedTuple
 
 from opengrid.blobs.blobs import Blobs, BlobWriter
 from opengrid.blobs.blobs import Links as BucketLinks
+from opengrid.core.disks import reserved_bytes
 from opengrid.core.errors import Forbidden, InvalidValue, NotFound, Unusable
 from opengrid.core.gang import Gang
 from opengrid.core.manifest import safe_path
 from opengrid.core.packs import Located, Packed, PackLink
-from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted, reserved_bytes
-from opengrid.core.records import Artifact, Attempt
+from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted
+from opengrid.core.records.artifacts import Artifact
+from opengrid.core.records.attempts import Attempt
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.attempts import open_attempt
 from opengrid.services.claims import Claims

@@ -12,7 +12,9 @@ from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue
 from opengrid.core.mounts import Mount
 from opengrid.core.protocol import Assignment, Hello, Packages
-from opengrid.core.records import Attempt, AttemptMachine, AttemptState, Cluster, Experiment, Run
+from opengrid.core.records.attempts import Attempt, AttemptMachine, AttemptState
+from opengrid.core.records.clusters import Cluster
+from opengrid.core.records.experiments import Experiment, Run
 from opengrid.core.spec import RunSpec
 from opengrid.planning.environment import recipe_of
 from opengrid.planning.recovery import DEFAULT_RESTARTS

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from opengrid.core.errors import NotFound, Superseded
-from opengrid.core.records import Attempt
+from opengrid.core.records.attempts import Attempt
 from opengrid.store.database import Transaction
 
 

@@ -13,7 +13,9 @@ from opengrid.core import checkpoint_file
 from opengrid.core.errors import NotFound
 from opengrid.core.pickle_scan import Extent, extents_in, words_in
 from opengrid.core.protocol import Restore, RestoreFile
-from opengrid.core.records import Artifact, Attempt, Event
+from opengrid.core.records.artifacts import Artifact
+from opengrid.core.records.attempts import Attempt
+from opengrid.core.records.experiments import Event
 from opengrid.planning.checkpoints import Candidate, Chosen, find_candidates, missing_pieces
 from opengrid.services.artifacts import Artifacts
 from opengrid.store.database import Database
@@ -183,9 +185,6 @@ class Checkpoints:
             experiment_id=attempt.experiment_id,
             attempt=attempt.number,
             generation=attempt.generation,
-            kind="note",
-            before=None,
-            after=None,
             reason=text,
         )
         with self._database.transaction() as tx:

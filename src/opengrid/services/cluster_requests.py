@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.names import check_name
-from opengrid.core.records import LOCAL_CLUSTER, Cluster
+from opengrid.core.records.clusters import LOCAL_CLUSTER, Cluster
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.markets import find_machine_type
 

@@ -14,10 +14,12 @@ import structlog
 
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import Conflict, GridError, InvalidValue, NotFound, Unusable
-from opengrid.core.records import LOCAL_CLUSTER, Cluster
+from opengrid.core.records.clusters import LOCAL_CLUSTER, Cluster
 from opengrid.services.callers import Caller
 from opengrid.services.cluster_requests import NewCluster
 from opengrid.services.clusters import Clusters
+from opengrid.services.documents.clusters import ClusterStartDocument, StartLine
+from opengrid.services.documents.errors import error_text
 from opengrid.services.hosts import HostClusters, new_hosts
 from opengrid.store.database import Database
 
@@ -137,7 +139,7 @@ class ClusterStarts:
 
         self._begin(name, work)
 
-    def progress(self, name: str, after: int) -> dict[str, object]:
+    def progress(self, name: str, after: int) -> ClusterStartDocument:
         """Return what a start has told since its line number `after`, and how it ended; NotFound when there is none."""
         found = self._all.get(name)
         if found is None:
@@ -145,12 +147,12 @@ class ClusterStarts:
                 f"no hosts of a cluster {name!r} are being started", hint="`grid clusters` lists all clusters"
             )
         is_over = found.is_over  # before the lines: none comes later
-        return {
-            "cluster": name,
-            "lines": [{"host": host, "text": text} for host, text in found.lines[after:]],
-            "is_over": is_over,
-            **(found.error.to_wire() if is_over and found.error is not None else {"error": None}),
-        }
+        return ClusterStartDocument(
+            cluster=name,
+            lines=[StartLine(host=host, text=text) for host, text in found.lines[after:]],
+            is_over=is_over,
+            error=error_text(found.error) if is_over and found.error is not None else None,
+        )
 
     def check_idle(self, name: str) -> None:
         """Raise Conflict while the hosts of a cluster are being started."""

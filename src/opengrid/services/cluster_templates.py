@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 from opengrid.engines.ray.template import template_of
@@ -19,12 +18,12 @@ class WantedTemplate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TemplateDocument:
+class ClusterTemplateDocument:
     """A cluster file."""
 
     provider: str
     text: str
-    types: Mapping[str, int]  #: as `grid clusters add --types` wants them
+    types: dict[str, int]  #: as `grid clusters add --types` wants them
 
 
 class ClusterTemplates:
@@ -33,7 +32,7 @@ class ClusterTemplates:
     def __init__(self, catalogue: Catalogue) -> None:
         self._catalogue = catalogue
 
-    def template(self, wanted: WantedTemplate) -> TemplateDocument:
+    def template(self, wanted: WantedTemplate) -> ClusterTemplateDocument:
         """Return the file; a UserError says which type the provider does not sell."""
         made = template_of(wanted.types, self._catalogue, provider=wanted.provider, region=wanted.region)
-        return TemplateDocument(provider=wanted.provider, text=made.text, types=made.types)
+        return ClusterTemplateDocument(provider=wanted.provider, text=made.text, types=dict(made.types))

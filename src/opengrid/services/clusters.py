@@ -10,8 +10,9 @@ from typing import Protocol, runtime_checkable
 
 import structlog
 
+from opengrid.core.codec import from_json
 from opengrid.core.errors import Conflict, GridError, InvalidValue, Unusable
-from opengrid.core.records import LOCAL_CLUSTER, Cluster
+from opengrid.core.records.clusters import LOCAL_CLUSTER, Cluster
 from opengrid.engines.engine import Engine, EngineAway, Engines
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.fleet import Fleet
@@ -20,8 +21,18 @@ from opengrid.planning.node_logs import NodeLog, merged
 from opengrid.planning.sentences import cluster_label
 from opengrid.services.callers import Caller
 from opengrid.services.cluster_requests import ClusterChanges, NewCluster, checked_cluster
-from opengrid.services.documents import ClusterChoice
-from opengrid.services.hosts import HostClusters, HostProblem
+from opengrid.services.documents.clusters import (
+    CheckedMachine,
+    ClusterDocument,
+    ClusterHost,
+    ClusterLogLine,
+    ClusterLogsDocument,
+    ClusterMachine,
+    ClusterRow,
+    PossibleMachines,
+)
+from opengrid.services.documents.new_run import ClusterChoice
+from opengrid.services.hosts import HostClusters
 from opengrid.services.views import at_text
 from opengrid.store.database import Database, Transaction
 
@@ -81,7 +92,7 @@ class Clusters:
         for cluster in known:
             self._engines.add(cluster.name, self._make(cluster, self.token(cluster.name)))
 
-    def add(self, new: NewCluster, caller: Caller) -> dict[str, object]:
+    def add(self, new: NewCluster, caller: Caller) -> ClusterRow:
         """Take a cluster in, when it answers and its machines can reach this server; return its row."""
         caller.check_admin("adding clusters")
         cluster = self.checked(new, caller.name)
@@ -89,7 +100,7 @@ class Clusters:
         self.take_in(cluster, new.token)
         return self._row(cluster, None)
 
-    def change(self, name: str, changes: ClusterChanges, caller: Caller) -> dict[str, object]:
+    def change(self, name: str, changes: ClusterChanges, caller: Caller) -> ClusterRow:
         """Change some of what a cluster is, and return its row; Conflict while runs use it."""
         caller.check_admin("changing clusters")
         if name == LOCAL_CLUSTER:
@@ -140,7 +151,7 @@ class Clusters:
             self._engines.add(cluster.name, self._make(cluster, self.token(cluster.name)))
         self._changed()
 
-    def all(self, user: str) -> list[dict[str, object]]:
+    def all(self, user: str) -> list[ClusterRow]:
         """Return all clusters, this computer first."""
         with self._database.read() as tx:
             known, default = tx.clusters.list(), tx.clusters.default(user)
@@ -161,48 +172,46 @@ class Clusters:
         machines = inventory.all if isinstance(inventory, Fleet) else ()
         return cluster_label(cluster.name, len(machines), sum(machine.gpus for machine in machines))
 
-    def show(self, name: str, user: str) -> dict[str, object]:
+    def show(self, name: str, user: str) -> ClusterDocument:
         """Return one cluster with its machines, and what runs on each."""
         with self._database.read() as tx:
             cluster = None if name == LOCAL_CLUSTER else tx.clusters.find(name)
             default = tx.clusters.default(user)
             used = _used(tx, name)
-        row = self._row(cluster, default)
+        row = dataclasses.asdict(self._row(cluster, default))
         inventory = self._engines.of(name).inventory()
         if isinstance(inventory, Inventory):
-            return {**row, "machines": [_computer(inventory)], "possible": [], "hosts": []}
+            return ClusterDocument(**row, machines=[_computer(inventory)], possible=[], hosts=[])
         machines = [
-            {
-                "address": machine.address,
-                "kind": self._catalogue.nickname_of(
-                    kind=machine.kind, gpus=machine.gpus, accelerator=machine.accelerator
-                ),
-                "cpus": machine.cpus,
-                "cpus_used": sum(cpus for cpus, _, _ in used.get(machine.address, [])),
-                "gpus": machine.gpus,
-                "gpus_used": sum(gpus for _, gpus, _ in used.get(machine.address, [])),
-                "accelerator": machine.accelerator or None,
-                "memory_mib": machine.memory_mib,
-                "experiments": [experiment for _, _, experiment in used.get(machine.address, [])],
-            }
+            ClusterMachine(
+                address=machine.address,
+                kind=self._catalogue.nickname_of(kind=machine.kind, gpus=machine.gpus, accelerator=machine.accelerator),
+                cpus=machine.cpus,
+                cpus_used=sum(cpus for cpus, _, _ in used.get(machine.address, [])),
+                gpus=machine.gpus,
+                gpus_used=sum(gpus for _, gpus, _ in used.get(machine.address, [])),
+                accelerator=machine.accelerator or None,
+                memory_mib=machine.memory_mib,
+                experiments=[experiment for _, _, experiment in used.get(machine.address, [])],
+            )
             for machine in inventory.machines
         ]
         possible = dict(cluster.possible) if cluster is not None else {}
-        return {
+        return ClusterDocument(
             **row,
-            "machines": machines,
-            "possible": [{"type": t, "most": n} for t, n in possible.items()],
-            "hosts": self._looked(cluster, inventory),
-        }
+            machines=machines,
+            possible=[PossibleMachines(type=type, most=most) for type, most in possible.items()],
+            hosts=self._looked(cluster, inventory),
+        )
 
-    def check(self, name: str) -> list[dict[str, object]]:
+    def check(self, name: str) -> list[CheckedMachine]:
         """Ask every machine of a cluster about itself and its way to this server. Blocks for seconds."""
         engine = self._engines.of(name)
         if not isinstance(engine, Checkable):
             raise InvalidValue(f"{name} is this computer", hint="`grid doctor` looks at it")
-        return engine.check()
+        return [from_json(CheckedMachine, answer) for answer in engine.check()]
 
-    def logs(self, name: str, *, since_us: int | None, until_us: int | None, limit: int) -> dict[str, object]:
+    def logs(self, name: str, *, since_us: int | None, until_us: int | None, limit: int) -> ClusterLogsDocument:
         """Return the newest lines that the engine itself wrote on a cluster's machines. Blocks for seconds."""
         engine = self._engines.of(name)
         if not isinstance(engine, Logged):
@@ -212,25 +221,19 @@ class Clusters:
         with self._database.read() as tx:
             cluster = tx.clusters.find(name)
         of_each = _MOST_LINES if since_us is not None or until_us is not None else limit
-        problems: list[HostProblem] = []
+        problems: list[ClusterHost] = []
         if cluster.hosts is not None:
             found, problems = self._hosts.logs(cluster, of_each)
         else:
             found = engine.logs(of_each)
         lines = merged(found, since_us=since_us, until_us=until_us, limit=limit)
-        return {
-            "cluster": name,
-            "lines": [
-                {
-                    "host": line.host,
-                    "file": line.file,
-                    "at": at_text(line.at_us) if line.at_us else None,
-                    "text": line.text,
-                }
-                for line in lines
-            ],
-            "problems": [dataclasses.asdict(problem) for problem in problems],
-        }
+        shown = [
+            ClusterLogLine(
+                host=line.host, file=line.file, at=at_text(line.at_us) if line.at_us else None, text=line.text
+            )
+            for line in lines
+        ]
+        return ClusterLogsDocument(cluster=name, lines=shown, problems=problems)
 
     def remove(self, name: str, caller: Caller, *, force: bool = False) -> list[str]:
         """Forget a cluster, and return the hosts on which Ray was ended: where this server has started it.
@@ -268,37 +271,36 @@ class Clusters:
         """Return what is asked for as a record; InvalidValue, Conflict or UnknownInstanceType when it cannot be."""
         return checked_cluster(new, self._catalogue, user=user, now_us=self._now_us())
 
-    def _row(self, cluster: Cluster | None, default: str | None) -> dict[str, object]:
+    def _row(self, cluster: Cluster | None, default: str | None) -> ClusterRow:
         name = cluster.name if cluster is not None else LOCAL_CLUSTER
-        row: dict[str, object] = {
-            "cluster": name,
-            "engine": cluster.engine if cluster is not None else "local",
-            "address": cluster.address if cluster is not None else None,
-            "default": name == (default or LOCAL_CLUSTER),
-        }
+        sizes, problem = self._sizes(name)
+        return ClusterRow(
+            cluster=name,
+            engine=cluster.engine if cluster is not None else "local",
+            address=cluster.address if cluster is not None else None,
+            default=name == (default or LOCAL_CLUSTER),
+            machine_count=len(sizes),
+            cpus=sum(cpus for cpus, _ in sizes),
+            gpus=sum(gpus for _, gpus in sizes),
+            problem=problem,
+        )
+
+    def _sizes(self, name: str) -> tuple[list[tuple[int, int]], str | None]:
+        """Return CPUs and GPUs of each machine of a cluster, and why it does not answer."""
         try:
             inventory = self._engines.of(name).inventory()
         except GridError as error:
-            return {**row, "machine_count": 0, "cpus": 0, "gpus": 0, "problem": error.message}
+            return [], error.message
         if isinstance(inventory, Fleet):
-            sizes = [(machine.cpus, machine.gpus) for machine in inventory.machines]
-            problem = inventory.problem
-        else:
-            sizes, problem = [(inventory.cpus, len(inventory.accelerators))], None
-        return {
-            **row,
-            "machine_count": len(sizes),
-            "cpus": sum(cpus for cpus, _ in sizes),
-            "gpus": sum(gpus for _, gpus in sizes),
-            "problem": problem,
-        }
+            return [(machine.cpus, machine.gpus) for machine in inventory.machines], inventory.problem
+        return [(inventory.cpus, len(inventory.accelerators))], None
 
-    def _looked(self, cluster: Cluster | None, fleet: Fleet) -> list[dict[str, object]]:
+    def _looked(self, cluster: Cluster | None, fleet: Fleet) -> list[ClusterHost]:
         """Return how the hosts that this server has started do; those whose nodes Ray does not know are asked."""
         if cluster is None or cluster.hosts is None:
             return []
         joined = {machine.address for machine in fleet.machines} if fleet.problem is None else set[str]()
-        return [dataclasses.asdict(host) for host in self._hosts.look(cluster, joined)]
+        return self._hosts.look(cluster, joined)
 
     def _check_answers(self, address: str, token: str | None) -> None:
         """Raise Unusable unless an engine answers there, and its machines can reach this server."""
@@ -344,15 +346,15 @@ def _used(tx: Transaction, cluster: str) -> dict[str, list[tuple[int, int, str]]
     return used
 
 
-def _computer(inventory: Inventory) -> dict[str, object]:
-    return {
-        "address": inventory.hostname,
-        "kind": None,
-        "cpus": inventory.cpus,
-        "cpus_used": None,
-        "gpus": len(inventory.accelerators),
-        "gpus_used": sum(accelerator.busy is not None for accelerator in inventory.accelerators),
-        "accelerator": inventory.accelerators[0].name if inventory.accelerators else None,
-        "memory_mib": inventory.memory_mib,
-        "experiments": [],
-    }
+def _computer(inventory: Inventory) -> ClusterMachine:
+    return ClusterMachine(
+        address=inventory.hostname,
+        kind=None,
+        cpus=inventory.cpus,
+        cpus_used=None,
+        gpus=len(inventory.accelerators),
+        gpus_used=sum(accelerator.busy is not None for accelerator in inventory.accelerators),
+        accelerator=inventory.accelerators[0].name if inventory.accelerators else None,
+        memory_mib=inventory.memory_mib,
+        experiments=[],
+    )

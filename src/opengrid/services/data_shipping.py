@@ -10,7 +10,7 @@ from opengrid.core.errors import Forbidden, NotFound
 from opengrid.core.manifest import safe_path
 from opengrid.core.packs import Piece
 from opengrid.core.protocol import DataFile, DataFiles
-from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreVersion
+from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.datastores import Datastores
 from opengrid.services.references import etag_of

@@ -20,7 +20,13 @@ from opengrid.core.manifest import Manifest, ManifestFile, check_paths
 from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
 from opengrid.core.names import check_name
 from opengrid.core.packs import Packed, PackLink, Piece
-from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreState, DatastoreUse, DatastoreVersion
+from opengrid.core.records.datastores import (
+    DatastoreFile,
+    DatastoreKind,
+    DatastoreState,
+    DatastoreUse,
+    DatastoreVersion,
+)
 from opengrid.core.spec import RunSpec
 from opengrid.planning.arguments import find_references, substitute
 from opengrid.services.callers import Caller

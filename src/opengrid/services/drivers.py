@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 from opengrid.core.errors import Superseded, Unauthorized
 from opengrid.core.protocol import GangOrders, GangReport
-from opengrid.core.records import Attempt, AttemptState, MachineState
+from opengrid.core.records.attempts import Attempt, AttemptState, MachineState
 from opengrid.core.tokens import attempt_token, matches, token_hash
 from opengrid.engines.engine import Engines
 from opengrid.services.attempts import open_attempt

@@ -18,7 +18,8 @@ from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import GridError, Unusable
 from opengrid.core.files import folder_size
 from opengrid.core.interpreters import build_variables, changed_at, installed, site_packages
-from opengrid.core.records import LOCAL_CLUSTER, Run
+from opengrid.core.records.clusters import LOCAL_CLUSTER
+from opengrid.core.records.experiments import Run
 from opengrid.planning.environment import Environment, EnvironmentState, Recipe, recipe_of, recipe_of_run
 from opengrid.planning.pruning import Bounds, Kept, to_remove
 from opengrid.services.building import Build, BuildFailed, Commands

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from opengrid.core.errors import InvalidValue
-from opengrid.core.records import EventFile
+from opengrid.core.records.scalars import EventFile
 from opengrid.planning.series import POINT, Points
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.attempts import open_attempt

@@ -7,25 +7,22 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opengrid.core.gang import Gang
-from opengrid.core.records import (
-    LOCAL_CLUSTER,
+from opengrid.core.records.attempts import (
     Attempt,
     AttemptMachine,
     AttemptState,
-    Event,
-    Experiment,
-    ExperimentState,
     Generation,
     GenerationPhase,
     MachineState,
     RankExit,
-    Run,
 )
+from opengrid.core.records.clusters import LOCAL_CLUSTER
+from opengrid.core.records.experiments import Event, Experiment, ExperimentState, Run
 from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Inventory
 from opengrid.planning.link import web_page
 from opengrid.services.assignments import work_folder
-from opengrid.services.documents import (
+from opengrid.services.documents.experiments import (
     DeviceDocument,
     ExperimentDocument,
     MachineDocument,

@@ -15,7 +15,8 @@ from opengrid.core.protocol import (
     Unsaved,
     Waits,
 )
-from opengrid.core.records import Attempt, AttemptMachine, Event, MachineState, RankExit
+from opengrid.core.records.attempts import Attempt, AttemptMachine, MachineState, RankExit
+from opengrid.core.records.experiments import Event
 from opengrid.planning.sentences import count
 from opengrid.store.database import Transaction
 
@@ -71,8 +72,6 @@ def _event(attempt: Attempt, machine: AttemptMachine, generation: int, text: str
         attempt=attempt.number,
         generation=generation,
         kind=kind,
-        before=None,
-        after=None,
         reason=f"machine {machine.index}: {text}",
     )
 

@@ -12,7 +12,7 @@ from typing import Protocol
 
 from opengrid.core.errors import NotFound
 from opengrid.core.names import split_experiment_name
-from opengrid.services.documents import Gone, Hint, RunChange, RunsChange
+from opengrid.services.documents.changes import Gone, Hint, RunChange, RunsChange
 from opengrid.services.logs import LogChoice, Logs
 from opengrid.services.samples import Samples
 from opengrid.services.views import experiment_view, run_view

@@ -10,8 +10,9 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Protocol, TypeVar, cast
 
 from opengrid.core.errors import Conflict, GridError, Unauthorized, Unusable
-from opengrid.core.records import Cluster, ClusterHosts
+from opengrid.core.records.clusters import Cluster, ClusterHosts
 from opengrid.planning.node_logs import NodeLog
+from opengrid.services.documents.clusters import ClusterHost
 
 T = TypeVar("T")
 
@@ -28,15 +29,6 @@ class Orders(Protocol):
     def order(self, host: str, order: Mapping[str, object], progress: Callable[[str], None] = ...) -> dict[str, object]:
         """Have a host do something; GridError without the host's name when it cannot."""
         ...
-
-
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
-class HostProblem:
-    """How one host of a cluster does."""
-
-    host: str
-    address: str
-    problem: str | None  #: None: its node has joined
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,7 +130,7 @@ class HostClusters:
         hosts = _hosts_of(cluster)
         self._each(hosts.names, lambda host: self._order(hosts, host, {"do": "stop", "id": hosts.id, "forget": True}))
 
-    def look(self, cluster: Cluster, joined: set[str]) -> list[HostProblem]:
+    def look(self, cluster: Cluster, joined: set[str]) -> list[ClusterHost]:
         """Return how each host does; those whose node is none of the `joined` addresses are asked."""
         hosts = _hosts_of(cluster)
 
@@ -152,11 +144,11 @@ class HostClusters:
         missing = [n for n, a in zip(hosts.names, hosts.addresses, strict=True) if a not in joined]
         problems = dict(zip(missing, _parallel(ask, missing), strict=True))
         return [
-            HostProblem(host=name, address=address, problem=problems.get(name))
+            ClusterHost(host=name, address=address, problem=problems.get(name))
             for name, address in zip(hosts.names, hosts.addresses, strict=True)
         ]
 
-    def logs(self, cluster: Cluster, limit: int) -> tuple[list[NodeLog], list[HostProblem]]:
+    def logs(self, cluster: Cluster, limit: int) -> tuple[list[NodeLog], list[ClusterHost]]:
         """Return the last lines of each file that Ray wrote on each host, and the hosts that could not be asked."""
         hosts = _hosts_of(cluster)
         order = {"do": "logs", "id": hosts.id, "names": list(self._log_files), "limit": limit}
@@ -172,7 +164,7 @@ class HostClusters:
 
         answers = list(zip(hosts.names, hosts.addresses, _parallel(ask, hosts.names), strict=True))
         problems = [
-            HostProblem(host=name, address=address, problem=answer.message)
+            ClusterHost(host=name, address=address, problem=answer.message)
             for name, address, answer in answers
             if isinstance(answer, GridError)
         ]

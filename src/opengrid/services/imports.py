@@ -16,7 +16,7 @@ import structlog
 from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError
 from opengrid.core.manifest import Manifest, ManifestFile
-from opengrid.core.records import DatastoreFile, DatastoreKind, DatastoreVersion
+from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.core.sizes import size_text
 from opengrid.services.archives import Unpacked, unpack
 from opengrid.services.callers import Caller

@@ -7,7 +7,7 @@ from opengrid.planning.fleet import Fleet
 from opengrid.planning.fleet_plan import own_type
 from opengrid.planning.inventory import Inventory, in_words
 from opengrid.planning.sentences import fleet_label, here_label, type_label
-from opengrid.services.documents import InstanceTypeRow
+from opengrid.services.documents.instance_types import InstanceTypeRow
 
 
 def instance_type_rows(catalogue: Catalogue, machines: Inventory | Fleet) -> list[InstanceTypeRow]:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from opengrid.core.records import LOCAL_CLUSTER, Attempt, AttemptMachine, Experiment, Run
+from opengrid.core.records.attempts import Attempt, AttemptMachine
+from opengrid.core.records.clusters import LOCAL_CLUSTER
+from opengrid.core.records.experiments import Experiment, Run
 from opengrid.engines.engine import Engines
 from opengrid.planning.capacity import cpu_ranks, most_ranks
 from opengrid.planning.fleet import Fleet, FleetMachine
 from opengrid.planning.inventory import Inventory
-from opengrid.services.documents import (
+from opengrid.services.documents.machines import (
     GpuDocument,
     HostDocument,
     MachinesDocument,

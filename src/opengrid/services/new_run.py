@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from typing import ClassVar
 
 from opengrid.core.errors import InvalidValue, UserError
-from opengrid.core.records import Experiment, Run
+from opengrid.core.records.experiments import Experiment, Run
 from opengrid.core.spec import Program, ProgramKind, RunSpec, Source, parse_framework, parse_strategy
 from opengrid.planning.command import command_line, script_words
 from opengrid.planning.link import EXAMPLE
 from opengrid.planning.sentences import plan_sentence
 from opengrid.services.callers import Caller
-from opengrid.services.documents import ErrorText, NewRunPlanDocument
+from opengrid.services.documents.errors import error_text
+from opengrid.services.documents.new_run import NewRunPlanDocument
 from opengrid.services.links import Links
 from opengrid.services.runs import Runs, free_name
 from opengrid.services.views import place_view, plan_view
@@ -79,8 +80,7 @@ class NewRuns:
             answer = dataclasses.replace(answer, link=place_view(spec.source.place))
             plan = self._runs.plan(spec, caller.name)
         except UserError as error:
-            problem = ErrorText(code=error.code, message=error.message, hint=error.hint, field=error.field)
-            return dataclasses.replace(answer, problem=problem)
+            return dataclasses.replace(answer, problem=error_text(error))
         return dataclasses.replace(answer, plan=plan_view(plan), sentence=plan_sentence(plan))
 
     def create(self, form: NewRun, caller: Caller) -> tuple[Run, list[Experiment]]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from opengrid.core.errors import InvalidValue, Unusable
 from opengrid.core.manifest import list_files
-from opengrid.core.records import DatastoreFile
+from opengrid.core.records.datastores import DatastoreFile
 
 if TYPE_CHECKING:
     from opengrid.blobs.bucket import Object

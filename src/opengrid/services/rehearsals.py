@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.protocol import Fault, Rehearsal
-from opengrid.core.records import Attempt, AttemptState, Event, Experiment, ExperimentState, GenerationPhase
+from opengrid.core.records.attempts import Attempt, AttemptState, GenerationPhase
+from opengrid.core.records.experiments import Event, Experiment, ExperimentState
 from opengrid.services.callers import Caller
 from opengrid.store.database import Database, Transaction
 
@@ -73,8 +74,6 @@ class Rehearsals:
             attempt=attempt.number,
             generation=attempt.generation,
             kind="rehearsal",
-            before=None,
-            after=None,
             reason=text,
         )
 

@@ -16,7 +16,8 @@ import structlog
 from opengrid.core.codec import to_json
 from opengrid.core.errors import GridError, NotFound
 from opengrid.core.masking import Masks
-from opengrid.core.records import LOCAL_CLUSTER, Experiment, Run
+from opengrid.core.records.clusters import LOCAL_CLUSTER
+from opengrid.core.records.experiments import Experiment, Run
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.sources import Sources
 from opengrid.services.views import source_view, time_text

@@ -15,7 +15,9 @@ from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.gang import Plan
 from opengrid.core.mounts import Mount, seen_elsewhere
 from opengrid.core.names import experiment_name, split_experiment_name
-from opengrid.core.records import LOCAL_CLUSTER, Attempt, Experiment, ExperimentState, Run
+from opengrid.core.records.attempts import Attempt
+from opengrid.core.records.clusters import LOCAL_CLUSTER
+from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.core.spec import ProgramKind, RunSpec
 from opengrid.engines.engine import Engine, Engines
 from opengrid.planning.arguments import parameters
@@ -35,7 +37,7 @@ from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
 from opengrid.services.sources import Sources
 from opengrid.store.database import Database, Transaction
-from opengrid.store.runs import RunFilter
+from opengrid.store.run_list import RunFilter
 
 #: More users or labels than these nobody chooses from a list.
 _OFFERED = 200

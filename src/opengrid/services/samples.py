@@ -18,7 +18,7 @@ from opengrid.core.gang import Gang
 from opengrid.core.samples import RECORD, Quantity, parse_series, series_name
 from opengrid.planning.series import POINT, Viewport
 from opengrid.services.agent_memory import AgentIdentity
-from opengrid.services.documents import SystemDocument, SystemRow
+from opengrid.services.documents.system import SystemDocument, SystemRow
 from opengrid.services.growing import GrowingFiles
 from opengrid.services.scalars import SeriesAnswer, SeriesDocument, SeriesRequest, series_document
 from opengrid.services.views import at_text

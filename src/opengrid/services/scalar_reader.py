@@ -12,7 +12,7 @@ import numpy.typing as npt
 import structlog
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records import EventFile, Scalar, Summary
+from opengrid.core.records.scalars import EventFile, Scalar, Summary
 from opengrid.planning.scalar_names import labels, series_name
 from opengrid.planning.series import Points, extend, merge, summarise
 from opengrid.services.agent_memory import AgentIdentity

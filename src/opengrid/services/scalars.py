@@ -12,7 +12,8 @@ import numpy.typing as npt
 from pydantic import Field
 
 from opengrid.core.errors import InvalidValue
-from opengrid.core.records import EventFile, Experiment, Scalar
+from opengrid.core.records.experiments import Experiment
+from opengrid.core.records.scalars import EventFile, Scalar
 from opengrid.planning.goals import goal_of, most_telling_first
 from opengrid.planning.series import Axis, Points, Viewport, inside, not_finite_text, sample, shortest
 from opengrid.services.event_files import EventFiles

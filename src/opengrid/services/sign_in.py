@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from opengrid.core.errors import InvalidValue, Unauthorized
-from opengrid.core.records import BrowserSession, SignInLink
+from opengrid.core.records.accounts import BrowserSession, SignInLink
 from opengrid.core.tokens import new_token, token_hash
 from opengrid.store.database import Database
 

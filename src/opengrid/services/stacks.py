@@ -10,9 +10,17 @@ from dataclasses import dataclass, field
 from opengrid.core.errors import Conflict
 from opengrid.core.gang import Gang
 from opengrid.core.protocol import MOST_STACKS_BYTES, RankStacks, Stacks
-from opengrid.core.records import AttemptState, ExperimentState, GenerationPhase
-from opengrid.planning.stacks import Dump, group, read_dump
+from opengrid.core.records.attempts import AttemptState, GenerationPhase
+from opengrid.core.records.experiments import ExperimentState
+from opengrid.planning.stacks import Dump, Frames, Group, group, headline, read_dump
 from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.documents.stacks import (
+    FrameDocument,
+    SilentRankDocument,
+    StackGroupDocument,
+    StacksDocument,
+    ThreadDocument,
+)
 from opengrid.store.database import Database
 
 #: How long an answer is waited for: what agents give their ranks, and the way there and back.
@@ -97,10 +105,10 @@ class StackRequests:
         return {machine: stacks for machine, stacks in answers.items() if stacks.number >= number}
 
 
-def stacks_view(asked: Asked, answers: Mapping[int, Stacks]) -> dict[str, object]:
+def stacks_view(asked: Asked, answers: Mapping[int, Stacks]) -> StacksDocument:
     """Return the document of all ranks' stacks: groups of equal ones, and who is silent, and why."""
     dumps: dict[int, Dump] = {}
-    silent: list[dict[str, object]] = []
+    silent: list[SilentRankDocument] = []
     for machine in range(asked.gang.machines):
         answer = answers.get(machine)
         told = {} if answer is None else {one.rank: one for one in answer.ranks}
@@ -112,5 +120,18 @@ def stacks_view(asked: Asked, answers: Mapping[int, Stacks]) -> dict[str, object
             if dump is not None:
                 dumps[place.rank] = dump
             else:
-                silent.append({"rank": place.rank, "reason": one.reason or "its answer holds no stack"})
-    return {"experiment": asked.experiment, "groups": [g.to_wire() for g in group(dumps)], "silent": silent}
+                silent.append(SilentRankDocument(rank=place.rank, reason=one.reason or "its answer holds no stack"))
+    return StacksDocument(experiment=asked.experiment, groups=[_group_view(one) for one in group(dumps)], silent=silent)
+
+
+def _group_view(group: Group) -> StackGroupDocument:
+    return StackGroupDocument(
+        ranks=list(group.ranks),
+        top=headline(group.frames),
+        frames=_frames_view(group.frames),
+        threads=[ThreadDocument(ranks=list(ranks), frames=_frames_view(frames)) for ranks, frames in group.threads],
+    )
+
+
+def _frames_view(frames: Frames) -> list[FrameDocument]:
+    return [FrameDocument(file=frame.file, line=frame.line, function=frame.function) for frame in frames]

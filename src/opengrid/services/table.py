@@ -7,10 +7,10 @@ import io
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from opengrid.core.records import Experiment, Run
+from opengrid.core.records.experiments import Experiment, Run
 from opengrid.planning.goals import goal_of, most_telling_first
 from opengrid.planning.table import Filter, Key, parse_filter, parse_key
-from opengrid.services.documents import ExperimentRow
+from opengrid.services.documents.experiments import ExperimentRow
 from opengrid.services.scalars import Goal, ScalarValues, scalar_values
 from opengrid.services.views import experiment_fields
 from opengrid.store.database import Database

@@ -25,7 +25,8 @@ from pathlib import Path
 
 from opengrid.core.errors import GridError, NotFound, Unusable
 from opengrid.core.names import split_experiment_name
-from opengrid.core.records import EventFile, Experiment
+from opengrid.core.records.experiments import Experiment
+from opengrid.core.records.scalars import EventFile
 from opengrid.services.event_files import EventFiles
 from opengrid.store.database import Database
 

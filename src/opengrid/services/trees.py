@@ -20,7 +20,7 @@ from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import Unusable
 from opengrid.core.files import clone_file, copy_file, file_digest, statuses
 from opengrid.core.manifest import safe_path
-from opengrid.core.records import DatastoreFile, DatastoreVersion
+from opengrid.core.records.datastores import DatastoreFile, DatastoreVersion
 
 #: So many trees are made beside one another while their files come.
 _MOST_BEGUN = 16

@@ -11,31 +11,20 @@ from typing import Any
 
 from opengrid.core.codec import to_json
 from opengrid.core.gang import Plan
-from opengrid.core.records import (
-    Attempt,
-    Event,
-    Experiment,
-    ExperimentState,
-    Generation,
-    RootCause,
-    Run,
-)
+from opengrid.core.records.attempts import Attempt, Generation
+from opengrid.core.records.experiments import Event, Experiment, ExperimentState, RootCause, Run
 from opengrid.core.spec import Place, Source
 from opengrid.planning.arguments import parts
-from opengrid.services.documents import (
+from opengrid.services.documents.experiments import (
     ArgumentDocument,
     EventDocument,
     ExperimentRow,
     MemoryDocument,
-    MountDocument,
-    PlaceDocument,
-    PlanDocument,
     RootCauseDocument,
-    RunRow,
-    RunSummary,
-    SourceDocument,
     StartDocument,
 )
+from opengrid.services.documents.plans import MountDocument, PlaceDocument, PlanDocument, SourceDocument
+from opengrid.services.documents.runs import RunRow, RunSummary
 
 _QUEUED = (ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING)
 

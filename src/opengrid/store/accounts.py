@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, insert, select, update
 
-from opengrid.core.records import User
+from opengrid.core.records.accounts import User
 from opengrid.store.tables import users
 
 

@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from sqlalchemy import Connection, func, insert, select, update
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records import Artifact
+from opengrid.core.records.artifacts import Artifact
 from opengrid.store.tables import artifacts, fields
 
 _columns = [column for column in artifacts.columns if column.name != "id"]

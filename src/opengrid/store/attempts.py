@@ -8,7 +8,8 @@ from collections.abc import Sequence
 from sqlalchemy import Connection, insert, select, update
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records import ATTEMPT_MOVES, Attempt, AttemptMachine, AttemptState, Event, Generation, RankExit
+from opengrid.core.records.attempts import ATTEMPT_MOVES, Attempt, AttemptMachine, AttemptState, Generation, RankExit
+from opengrid.core.records.experiments import Event
 from opengrid.store.runs import Runs
 from opengrid.store.tables import attempt_machines, attempts, checked, experiments, fields, generations, rank_exits
 

@@ -8,7 +8,8 @@ from difflib import get_close_matches
 from sqlalchemy import Connection, delete, insert, select, update
 
 from opengrid.core.errors import Conflict, NotFound
-from opengrid.core.records import Cluster, ExperimentState
+from opengrid.core.records.clusters import Cluster
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.store.tables import clusters, default_clusters, experiments, fields, runs
 
 

@@ -9,14 +9,14 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Select, and_, delete, func, insert, select, update
 
 from opengrid.core.errors import Conflict, NotFound
-from opengrid.core.records import (
+from opengrid.core.records.datastores import (
     DatastoreFile,
     DatastoreKind,
     DatastoreState,
     DatastoreUse,
     DatastoreVersion,
-    ExperimentState,
 )
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.store.tables import (
     all_fields,
     datastore_files,

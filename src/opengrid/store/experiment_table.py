@@ -8,10 +8,10 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, Double, Select, String, and_, case, cast, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import JSONB
 
-from opengrid.core.records import ExperimentState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.planning.goals import goal_of
 from opengrid.planning.table import Field, Filter, Key, Metric, Param, Which
-from opengrid.store.runs import STATE_GROUPS
+from opengrid.store.run_list import STATE_GROUPS
 from opengrid.store.tables import experiments, scalars
 
 #: Most tags that are columns of one table.

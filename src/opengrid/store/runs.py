@@ -2,76 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Sequence
 from difflib import get_close_matches
-from typing import Any
 
 from sqlalchemy import (
-    JSON,
     BigInteger,
-    ColumnElement,
     Connection,
     Executable,
     Table,
-    UnaryExpression,
     case,
     cast,
     delete,
-    exists,
     func,
     insert,
-    or_,
     select,
-    type_coerce,
     update,
 )
 
-from opengrid.core.errors import Conflict, InvalidValue, NotFound
+from opengrid.core.errors import Conflict, NotFound
 from opengrid.core.names import split_experiment_name
-from opengrid.core.records import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
+from opengrid.core.records.experiments import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
+from opengrid.store.run_list import ALL_RUNS, NEWEST, OPEN, WAITING, RunFilter, matching, order
 from opengrid.store.tables import all_fields, attempt_machines, attempts, events, experiments, fields, run_labels, runs
-
-_OPEN = [state for state in ExperimentState if not state.is_terminal]
-_WAITING = [ExperimentState.QUEUED, ExperimentState.BUILDING, ExperimentState.PENDING]
-
-#: The five counts of a run: together they are all its experiments.
-STATE_GROUPS: dict[str, tuple[ExperimentState, ...]] = {
-    "queued": tuple(_WAITING),
-    "running": (ExperimentState.RUNNING,),
-    "completed": (ExperimentState.SUCCEEDED,),
-    "stopped": (ExperimentState.STOPPED,),
-    "failed": (ExperimentState.FAILED,),
-}
-
-_SORT_COLUMNS: dict[str, ColumnElement[Any]] = {
-    "created_at": runs.c.created_us,
-    "run": runs.c.name,
-    "user": runs.c.user,
-}
-
-#: What runs can be sorted by.
-SORTS = (*_SORT_COLUMNS, "experiments", *STATE_GROUPS)
-NEWEST = "-created_at"
 
 #: How many of the newest names are searched for one that resembles a name that does not exist.
 _SEARCHED = 1000
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFilter:
-    """Which runs somebody wants; all conditions hold together."""
-
-    active: bool | None = None  #: whether they have an experiment that has not ended
-    user: str | None = None
-    labels: Mapping[str, str | None] = field(default_factory=dict[str, "str | None"])  #: None: with any value
-    search: str = ""  #: words, each of which is in the name, user, description, script or a label
-    states: tuple[ExperimentState, ...] = ()  #: that at least one experiment has; none: any
-    since_us: int | None = None  #: made then or later
-    until_us: int | None = None  #: made before
-
-
-ALL_RUNS = RunFilter()
 
 
 class Runs:
@@ -120,12 +75,12 @@ class Runs:
 
     def list(self, chosen: RunFilter = ALL_RUNS, *, sort: str = NEWEST, limit: int = 100, offset: int = 0) -> list[Run]:
         """Return a page of the runs that are chosen. `sort` is one of SORTS, with `-` in front for the other way."""
-        matching = select(runs).where(*_matching(chosen)).order_by(*_order(sort))
-        return self._runs(matching.limit(limit).offset(offset))
+        page = select(runs).where(*matching(chosen)).order_by(*order(sort)).limit(limit).offset(offset)
+        return self._runs(page)
 
     def count(self, chosen: RunFilter = ALL_RUNS) -> int:
         """Return how many runs list() has in all."""
-        counted = select(func.count()).select_from(runs).where(*_matching(chosen))
+        counted = select(func.count()).select_from(runs).where(*matching(chosen))
         return self._connection.execute(counted).scalar_one()
 
     def users(self, limit: int) -> list[str]:
@@ -160,7 +115,7 @@ class Runs:
 
     def span(self, run_id: str) -> tuple[int | None, int | None]:
         """Return when the first experiment of a run began to run, and when the last ended; None: not yet."""
-        open_ones = func.count(case((experiments.c.state.in_(_OPEN), 1)))
+        open_ones = func.count(case((experiments.c.state.in_(OPEN), 1)))
         asked = select(func.min(experiments.c.started_us), func.max(experiments.c.ended_us), open_ones)
         started, ended, still_open = self._connection.execute(asked.where(experiments.c.run_id == run_id)).one()
         return started, None if still_open else ended
@@ -172,7 +127,7 @@ class Runs:
 
     def pulse(self) -> dict[str, tuple[object, ...]]:
         """Return, of each run that is active, what changes when its row does. Reads no documents: it is asked often."""
-        going = select(experiments.c.run_id).where(experiments.c.state.in_(_OPEN)).distinct()
+        going = select(experiments.c.run_id).where(experiments.c.state.in_(OPEN)).distinct()
         by_state = select(experiments.c.run_id, experiments.c.state, func.count(), func.sum(experiments.c.version))
         grouped = by_state.where(experiments.c.run_id.in_(going)).group_by(experiments.c.run_id, experiments.c.state)
         found: dict[str, tuple[object, ...]] = {}
@@ -217,7 +172,7 @@ class Runs:
 
     def active_run_ids(self) -> set[str]:
         """Return the ids of the runs that have an experiment which has not ended."""
-        active = select(experiments.c.run_id).where(experiments.c.state.in_(_OPEN)).distinct()
+        active = select(experiments.c.run_id).where(experiments.c.state.in_(OPEN)).distinct()
         return set(self._connection.execute(active).scalars())
 
     def queue(self, *, limit: int, offset: int) -> list[Experiment]:
@@ -230,7 +185,7 @@ class Runs:
         counted = select(func.count()).select_from(experiments).where(experiments.c.state == ExperimentState.QUEUED)
         return self._connection.execute(counted).scalar_one()
 
-    def stop_requested(self, states: Sequence[ExperimentState] = _OPEN) -> list[Experiment]:
+    def stop_requested(self, states: Sequence[ExperimentState] = OPEN) -> list[Experiment]:
         """Return the experiments in these states, all that have not ended, that shall stop; oldest first."""
         asked = _EXPERIMENT.where(experiments.c.state.in_(states), experiments.c.stop_requested.is_not(None))
         return self._experiments(asked.order_by(*_OLDEST_FIRST))
@@ -281,23 +236,12 @@ class Runs:
         """Remember that an experiment shall stop, and why; False when it has ended or was asked before."""
         going = (
             experiments.c.id == experiment_id,
-            experiments.c.state.in_(_OPEN),
+            experiments.c.state.in_(OPEN),
             experiments.c.stop_requested.is_(None),
         )
         asked = self._connection.execute(update(experiments).where(*going).values(stop_requested=reason)).rowcount == 1
         if asked:
-            self.note(
-                Event(
-                    at_us=now_us,
-                    experiment_id=experiment_id,
-                    attempt=None,
-                    generation=None,
-                    kind="note",
-                    before=None,
-                    after=None,
-                    reason=f"stop requested: {reason}",
-                )
-            )
+            self.note(Event(at_us=now_us, experiment_id=experiment_id, reason=f"stop requested: {reason}"))
         return asked
 
     def note(self, event: Event) -> None:
@@ -335,14 +279,14 @@ class Runs:
             )
             for run_id, state, number in self._connection.execute(grouped):
                 counts[run_id][state] = number
-        waiting = self._waiting([id for id, of_run in counts.items() if any(state in of_run for state in _WAITING)])
+        waiting = self._waiting([id for id, of_run in counts.items() if any(state in of_run for state in WAITING)])
         return [Run(**fields(row), counts=counts[row["id"]], waiting=waiting.get(row["id"])) for row in rows]
 
     def _waiting(self, run_ids: Sequence[str]) -> dict[str, str]:
         """Return why the oldest waiting experiment of each run waits."""
         if not run_ids:
             return {}
-        its_waiting = (experiments.c.run_id.in_(run_ids), experiments.c.state.in_(_WAITING))
+        its_waiting = (experiments.c.run_id.in_(run_ids), experiments.c.state.in_(WAITING))
         oldest = select(experiments.c.run_id, func.min(experiments.c.index).label("index")).where(*its_waiting)
         first = oldest.group_by(experiments.c.run_id).subquery()
         its_row = (experiments.c.run_id == first.c.run_id) & (experiments.c.index == first.c.index)
@@ -393,53 +337,6 @@ _EXPERIMENT = select(
 )
 
 
-def _matching(chosen: RunFilter) -> list[ColumnElement[bool]]:
-    conditions: list[ColumnElement[bool]] = []
-    if chosen.active is not None:
-        going = _has_experiment(_OPEN)
-        conditions.append(going if chosen.active else ~going)
-    if chosen.states:
-        conditions.append(_has_experiment(chosen.states))
-    if chosen.user is not None:
-        conditions.append(runs.c.user == chosen.user)
-    if chosen.since_us is not None:
-        conditions.append(runs.c.created_us >= chosen.since_us)
-    if chosen.until_us is not None:
-        conditions.append(runs.c.created_us < chosen.until_us)
-    for key, value in chosen.labels.items():
-        has = exists().where(run_labels.c.run_id == runs.c.id, run_labels.c.key == key)
-        conditions.append(has if value is None else has.where(run_labels.c.value == value))
-    return [*conditions, *(_contains(word) for word in chosen.search.split())]
-
-
-def _has_experiment(states: Collection[ExperimentState]) -> ColumnElement[bool]:
-    return exists().where(experiments.c.run_id == runs.c.id, experiments.c.state.in_(states))
-
-
-def _contains(word: str) -> ColumnElement[bool]:
-    spec = type_coerce(runs.c.spec, JSON)
-    texts = (runs.c.name, runs.c.user, spec["description"].as_string(), spec["program"]["target"].as_string())
-    label = exists().where(
-        run_labels.c.run_id == runs.c.id,
-        or_(*(column.icontains(word, autoescape=True) for column in (run_labels.c.key, run_labels.c.value))),
-    )
-    return or_(label, *(text.icontains(word, autoescape=True) for text in texts))
-
-
-def _order(sort: str) -> list[UnaryExpression[Any]]:
-    """Return what to sort by; runs that are equal by that come newest first."""
-    name = sort.removeprefix("-")
-    if name not in SORTS:
-        raise InvalidValue(f"runs cannot be sorted by {name!r}", hint=f"one of: {', '.join(SORTS)}", field="sort")
-    if name in _SORT_COLUMNS:
-        key: ColumnElement[Any] = _SORT_COLUMNS[name]
-    else:
-        counted = select(func.count()).select_from(experiments).where(experiments.c.run_id == runs.c.id)
-        states = STATE_GROUPS.get(name)
-        key = (counted.where(experiments.c.state.in_(states)) if states else counted).scalar_subquery()
-    return [key.desc() if sort.startswith("-") else key.asc(), runs.c.created_us.desc(), runs.c.id.desc()]
-
-
 def _state_event(
     experiment: Experiment,
     before: ExperimentState | None,
@@ -453,7 +350,6 @@ def _state_event(
         at_us=now_us,
         experiment_id=experiment.id,
         attempt=attempt,
-        generation=None,
         kind="state",
         before=before.value if before else None,
         after=after.value,

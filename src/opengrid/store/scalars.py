@@ -7,7 +7,7 @@ from collections.abc import Collection, Sequence
 
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select, update
 
-from opengrid.core.records import EventFile, Scalar
+from opengrid.core.records.scalars import EventFile, Scalar
 from opengrid.store.tables import all_fields, event_files, fields, scalars
 
 #: Values that one statement may carry, on any database.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, delete, insert, select
 
-from opengrid.core.records import BrowserSession, SignInLink
+from opengrid.core.records.accounts import BrowserSession, SignInLink
 from opengrid.store.tables import browser_sessions, fields, sign_in_links
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import os
 import socket
@@ -21,6 +20,7 @@ from sqlalchemy.engine.interfaces import DBAPIConnection
 from sqlalchemy.pool import ConnectionPoolEntry
 
 from opengrid.core.errors import Conflict, Unusable
+from opengrid.core.locks import try_lock
 from opengrid.store.problems import explained
 from opengrid.store.schema import Schema
 
@@ -155,7 +155,7 @@ def hold_file(path: Path, *, wait_s: float) -> Generator[None]:
     except OSError as error:
         raise Unusable(f"cannot write {lock}: {error.strerror}", hint="may you write in that folder?") from error
     with os.fdopen(descriptor, "r+") as file:
-        while not _try_lock(descriptor):
+        while not try_lock(descriptor):
             if time.monotonic() >= until:
                 holder = file.read().strip() or "another process"
                 raise Conflict(f"the database {path} is in use by {holder}", hint="one server at a time can use it")
@@ -165,14 +165,6 @@ def hold_file(path: Path, *, wait_s: float) -> Generator[None]:
             os.ftruncate(descriptor, 0)
             os.pwrite(descriptor, f"process {os.getpid()} on {socket.gethostname()} since {now}\n".encode(), 0)
         yield
-
-
-def _try_lock(descriptor: int) -> bool:
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _engine(path: Path, *, begin: str, setup: str, pool_size: int, max_overflow: int) -> Engine:

@@ -29,16 +29,10 @@ from sqlalchemy.engine import CursorResult, RowMapping
 
 from opengrid.core.gang import Plan
 from opengrid.core.protocol import Restore
-from opengrid.core.records import (
-    AttemptState,
-    ClusterHosts,
-    DatastoreKind,
-    DatastoreState,
-    ExperimentState,
-    GenerationPhase,
-    MachineState,
-    RootCause,
-)
+from opengrid.core.records.attempts import AttemptState, GenerationPhase, MachineState
+from opengrid.core.records.clusters import ClusterHosts
+from opengrid.core.records.datastores import DatastoreKind, DatastoreState
+from opengrid.core.records.experiments import ExperimentState, RootCause
 from opengrid.core.spec import RunSpec
 from opengrid.store.columns import Document, Member, Sequence, Text
 

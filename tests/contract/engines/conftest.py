@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import Protocol
 
 import pytest
-from tests.support.agents import agent_zipapp, bundle_of  # noqa: F401
-from tests.support.gang_server import DEADLINE_S, Drivers, GangServer
+from tests.support.agents import agent_zipapp  # noqa: F401
+from tests.support.gang_server import Drivers, GangServer
+from tests.support.processes import wait_until
 from tests.support.ray_cluster import RayCluster
 
 from opengrid.core.gang import Bundle, Gang, Node
 from opengrid.core.protocol import Assignment
-from opengrid.core.records import Cluster
+from opengrid.core.records.clusters import Cluster
 from opengrid.core.spec import Framework, Program, ProgramKind
 from opengrid.engines.engine import Engine, GangRequest
 from opengrid.engines.local.engine import LocalEngine
@@ -60,13 +61,6 @@ def request_of(attempt: str) -> GangRequest:
         bundles=(Bundle(cpus=1), Bundle(cpus=1)),
         token="ticket-token",
     )
-
-
-def until(condition: Callable[[], object], what: str) -> None:
-    deadline = time.monotonic() + DEADLINE_S
-    while not condition():
-        assert time.monotonic() < deadline, f"{what}: not in time"
-        time.sleep(0.05)
 
 
 @pytest.fixture
@@ -189,7 +183,7 @@ def ray_bench(gang_server: GangServer, ray: RayCluster, agent_zipapp: Path) -> I
         jobs = [job for job in made.engine._watching.jobs() if not job.is_over]
         for job in jobs:
             made.engine.cancel(job.id, GANG.machines)
-            until(lambda id=job.id: made.engine.is_over(id), "the driver's end")
+            wait_until(lambda id=job.id: made.engine.is_over(id), "the driver's end")
 
 
 def _assignment(machine: int, folder: Path) -> Assignment:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 
-from tests.contract.engines.conftest import GANG, Bench, request_of, until
+from tests.contract.engines.conftest import GANG, Bench, request_of
+from tests.support.processes import wait_until
 
 ALL = frozenset(range(GANG.machines))
 
 
 def _submit(bench: Bench, attempt: str) -> None:
     bench.engine.submit(bench.engine.render(request_of(attempt)))
-    until(lambda: bench.here(attempt) == dict.fromkeys(ALL, 1), "all agents say hello")
+    wait_until(lambda: bench.here(attempt) == dict.fromkeys(ALL, 1), "all agents say hello")
 
 
 def _gone(bench: Bench, attempt: str) -> frozenset[int]:
@@ -41,18 +42,18 @@ def test_a_gang_lives_through_a_second_submit_a_restart_and_the_death_of_one_age
     assert not bench.engine.is_over(attempt)
 
     bench.kill(attempt, 1)
-    until(lambda: _gone(bench, attempt) == {1}, "the dead agent is gone, the other not")
+    wait_until(lambda: _gone(bench, attempt) == {1}, "the dead agent is gone, the other not")
     assert not bench.engine.is_new_boot(attempt)
 
     submission = bench.engine.render(request_of(attempt))
     missing = tuple(agent for agent in submission.agents if agent.machine == 1)
     bench.engine.submit(dataclasses.replace(submission, agents=missing))
     assert _gone(bench, attempt) == frozenset()  # it is being started
-    until(lambda: bench.here(attempt) == {0: 1, 1: 2}, "its replacement says hello")
+    wait_until(lambda: bench.here(attempt) == {0: 1, 1: 2}, "its replacement says hello")
     assert _gone(bench, attempt) == frozenset()
 
     bench.engine.cancel(attempt, GANG.machines)
-    until(lambda: _gone(bench, attempt) == ALL, "everything of a cancelled attempt is gone")
+    wait_until(lambda: _gone(bench, attempt) == ALL, "everything of a cancelled attempt is gone")
     bench.engine.cancel(attempt, GANG.machines)  # again
     bench.engine.forget(attempt)
     bench.engine.forget(attempt)
@@ -63,7 +64,7 @@ def test_several_attempts_are_asked_about_at_once(bench: Bench, attempt: str) ->
     asked = bench.engine.gone([(attempt, GANG.machines), (attempt, 1)])
     assert asked == {attempt: frozenset()}
     bench.engine.cancel(attempt, GANG.machines)
-    until(lambda: _gone(bench, attempt) == ALL, "everything of a cancelled attempt is gone")
+    wait_until(lambda: _gone(bench, attempt) == ALL, "everything of a cancelled attempt is gone")
     bench.engine.forget(attempt)
 
 

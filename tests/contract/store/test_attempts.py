@@ -8,15 +8,8 @@ import pytest
 from tests.support.records import T0, make_attempt, make_exit, make_experiments, make_machines, make_run
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records import (
-    ATTEMPT_MOVES,
-    Attempt,
-    AttemptState,
-    Event,
-    GenerationPhase,
-    MachineState,
-    RankExit,
-)
+from opengrid.core.records.attempts import ATTEMPT_MOVES, Attempt, AttemptState, GenerationPhase, MachineState, RankExit
+from opengrid.core.records.experiments import Event
 from opengrid.store.database import Database
 
 A, P = AttemptState, GenerationPhase

@@ -8,7 +8,7 @@ import pytest
 from tests.support.records import T0
 
 from opengrid.core.errors import Conflict, NotFound
-from opengrid.core.records import Cluster, ClusterHosts
+from opengrid.core.records.clusters import Cluster, ClusterHosts
 from opengrid.store.database import Database
 
 LAB = Cluster(

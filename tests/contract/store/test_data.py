@@ -8,7 +8,8 @@ import pytest
 from tests.support.records import T0, make_experiments, make_run
 
 from opengrid.core.errors import Conflict, NotFound
-from opengrid.core.records import DatastoreFile, DatastoreState, DatastoreUse, DatastoreVersion, ExperimentState
+from opengrid.core.records.datastores import DatastoreFile, DatastoreState, DatastoreUse, DatastoreVersion
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.store.database import Database
 
 PROCESSING, SUCCEEDED, FAILED = DatastoreState.PROCESSING, DatastoreState.SUCCEEDED, DatastoreState.FAILED

@@ -8,7 +8,7 @@ import pytest
 from tests.contract.store.test_scalars import make_scalar
 from tests.support.records import T0, make_experiments, make_run
 
-from opengrid.core.records import ExperimentState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.planning.table import parse_filter, parse_key
 from opengrid.store.database import Database
 

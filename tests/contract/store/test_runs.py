@@ -8,18 +8,11 @@ import pytest
 from tests.support.records import T0, make_attempt, make_exit, make_experiments, make_machines, make_run, make_spec
 
 from opengrid.core.errors import Conflict, InvalidValue, NotFound
-from opengrid.core.records import (
-    EXPERIMENT_MOVES,
-    AttemptState,
-    Event,
-    Experiment,
-    ExperimentState,
-    RootCause,
-    Run,
-)
+from opengrid.core.records.attempts import AttemptState
+from opengrid.core.records.experiments import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
 from opengrid.core.spec import Program, ProgramKind
 from opengrid.store.database import Database
-from opengrid.store.runs import RunFilter
+from opengrid.store.run_list import RunFilter
 
 E = ExperimentState
 

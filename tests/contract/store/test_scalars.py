@@ -6,7 +6,7 @@ import dataclasses
 
 from tests.support.records import T0, make_experiments, make_run
 
-from opengrid.core.records import EventFile, Scalar
+from opengrid.core.records.scalars import EventFile, Scalar
 from opengrid.store.database import Database
 
 

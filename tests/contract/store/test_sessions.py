@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from tests.support.records import T0
 
-from opengrid.core.records import BrowserSession, SignInLink
+from opengrid.core.records.accounts import BrowserSession, SignInLink
 from opengrid.store.database import Database
 
 

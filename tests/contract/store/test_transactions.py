@@ -14,9 +14,10 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from tests.support.records import T0, make_attempt, make_exit, make_experiments, make_machines, make_run
 
 from opengrid.core.errors import InvalidValue
-from opengrid.core.records import AttemptState, ExperimentState
+from opengrid.core.records.attempts import AttemptState
+from opengrid.core.records.experiments import ExperimentState
 from opengrid.store.database import Database
-from opengrid.store.runs import RunFilter
+from opengrid.store.run_list import RunFilter
 
 E = ExperimentState
 #: Longest wait for another thread.

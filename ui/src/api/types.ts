@@ -21,7 +21,7 @@ export type LogSearchAnswer = Schemas["LogSearchDocument"];
 export type LogStreams = Schemas["LogStreamsDocument"];
 export type ArtifactFolder = Schemas["ArtifactFolderDocument"];
 export type ArtifactPreview = Schemas["Preview"];
-export type ArtifactLink = Schemas["LinkDocument"];
+export type ArtifactLink = Schemas["SharedDocument"];
 export type ArtifactRow = Schemas["ArtifactRow"];
 
 export type RunSummary = Schemas["RunSummary"];

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
+from opengrid.core.locks import try_lock
 from opengrid.core.nvml import Gpu
 from opengrid.engines.engine import NoCapacity
 
@@ -52,9 +52,7 @@ class GpuSlots:
                 os.umask(old)
         path = self._folder / uuid.replace("/", "_")
         descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o444)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not try_lock(descriptor):
             os.close(descriptor)
             return None
         return descriptor

@@ -19,7 +19,7 @@ import structlog
 
 from opengrid.core.errors import Conflict, GridError
 from opengrid.core.protocol import GangReport, Ticket
-from opengrid.core.records import Cluster
+from opengrid.core.records.clusters import Cluster
 from opengrid.engines.engine import AgentProcess, EngineAway, GangRequest, Submission
 from opengrid.engines.ray.gang_state import UNTOLD, GangState
 from opengrid.engines.ray.inside.marks import ANSWERS, PROOF

@@ -12,7 +12,6 @@ launcher.close()
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
 import os
@@ -29,6 +28,7 @@ from pathlib import Path
 from typing import Union
 
 from opengrid.core.errors import GridError, Unusable
+from opengrid.core.locks import try_lock
 from opengrid.node.preload.messages import (
     LAUNCH,
     AskMet,
@@ -347,9 +347,7 @@ def _listens(path: Path) -> bool:
 
 def _try_lock(path: Path) -> int | None:
     lock = os.open(path.with_suffix(".lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(lock):
         os.close(lock)
         return None
     return lock

@@ -1,0 +1,1 @@
+"""The calls of the user API, by subject; client.api puts them together."""

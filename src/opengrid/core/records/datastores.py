@@ -1,0 +1,60 @@
+"""Datastores: versions, their files, who uses them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class DatastoreState(str, Enum):
+    """A datastore version's life."""
+
+    PROCESSING = "processing"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
+class DatastoreKind(str, Enum):
+    """Where a datastore version's content rests."""
+
+    COPIED = "copied"  #: in the store of contents, each content once
+    REFERENCED = "referenced"  #: where it was, which is only looked at
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatastoreVersion:
+    """One immutable version of a datastore."""
+
+    name: str
+    version: int  #: from 1
+    user: str
+    state: DatastoreState
+    source: str
+    digest: str | None  #: of its manifest
+    files: int
+    size: int  #: bytes
+    created_us: int
+    reason: str = ""
+    kind: DatastoreKind = DatastoreKind.COPIED
+    upload: str | None = None  #: names the upload that fills it, for going on with it
+    round: int = 1  #: how often that upload was begun
+    ended_us: int | None = None  #: when it became whole, or failed
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatastoreFile:
+    """One file of a datastore version."""
+
+    position: int  #: from 0, in the order of paths
+    path: str  #: relative, with `/`
+    size: int  #: bytes
+    digest: str  #: SHA-256 of the content; of what is only referred to, its ETag or time
+    executable: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DatastoreUse:
+    """A run that reads a datastore version, and its experiments that have not ended."""
+
+    run: str
+    active: tuple[str, ...]
