@@ -253,14 +253,15 @@ def test_removing_ends_ray_where_it_was_started_and_nowhere_else(bench: Bench) -
     assert not bench.boxes.did("stop")
 
 
-def test_a_host_that_is_away_keeps_its_cluster_unless_it_is_forced(bench: Bench) -> None:
+def test_a_host_that_is_away_keeps_its_cluster_unless_it_is_forced_and_is_named_then(bench: Bench) -> None:
     bench.add()
     bench.boxes.failing = {("stop", "b"): "ssh: no route"}
     with pytest.raises(Unusable, match="b: ssh: no route") as error:
         bench.clusters.remove("lab", ADMIN)
     assert "--force" in (error.value.hint or "")
     assert bench.names == ["local", "lab"]
-    assert bench.clusters.remove("lab", ADMIN, force=True) == ["a", "b", "c"]
+    removed = bench.clusters.remove("lab", ADMIN, force=True)
+    assert [(host.host, host.problem) for host in removed] == [("a", None), ("b", "ssh: no route"), ("c", None)]
     assert (bench.names, bench.files) == (["local"], [])
 
 

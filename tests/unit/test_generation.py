@@ -12,6 +12,7 @@ from opengrid.core.records.attempts import (
     Attempt,
     AttemptMachine,
     AttemptState,
+    Cluster,
     Generation,
     GenerationPhase,
     MachineState,
@@ -19,7 +20,7 @@ from opengrid.core.records.attempts import (
 )
 from opengrid.core.records.experiments import RootCause
 from opengrid.planning.generation import SETTLE_S, decide, desired_state
-from opengrid.planning.recovery import Later, Past
+from opengrid.planning.recovery import Later, Past, replace_within_s
 
 NOW = 1_000_000_000
 
@@ -220,6 +221,24 @@ def test_what_came_from_outside_is_followed_by_another_generation_on_the_same_ma
 def test_a_lost_machine_alone_is_replaced() -> None:
     step = ended(LOST, outcome="lost")
     assert (step.changes["generation"], step.replace) == (2, (1,))
+
+
+def test_a_machine_that_is_not_replaced_in_time_sends_the_gang_elsewhere() -> None:
+    machines = [machine(0, prepared=2), machine(1, MachineState.WAITING)]
+    past = Past(generations=(generation(1), generation(2)), replace_s=90)
+    assert move(attempt(generation=2), machines, past=past, now_us=NOW + 90_000_000) is None
+    step = move(attempt(generation=2), machines, past=past, now_us=NOW + 90_000_001)
+    assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "lost")
+    assert step.reason == "machine 1 was not replaced within 90 s"
+
+
+def test_a_cluster_that_must_start_a_machine_gets_more_time_for_it_unless_somebody_knows_better() -> None:
+    fixed = Cluster(
+        name="lab", engine="ray", address="", possible={}, work_dir="/w", python=None, user="me", created_us=0
+    )
+    scaling = dataclasses.replace(fixed, possible={"4_v100_16gb": 2})
+    assert replace_within_s(None) == replace_within_s(fixed) < replace_within_s(scaling)
+    assert replace_within_s(dataclasses.replace(scaling, replace_s=7)) == 7
 
 
 def test_restarts_are_limited_and_the_reason_says_how_many_there_were() -> None:

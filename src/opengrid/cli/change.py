@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from opengrid.cli.clusters import change_cluster, changing_options
+from opengrid.cli.clusters import change_cluster, changing_options, remove_cluster
 from opengrid.cli.completing import kinds_and_names
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import note, plural, print_json, settings
@@ -121,12 +121,22 @@ def edit() -> None:
 @click.argument("name")
 @changing_options
 @global_options
-def edit_cluster(name: str, **changes: str | None) -> None:
+def edit_cluster(
+    name: str,
+    *,
+    address: str | None,
+    token_file: str | None,
+    types: str | None,
+    work_dir: str | None,
+    python: str | None,
+    replace_s: float | None,
+) -> None:
     """Change what the cluster NAME is; what is not given stays.
 
     Hosts cannot be changed: `grid clusters remove NAME`, then add it with others.
     """
-    row = change_cluster(name, changes)
+    plain = {"address": address, "work_dir": work_dir, "python": python, "replace_s": replace_s}
+    row = change_cluster(name, plain, token_file=token_file, types=types)
     if settings().is_json:
         print_json(row)
     else:
@@ -141,9 +151,7 @@ def _delete_clusters(names: tuple[str, ...], *, yes: bool) -> int:
         return 1
     with connected() as api:
         for name in names:
-            api.remove_cluster(name)
-            if not settings().is_json:
-                click.echo(f"deleted {name}")
+            remove_cluster(api, name)
     if settings().is_json:
         print_json({"deleted": list(names)})
     return 0

@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from opengrid.cli.cluster_logs import logs
+from opengrid.cli.durations import Duration
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, ProgressLine, note, plural, print_json, print_table, settings, tell
 from opengrid.client.api import Api
 from opengrid.core.errors import InvalidValue, error_from_wire
 
 if TYPE_CHECKING:
-    from opengrid.client.documents import CheckedMachine, ClusterDocument, ClusterRow, ClusterStartDocument
+    from opengrid.client.documents import (
+        CheckedMachine,
+        ClusterDocument,
+        ClusterRow,
+        ClusterStartDocument,
+        RemovedClusterDocument,
+    )
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -35,6 +42,12 @@ def changing_options(function: F) -> F:
             ),
             click.option("--work-dir", metavar="FOLDER", help="Where experiments work on every machine."),
             click.option("--python", metavar="PATH", help="Interpreter on every machine; '' = the one Ray runs with."),
+            click.option(
+                "--replace-within",
+                "replace_s",
+                type=Duration(),
+                help="Wait so long for a machine in the place of a lost one; 0s = as usual.",
+            ),
         ]
     ):
         function = option(function)
@@ -84,6 +97,12 @@ def list_clusters() -> None:
 )
 @click.option("--work-dir", metavar="FOLDER", help="Where experiments work on every machine [/tmp/opengrid-work].")
 @click.option("--python", metavar="PATH", help="Interpreter on every machine [default: the one that Ray runs with].")
+@click.option(
+    "--replace-within",
+    "replace_s",
+    type=Duration(),
+    help="Wait so long for a machine in the place of a lost one [1m; 15m with --types].",
+)
 @global_options
 def add(
     name: str,
@@ -96,6 +115,7 @@ def add(
     types: str,
     work_dir: str | None,
     python: str | None,
+    replace_s: float | None,
 ) -> None:
     """Take a cluster in as NAME; `grid run --cluster NAME` starts runs there. Its machines must reach this server.
 
@@ -117,8 +137,7 @@ def add(
             field="install",
         )
     new: dict[str, object] = {"name": name, "engine": engine, "possible": parse_types(types), "python": python}
-    if work_dir is not None:
-        new["work_dir"] = work_dir
+    new |= {name: value for name, value in (("work_dir", work_dir), ("replace_s", replace_s)) if value is not None}
     with connected() as api:
         if address:
             row = api.add_cluster({**new, "address": address, "token": _read_token(token_file)})
@@ -207,28 +226,33 @@ def remove(name: str, *, force: bool) -> None:
 
     Ray is ended where `clusters add --hosts` has started it; any other cluster is left as it is.
     """
-    remove_cluster(name, force=force)
-
-
-def remove_cluster(name: str, *, force: bool) -> None:
-    """Forget a cluster, and say what became of it."""
     with connected() as api:
-        ended = api.remove_cluster(name, force=force)
+        removal = remove_cluster(api, name, force=force)
     if settings().is_json:
-        print_json({"removed": name, "ended": ended})
-    elif ended:
-        click.echo(f"{name} is forgotten, and Ray has ended on {', '.join(ended)}")
+        print_json(removal)
+
+
+def remove_cluster(api: Api, name: str, *, force: bool = False) -> RemovedClusterDocument:
+    """Forget a cluster, and say what became of it."""
+    removal = api.remove_cluster(name, force=force)
+    if settings().is_json:
+        return removal
+    if removal["ended"]:
+        click.echo(f"{name} is forgotten, and Ray has ended on {', '.join(removal['ended'])}")
     else:
-        click.echo(f"{name} is forgotten; the cluster itself was left as it is")
+        click.echo(f"{name} is forgotten; {'nothing of it was ended' if removal['left'] else 'it was left as it is'}")
+    for host in removal["left"]:
+        note(f"Ray may still run on {host['host']}: {host['problem']}; end it there, or restart that computer")
+    return removal
 
 
-def change_cluster(name: str, given: Mapping[str, str | None]) -> ClusterRow:
-    """Change a cluster by the options of `changing_options`; return its row."""
-    changes: dict[str, object] = {n: given[n] for n in ("address", "work_dir", "python") if given[n] is not None}
-    if (types := given["types"]) is not None:
+def change_cluster(name: str, plain: Mapping[str, object], *, token_file: str | None, types: str | None) -> ClusterRow:
+    """Change a cluster by the options of `changing_options`, those that are given; return its row."""
+    changes = {what: value for what, value in plain.items() if value is not None}
+    if types is not None:
         changes["possible"] = parse_types(types)
-    if given["token_file"] is not None:
-        changes["token"] = _read_token(given["token_file"])
+    if token_file is not None:
+        changes["token"] = _read_token(token_file)
     if not changes:
         raise InvalidValue("nothing is to be changed", hint="`grid edit cluster --help` lists what can be")
     with connected() as api:

@@ -13,6 +13,7 @@ from click.core import ParameterSource
 
 from opengrid.cli.completing import files, instance_types, names_of, words
 from opengrid.cli.config import chosen_config, config_notes, config_option, naming_the_line
+from opengrid.cli.durations import Duration
 from opengrid.cli.like import chosen_like, like_notes, like_option
 from opengrid.cli.misplaced import misplaced_options
 from opengrid.cli.options import connected, global_options
@@ -29,9 +30,8 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     _NumberType = click.ParamType[int | None]
-    _SecondsType = click.ParamType[float | None]
 else:
-    _NumberType = _SecondsType = click.ParamType
+    _NumberType = click.ParamType
 
 
 class _Processes(_NumberType):
@@ -46,20 +46,6 @@ class _Processes(_NumberType):
         if not re.fullmatch(r"-?[0-9]+", text):
             self.fail(f"{text!r} is neither a number nor auto", param, ctx)
         return int(text)
-
-
-class _Duration(_SecondsType):
-    """A length of time with its units, in seconds."""
-
-    name = "1h30m"
-
-    def convert(self, value: object, param: click.Parameter | None, ctx: click.Context | None) -> float | None:
-        text = str(value)
-        match = re.fullmatch(r"(?:([0-9]+)d)?(?:([0-9]+)h)?(?:([0-9]+)m)?(?:([0-9]+)s)?", text)
-        if match is None or not text:
-            self.fail(f"{text!r} is no length of time: write 2d, 1h30m, 90m or 45s", param, ctx)
-        days, hours, minutes, seconds = (int(part or 0) for part in match.groups())
-        return float(((days * 24 + hours) * 60 + minutes) * 60 + seconds)
 
 
 def _refuse_dockerfile(_: click.Context, __: click.Parameter, value: str | None) -> None:
@@ -151,7 +137,7 @@ class _Run(click.Command):
 @click.option("--max_experiments", type=int, help="Most experiments that the sweep may have [default: 10000].")
 @click.option("--parallel", type=int, metavar="N", help="At most N experiments at once [default: what fits].")
 @click.option("--fail_fast", is_flag=True, help="Stop the rest when the first three experiments fail alike.")
-@click.option("--max_time", type=_Duration(), help="Stop an experiment that has run so long [default: no limit].")
+@click.option("--max_time", type=Duration(), help="Stop an experiment that has run so long [default: no limit].")
 @click.option(
     "--max_restarts",
     type=int,

@@ -114,13 +114,17 @@ class ClonedDocument(TypedDict):
 
 
 class ClusterChanges(TypedDict):
-    """What `grid edit cluster` asks for; None stays as it is, and an interpreter "" is the one the engine runs with."""
+    """What `grid edit cluster` asks for; None stays as it is.
+
+    An interpreter "" is the one that the engine runs with, and 0 seconds are as usual.
+    """
 
     address: str | None
     token: str | None
     possible: dict[str, int] | None
     work_dir: str | None
     python: str | None
+    replace_s: float | None
 
 
 class ClusterChoice(TypedDict):
@@ -727,6 +731,7 @@ class NewCluster(TypedDict):
     possible: dict[str, int]
     work_dir: str
     python: str | None
+    replace_s: float | None
 
 
 class NewDatastore(TypedDict):
@@ -977,10 +982,11 @@ class RehearsalRequest(TypedDict):
 
 
 class RemovedClusterDocument(TypedDict):
-    """A cluster that is forgotten, and the hosts on which its engine was ended."""
+    """A cluster that is forgotten, the hosts on which its engine was ended, and those on which it may still run."""
 
     removed: str
     ended: list[str]
+    left: list[ClusterHost]
 
 
 class Reset(TypedDict):

@@ -25,7 +25,7 @@ from opengrid.core.records.experiments import Experiment, ExperimentState, Run
 from opengrid.core.tokens import attempt_token
 from opengrid.engines.engine import EngineAway, Engines, GangRequest, NoCapacity
 from opengrid.planning.generation import Move, decide
-from opengrid.planning.recovery import Later, Past
+from opengrid.planning.recovery import Later, Past, replace_within_s
 from opengrid.store.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
@@ -325,6 +325,7 @@ def _past(tx: Transaction, run: Run, attempt: Attempt) -> Past:
     earlier = tx.attempts.of_experiment(attempt.experiment_id) if attempt.number > 1 else []
     return Past(
         max_restarts=run.spec.max_restarts,
+        replace_s=replace_within_s(tx.clusters.look(attempt.cluster)),
         auto_resume=run.spec.auto_resume,
         generations=tuple(tx.attempts.generations(attempt.id)),
         lost_attempts=sum(a.outcome == "lost" and (a.generation == 0 or a.cluster != LOCAL_CLUSTER) for a in earlier),

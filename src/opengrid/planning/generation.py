@@ -22,10 +22,6 @@ from opengrid.planning.recovery import Again, GiveUp, Later, Past, after_failure
 SETTLE_S = 0.3
 
 
-#: A machine that replaces a lost one has this long to say hello; then the whole gang is tried elsewhere.
-_REPLACED_WITHIN_US = 60_000_000
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Move:
     """What changes about an attempt."""
@@ -111,8 +107,8 @@ def _drive(
     if trouble is not None:
         return _over(*trouble, machines, alive)
     waiting = next((m.index for m in alive if m.state is MachineState.WAITING), None)
-    if waiting is not None and now_us - past.generations[-1].created_us > _REPLACED_WITHIN_US:
-        reason = f"machine {waiting} was not replaced within {_REPLACED_WITHIN_US // 1_000_000} s"
+    if waiting is not None and now_us - past.generations[-1].created_us > past.replace_s * 1e6:
+        reason = f"machine {waiting} was not replaced within {past.replace_s:g} s"
         return _end("lost", reason, GenerationPhase.ENDED)
     if phase is GenerationPhase.PREPARING and all(m.prepared >= generation for m in alive):
         # Only what was started before can have left a checkpoint.

@@ -6,10 +6,15 @@ import re
 from dataclasses import dataclass
 
 from opengrid.core.records.attempts import Generation
+from opengrid.core.records.clusters import Cluster
 from opengrid.core.records.experiments import RootCause
 
 #: Restarts that infrastructure gets when nobody said otherwise; the script's own errors get none.
 DEFAULT_RESTARTS = 3
+
+#: A gang waits so long for a machine in the place of a lost one: on machines that are there, and where the cluster can
+#: start more, which takes a cloud minutes. Then it is queued again, and leaves its machines to others meanwhile.
+_REPLACE_S, _REPLACE_BY_NEW_S = 60.0, 900.0
 
 #: After generations whose ranks lived shorter than this and left no newer checkpoint, each waits twice as long.
 _QUICK_US = 2_000_000
@@ -34,6 +39,7 @@ class Past:
     lost_attempts: int = 0  #: earlier attempts of the experiment that ended because machines went
     is_new_boot: bool = False  #: whether the computer was restarted since the attempt began
     is_over: bool = False  #: whether this attempt can get no more machines
+    replace_s: float = _REPLACE_S  #: how long it waits for a machine in the place of a lost one
 
     @property
     def limit(self) -> int:
@@ -77,6 +83,13 @@ def after_failure(past: Past, outcome: str, now_us: int) -> Again | GiveUp | Lat
     if now_us < begins_us:
         return Later(begins_us)
     return Again(f"restart {used + 1} of {limit}: {cause.summary}")
+
+
+def replace_within_s(cluster: Cluster | None) -> float:
+    """Return how long a gang waits for a machine in the place of a lost one; None is this computer."""
+    if cluster is not None and cluster.replace_s is not None:
+        return cluster.replace_s
+    return _REPLACE_BY_NEW_S if cluster is not None and cluster.possible else _REPLACE_S
 
 
 def may_try_again(past: Past) -> bool:

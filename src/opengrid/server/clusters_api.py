@@ -79,7 +79,12 @@ def clusters_api(clusters: Clusters, starts: ClusterStarts, templates: ClusterTe
     @api.delete("/clusters/{name}")
     def remove(name: str, request: Request, *, force: bool = False) -> RemovedClusterDocument:
         starts.check_idle(name)
-        return RemovedClusterDocument(removed=name, ended=clusters.remove(name, caller_of(request), force=force))
+        hosts = clusters.remove(name, caller_of(request), force=force)
+        return RemovedClusterDocument(
+            removed=name,
+            ended=[host.host for host in hosts if host.problem is None],
+            left=[host for host in hosts if host.problem is not None],
+        )
 
     @api.put("/default-cluster", status_code=204)
     def set_default(choice: Choice, request: Request) -> None:

@@ -18,6 +18,8 @@ WORK_DIR = "/tmp/opengrid-work"  # noqa: S108 - the machines make it theirs, or 
 
 _ENGINES = ("ray",)
 
+_LONGEST_REPLACE_S = 86400.0
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewCluster:
@@ -34,11 +36,15 @@ class NewCluster:
     possible: dict[str, int] = field(default_factory=dict[str, int])
     work_dir: str = WORK_DIR
     python: str | None = None
+    replace_s: float | None = None  #: how long a gang waits for a machine in the place of a lost one; None: as usual
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterChanges:
-    """What `grid edit cluster` asks for; None stays as it is, and an interpreter "" is the one the engine runs with."""
+    """What `grid edit cluster` asks for; None stays as it is.
+
+    An interpreter "" is the one that the engine runs with, and 0 seconds are as usual.
+    """
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
@@ -47,6 +53,7 @@ class ClusterChanges:
     possible: dict[str, int] | None = None
     work_dir: str | None = None
     python: str | None = None
+    replace_s: float | None = None
 
 
 def checked_cluster(new: NewCluster, catalogue: Catalogue, *, user: str, now_us: int) -> Cluster:
@@ -69,6 +76,10 @@ def checked_cluster(new: NewCluster, catalogue: Catalogue, *, user: str, now_us:
         find_machine_type(name, catalogue)
         if most < 1:
             raise InvalidValue(f"{most} machines of {name}: at least 1", field="possible")
+    if new.replace_s is not None and not 0 < new.replace_s <= _LONGEST_REPLACE_S:
+        raise InvalidValue(
+            f"to wait {new.replace_s:g} s for a machine: more than 0, and at most a day", field="replace_s"
+        )
     return Cluster(
         name=new.name,
         engine=new.engine,
@@ -78,4 +89,5 @@ def checked_cluster(new: NewCluster, catalogue: Catalogue, *, user: str, now_us:
         python=new.python,
         user=user,
         created_us=now_us,
+        replace_s=new.replace_s,
     )

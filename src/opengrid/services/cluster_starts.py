@@ -20,7 +20,7 @@ from opengrid.services.cluster_requests import NewCluster
 from opengrid.services.clusters import Clusters
 from opengrid.services.documents.clusters import ClusterStartDocument, StartLine
 from opengrid.services.documents.errors import error_text
-from opengrid.services.hosts import HostClusters, new_hosts
+from opengrid.services.hosts import HostClusters, new_hosts, problems_text
 from opengrid.store.database import Database
 
 log = structlog.get_logger(__name__)
@@ -75,8 +75,9 @@ class ClusterStarts:
 
             def undo(progress: Progress, cluster: Cluster = cluster) -> None:
                 log.warning("a cluster was half added when the server ended; undoing that", cluster=cluster.name)
-                self._undo(cluster)
-                raise GridError(f"the server ended while {cluster.name} was added", hint="add it again")
+                left = self._undo(cluster)
+                hint = f"add it again; {left}" if left else "add it again"
+                raise GridError(f"the server ended while {cluster.name} was added", hint=hint)
 
             self._begin(cluster.name, undo)
 
@@ -169,13 +170,11 @@ class ClusterStarts:
 
     def _undo(self, cluster: Cluster) -> str | None:
         """End what was started; return what could not be ended, in words."""
-        try:
-            self._hosts.stop(cluster)
-        except GridError as error:
-            return f"Ray may still run where it could not be ended: {error.message}"
-        finally:
-            self._note(cluster.name).unlink(missing_ok=True)
-        return None
+        left = [host for host in self._hosts.stop(cluster) if host.problem]
+        self._note(cluster.name).unlink(missing_ok=True)
+        if not left:
+            return None
+        return f"Ray may still run where it could not be ended: {problems_text(left)}"
 
     def _write(self, cluster: Cluster) -> None:
         self._notes.mkdir(mode=0o700, exist_ok=True)

@@ -32,7 +32,7 @@ from opengrid.services.documents.clusters import (
     PossibleMachines,
 )
 from opengrid.services.documents.new_run import ClusterChoice
-from opengrid.services.hosts import HostClusters
+from opengrid.services.hosts import HostClusters, problems_text
 from opengrid.services.views import at_text
 from opengrid.store.database import Database, Transaction
 
@@ -119,6 +119,7 @@ class Clusters:
             possible=dict(known.possible) if changes.possible is None else changes.possible,
             work_dir=changes.work_dir or known.work_dir,
             python=known.python if changes.python is None else changes.python or None,
+            replace_s=known.replace_s if changes.replace_s is None else changes.replace_s or None,
         )
         cluster = dataclasses.replace(self.checked(wanted, known.user), created_us=known.created_us, hosts=known.hosts)
         token = changes.token or self.token(name)
@@ -235,12 +236,11 @@ class Clusters:
         ]
         return ClusterLogsDocument(cluster=name, lines=shown, problems=problems)
 
-    def remove(self, name: str, caller: Caller, *, force: bool = False) -> list[str]:
-        """Forget a cluster, and return the hosts on which Ray was ended: where this server has started it.
+    def remove(self, name: str, caller: Caller, *, force: bool = False) -> list[ClusterHost]:
+        """Forget a cluster, end Ray where this server has started it, and return how that went on each host.
 
-        Conflict while runs use it.
-
-        `force` forgets it when a host cannot be reached, too.
+        Conflict while runs use it; Unusable when Ray could not be ended on a host, unless `force` says to forget the
+        cluster all the same.
         """
         caller.check_admin("removing clusters")
         if name == LOCAL_CLUSTER:
@@ -248,19 +248,17 @@ class Clusters:
         with self._database.read() as tx:
             tx.clusters.check_unused(name)
             cluster = tx.clusters.find(name)
-        if cluster.hosts is not None:
-            try:
-                self._hosts.stop(cluster)
-            except GridError as error:
-                if not force:
-                    raise Unusable(
-                        error.message, hint="--force forgets the cluster; end Ray on that host yourself"
-                    ) from error
+        ended = self._hosts.stop(cluster) if cluster.hosts is not None else []
+        if not force and (problems := problems_text(ended)):
+            raise Unusable(
+                f"Ray could not be ended everywhere: {problems}",
+                hint=f"mend that and try again; `grid clusters remove {name} --force` forgets it all the same",
+            )
         with self._database.transaction() as tx:
             tx.clusters.remove(name)
         self._engines.remove(name)
         self._file(name).unlink(missing_ok=True)
-        return list(cluster.hosts.names) if cluster.hosts is not None else []
+        return ended
 
     def set_default(self, name: str, user: str) -> None:
         """Choose where a user's runs go from now on."""

@@ -125,10 +125,22 @@ class HostClusters:
         known = dataclasses.replace(hosts, addresses=tuple(addresses[host] for host in hosts.names))
         return dataclasses.replace(cluster, address=address, hosts=known)
 
-    def stop(self, cluster: Cluster) -> None:
-        """End Ray on all hosts, and nothing else; GridError names the hosts where that could not be done."""
+    def stop(self, cluster: Cluster) -> list[ClusterHost]:
+        """End Ray on all hosts, and nothing else; return how each came off."""
         hosts = _hosts_of(cluster)
-        self._each(hosts.names, lambda host: self._order(hosts, host, {"do": "stop", "id": hosts.id, "forget": True}))
+
+        def end(host: str) -> str | None:
+            try:
+                self._order(hosts, host, {"do": "stop", "id": hosts.id, "forget": True})
+            except GridError as error:
+                return error.message
+            return None
+
+        addresses = hosts.addresses or ("",) * len(hosts.names)
+        return [
+            ClusterHost(host=host, address=address, problem=problem)
+            for host, address, problem in zip(hosts.names, addresses, _parallel(end, hosts.names), strict=True)
+        ]
 
     def look(self, cluster: Cluster, joined: set[str]) -> list[ClusterHost]:
         """Return how each host does; those whose node is none of the `joined` addresses are asked."""
@@ -216,6 +228,11 @@ class HostClusters:
                     hint="is there a firewall between the hosts? Ray needs all ports from 1024 on between them",
                 )
             time.sleep(_LOOK_S)
+
+
+def problems_text(hosts: Sequence[ClusterHost]) -> str:
+    """Return `box2: ssh: no route to host; box3: …`."""
+    return "; ".join(f"{host.host}: {host.problem}" for host in hosts if host.problem)
 
 
 def new_hosts(names: Sequence[str], *, python: str | None, install: Sequence[str]) -> ClusterHosts:

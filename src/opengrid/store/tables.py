@@ -293,6 +293,7 @@ clusters = Table(
     Column("user", Text, nullable=False),
     Column("created_us", BigInteger, nullable=False),
     Column("hosts", Document(ClusterHosts)),
+    Column("replace_s", Double),
 )
 
 default_clusters = Table(

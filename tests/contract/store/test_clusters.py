@@ -53,7 +53,7 @@ def test_what_is_new_about_a_cluster_is_kept(database: Database) -> None:
         assert tx.clusters.find("lab") == started
         assert started.hosts is not None
         known = dataclasses.replace(started.hosts, addresses=("10.0.0.1", "10.0.0.2"), install=("torch",))
-        changed = dataclasses.replace(started, address="http://10.0.0.1:8266", hosts=known)
+        changed = dataclasses.replace(started, address="http://10.0.0.1:8266", hosts=known, replace_s=90.5)
         tx.clusters.change(changed)
         assert tx.clusters.find("lab") == changed
         with pytest.raises(NotFound):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         ClusterStartDocument,
         ClusterTemplateDocument,
         InstanceTypeRow,
+        RemovedClusterDocument,
     )
 
 
@@ -66,11 +67,11 @@ class ClusterCalls(Calls):
         answer = self._transport.request("PATCH", f"/api/v1/clusters/{name}", json=dict(changes))
         return cast("ClusterRow", answer.json())
 
-    def remove_cluster(self, name: str, *, force: bool = False) -> list[str]:
-        """Forget a cluster that nothing uses, and end what the server has started of it; return on which hosts."""
+    def remove_cluster(self, name: str, *, force: bool = False) -> RemovedClusterDocument:
+        """Forget a cluster that nothing uses, and end what the server has started of it."""
         query = {"force": "1"} if force else None
         answer = self._transport.request("DELETE", f"/api/v1/clusters/{name}", query=query, timeout_s=600)
-        return cast("dict[str, list[str]]", answer.json())["ended"]
+        return cast("RemovedClusterDocument", answer.json())
 
     def instance_types(self) -> list[InstanceTypeRow]:
         """Return the types of machines."""

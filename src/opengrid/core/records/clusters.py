@@ -32,3 +32,4 @@ class Cluster:
     user: str  #: who added it
     created_us: int
     hosts: ClusterHosts | None = None  #: None: it was there before, and stays when it is removed
+    replace_s: float | None = None  #: how long a gang waits for a machine in the place of a lost one; None: as usual

@@ -131,7 +131,8 @@ class ClusterStartDocument:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RemovedClusterDocument:
-    """A cluster that is forgotten, and the hosts on which its engine was ended."""
+    """A cluster that is forgotten, the hosts on which its engine was ended, and those on which it may still run."""
 
     removed: str
     ended: list[str]
+    left: list[ClusterHost]
