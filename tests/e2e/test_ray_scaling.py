@@ -16,6 +16,7 @@ from tests.support.ray_cluster import Machines, machines
 pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
 
 V100 = {"CPU": 8, "GPU": 4, "accelerator_type:V100": 1}
+UNNAMED = {"CPU": 8, "GPU": 8, "on_demand": 1}  # as of somebody who does not know that models can be named
 SHOW = "import os\nprint('on', os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
 _LONG_S = 180.0
 
@@ -23,9 +24,8 @@ _LONG_S = 180.0
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Machines]:
     with tempfile.TemporaryDirectory(prefix="og-ray-", dir="/tmp") as folder, machines(Path(folder), 1) as made:
-        made.start_scaling_head(
-            {"4_v100_16gb": {**V100, "on_demand": 1}, "4_v100_16gb_spot": {**V100, "spot": 1}}, most=2
-        )
+        on_demand, spot = {**V100, "on_demand": 1}, {**V100, "spot": 1}
+        made.start_scaling_head({"4_v100_16gb": on_demand, "4_v100_16gb_spot": spot, "8_t4_16gb": UNNAMED}, most=2)
         yield made
 
 
@@ -38,7 +38,7 @@ def cloud(new_grid: Callable[[], Grid], cluster: Machines) -> Grid:
     grid.ok("server", "start", "--listen", f"{cluster.here}:{port}", "--insecure")
     (grid.cwd / "show.py").write_text(SHOW)
     (grid.cwd / "token").write_text(cluster.ray.token)
-    types = "4_v100_16gb:2,4_v100_16gb_spot:2"
+    types = "4_v100_16gb:2,4_v100_16gb_spot:2,8_t4_16gb:1"
     options = ("--address", cluster.ray.address, "--token-file", "token", "--types", types)
     assert grid.json("clusters", "add", "cloud", *options)["machine_count"] == 0
     return grid
@@ -48,9 +48,9 @@ def count(cloud: Grid) -> int:
     return len(cloud.json("clusters", "show", "cloud")["machines"])
 
 
-def run(cloud: Grid, *options: str) -> tuple[dict[str, Any], set[str]]:
-    """Run on 2 machines; return the experiment, and the reasons why it waited."""
-    size = ("--framework", "torch", "--instance_type", "4_v100_16gb", "--gpus", "8", "--processes_per_node", "1")
+def run(cloud: Grid, *options: str, kind: str = "4_v100_16gb") -> tuple[dict[str, Any], set[str]]:
+    """Run on 8 GPUs; return the experiment, and the reasons why it waited."""
+    size = ("--framework", "torch", "--instance_type", kind, "--gpus", "8", "--processes_per_node", "1")
     name, reasons = cloud.submit("--cluster", "cloud", *size, *options, "show.py"), set[str]()
 
     def look() -> Any:
@@ -78,8 +78,14 @@ def test_spot_machines_are_started_for_those_who_ask_for_them(cloud: Grid) -> No
     assert any("of 4_v100_16gb_spot" in reason for reason in reasons), reasons
 
 
+def test_machines_whose_type_does_not_name_a_model_are_started_for_those_who_ask_for_it(cloud: Grid) -> None:
+    experiment, reasons = run(cloud, kind="8_t4_16gb")
+    assert (experiment["state"], experiment["machines"]) == ("succeeded", 1), experiment
+    assert any("waits for a machine with 8 GPUs and 8 CPUs" in reason for reason in reasons), reasons
+
+
 def test_what_the_cluster_can_never_start_is_refused_at_once(cloud: Grid) -> None:
-    done = cloud.call("run", "--cluster", "cloud", "--instance_type", "4_v100_16gb", "--gpus", "12", "show.py")
+    done = cloud.call("run", "--cluster", "cloud", "--instance_type", "4_v100_16gb", "--gpus", "16", "show.py")
     assert done.code == 2
-    assert "needs 3 machines with 4 GPUs" in done.err
-    assert "--gpus 8 fits" in done.err
+    assert "needs 4 machines with 4 GPUs" in done.err
+    assert "--gpus 12 fits" in done.err

@@ -109,6 +109,17 @@ def test_the_model_asked_for_is_taken_where_the_cluster_has_it() -> None:
     assert plan(on, instance_type="4_v100_16gb", gpus=12).accelerator == ""
 
 
+def test_the_model_is_left_open_where_no_machine_could_have_another() -> None:
+    volta = {"accelerator": "V100", "address": ""}
+    possible = (machine(4, **volta), machine(4, **volta), machine(2, accelerator="T4", address=""))
+    on = Fleet(cluster="lab", machines=(machine(0),), possible=possible)
+    found = plan(on, instance_type="4_v100_16gb", gpus=8)
+    assert (found.accelerator, found.devices) == ("", "8 × V100")
+    assert "GPUs of lab" not in found.reason
+    assert plan(on, instance_type="4_v100_16gb", gpus=6).accelerator == ""
+    assert plan(on, instance_type="4_v100_16gb", gpus=2).accelerator == "V100"
+
+
 def test_the_clusters_own_machine_is_the_one_with_most_gpus() -> None:
     found = plan(fleet(2, 8, 8), gpus=16)
     assert (found.instance_type, found.machines, found.gang.nodes[0].gpus) == ("local", 2, 8)

@@ -11,7 +11,7 @@ from opengrid.core.protocol import Ticket
 from opengrid.engines.engine import AgentProcess, Submission
 from opengrid.engines.ray.inside.marks import SPOT
 from opengrid.engines.ray.inside.scaling import Scaling, of_answer, of_status
-from opengrid.engines.ray.inside.waiting import NodeView, why_waiting
+from opengrid.engines.ray.inside.waiting import IDLE_S, NodeView, model_nobody_has, of_any_model, why_waiting
 from opengrid.engines.ray.jobs_api import RayNode
 from opengrid.engines.ray.parse import machines_of, possible_of
 from opengrid.engines.ray.render import Home, Program, job_of, resources_of
@@ -93,8 +93,9 @@ def test_a_model_with_a_closer_name_too_is_called_as_types_call_it() -> None:
 
 
 def test_a_cluster_can_start_what_is_left_of_its_most() -> None:
-    running = machines_of([node("10.0.0.2", "p3.8xlarge", CPU=32, GPU=4), node("10.0.0.3", "4_v100_16gb", CPU=32)])
-    possible = possible_of({"4_v100_16gb": 3, "2_cpu_4gb": 1}, running, load_catalogue())
+    kinds = ("p3.8xlarge", "4_v100_16gb", "4-v100-16gb", "4-v100-16gb-spot")
+    running = machines_of([node(f"10.0.0.{i}", kind, CPU=32, GPU=4) for i, kind in enumerate(kinds)])
+    possible = possible_of({"4_v100_16gb": 4, "2_cpu_4gb": 1, "4-v100-16gb-spot": 1}, running, load_catalogue())
     assert [(m.kind, m.gpus, m.address) for m in possible] == [("4_v100_16gb", 4, ""), ("2_cpu_4gb", 0, "")]
 
 
@@ -117,6 +118,27 @@ def test_why_a_gang_waits_is_said_in_words() -> None:
     assert why_waiting([{"CPU": 1, SPOT: 0.001}], [small], Scaling(starting={"2_cpu_4gb_spot": 1})) == (
         "waits for a spot machine with 1 CPU: it has none now; the cluster starts 1 of 2_cpu_4gb_spot"
     )
+
+
+def test_a_gang_for_which_nothing_is_started_says_what_a_node_type_must_have() -> None:
+    volta, quiet = {"CPU": 8.0, "GPU": 4.0, "accelerator_type:V100": 0.001}, Scaling()
+    said = why_waiting([volta], [], quiet, IDLE_S + 1)
+    assert said.endswith(
+        "the cluster begins to start none: has it a node type with the resources CPU: 8, GPU: 4, "
+        "accelerator_type:V100: 1, below its most?"
+    )
+    assert why_waiting([volta], [], Scaling(starting={"a": 1}), IDLE_S + 1).endswith("the cluster starts 1 of a")
+
+
+def test_a_model_is_not_insisted_on_that_neither_a_machine_nor_a_node_type_names() -> None:
+    volta, quiet = {"CPU": 8.0, "GPU": 4.0, "accelerator_type:V100": 0.001}, Scaling()
+    unnamed, named = NodeView("a", {"CPU": 8, "GPU": 4}), NodeView("b", {"accelerator_type:V100": 1})
+    assert model_nobody_has([volta], [unnamed], quiet, IDLE_S + 1) == "V100"
+    assert of_any_model([volta]) == [{"CPU": 8, "GPU": 4}]
+    assert model_nobody_has(of_any_model([volta]), [unnamed], quiet, IDLE_S + 1) == ""
+    assert model_nobody_has([volta], [unnamed], quiet, IDLE_S) == ""
+    assert model_nobody_has([volta], [named], quiet, IDLE_S + 1) == ""
+    assert model_nobody_has([volta], [unnamed], Scaling(failed="a: quota is 0"), IDLE_S + 1) == ""
 
 
 def test_both_autoscalers_say_what_they_start_and_what_they_could_not() -> None:

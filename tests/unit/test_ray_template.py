@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
 from opengrid.core.errors import InvalidValue, UnknownInstanceType
+from opengrid.core.gang import Bundle
+from opengrid.engines.ray.render import resources_of
 from opengrid.engines.ray.template import template_of
 from opengrid.planning.catalogue import load_catalogue
 from opengrid.planning.markets import find_machine_type
@@ -71,3 +75,19 @@ def test_what_the_provider_does_not_sell_is_refused_with_what_is_near() -> None:
         template_of({"1_t4_16gb": 1}, CATALOGUE, provider="moon", region="x")
     with pytest.raises(InvalidValue, match="name the machines"):
         made()
+
+
+def test_ray_reads_the_documented_file_for_kubernetes_as_machines_that_gangs_fit() -> None:
+    kuberay = pytest.importorskip(
+        "ray.autoscaler._private.kuberay.autoscaling_config", reason="Ray is not installed here"
+    )
+    documented = (Path(__file__).parents[2] / "docs/engines.md").read_text().partition("```yaml\n")[2]
+    found = kuberay._derive_autoscaling_config_from_ray_cr(yaml.safe_load(documented.partition("```")[0]))
+    head, *groups = found["available_node_types"].items()
+    assert (head[0], head[1]["resources"]["CPU"]) == ("headgroup", 0)
+    for name, group in groups:
+        kind, is_spot = find_machine_type(name, CATALOGUE)
+        asked = resources_of(Bundle(cpus=kind.cpus, gpus=kind.gpus, accelerator=kind.accelerator))
+        assert all(group["resources"][what] >= amount for what, amount in asked.items()), group
+        assert not is_spot
+        assert f"--types {name}:{group['max_workers']}" in documented

@@ -65,7 +65,7 @@ class Catalogue:
 
     def find(self, name: str) -> InstanceType:
         """Return the type that a user named, in any spelling; UnknownInstanceType offers the nearest names."""
-        found = _index(self).get(_normal(name))
+        found = _index(self).get(normal(name))
         if found is None:
             near = self._nearest(name)
             offer = f"did you mean {' or '.join(near)}? " if near else ""
@@ -87,7 +87,7 @@ class Catalogue:
         A type that is not in the catalogue keeps its name.
         """
         if kind:
-            found = _index(self).get(_normal(kind))
+            found = _index(self).get(normal(kind))
             return found.name if found is not None else kind
         names = {t.name for t in self.types if gpus and (t.gpus, t.accelerator.lower()) == (gpus, accelerator.lower())}
         return names.pop() if len(names) == 1 else None
@@ -97,18 +97,18 @@ class Catalogue:
 
         A machine of a known name changes only in the fields that the file gives; a new name needs them all.
         """
-        known = {_normal(kind.cloud or kind.name): kind for kind in self.types}
+        known = {normal(kind.cloud or kind.name): kind for kind in self.types}
         for provider, name, fields in _entries(text, origin):
-            key = _normal(name)
+            key = normal(name)
             base = known.get(key) or _index(self).get(key)
             if base is not None:
-                key = _normal(base.cloud or base.name)
+                key = normal(base.cloud or base.name)
             known[key] = _instance_type(name, fields, base, provider, origin)
         return Catalogue(tuple(known.values()))
 
     def _nearest(self, name: str) -> list[str]:
-        wanted = _normal(name)
-        shown = {_normal(n): n for kind in reversed(self.types) for n in (kind.cloud, kind.name) if n}
+        wanted = normal(name)
+        shown = {normal(n): n for kind in reversed(self.types) for n in (kind.cloud, kind.name) if n}
         shown[LOCAL] = LOCAL
         containing = sorted((n for n in shown if len(wanted) > 1 and wanted in n), key=lambda n: (len(n), n))
         near = dict.fromkeys([*containing, *difflib.get_close_matches(wanted, shown, n=3, cutoff=0.6)])
@@ -121,7 +121,8 @@ def load_catalogue(site_file: str | None = None) -> Catalogue:
     return catalogue if site_file is None else catalogue.merged(site_file, "the site's instance types")
 
 
-def _normal(name: str) -> str:
+def normal(name: str) -> str:
+    """Return a name of a machine as all of its ways of being written are compared; Kubernetes, for one, has no `_`."""
     return name.strip().lower().replace("-", "_")
 
 
@@ -133,7 +134,7 @@ def _index(catalogue: Catalogue) -> Mapping[str, InstanceType]:
         for kind in catalogue.types:
             names = (kind.name, kind.cloud, *kind.spellings[-1:])
             if names[spelling]:
-                index.setdefault(_normal(names[spelling]), kind)
+                index.setdefault(normal(names[spelling]), kind)
     return index
 
 
@@ -151,7 +152,7 @@ def _entries(text: str, origin: str) -> Iterable[tuple[str, str, dict[str, objec
         for name, fields in cast("dict[str, object]", machines).items():
             if not isinstance(fields, dict):
                 raise InvalidValue(f"{origin}: {provider}.{name} must be a table of fields")
-            if _normal(name) == LOCAL:
+            if normal(name) == LOCAL:
                 raise InvalidValue(f"{origin}: {LOCAL!r} always means the computer at hand")
             yield provider, name, cast("dict[str, object]", fields)
 
@@ -184,7 +185,7 @@ def _instance_type(
     values |= {"cloud": base.cloud if base is not None else name, **fields}
     if "name" not in fields:
         values["name"] = _nickname(values)
-    if provider == _GENERIC or _normal(str(values["cloud"])) == _normal(str(values["name"])):
+    if provider == _GENERIC or normal(str(values["cloud"])) == normal(str(values["name"])):
         values["cloud"] = ""
     return InstanceType(**values)  # pyright: ignore[reportArgumentType] - kinds were checked above
 

@@ -6,7 +6,7 @@ from opengrid.core.errors import Unplannable
 from opengrid.core.gang import Bundle, Gang, Plan, bundles_of
 from opengrid.core.spec import RunSpec
 from opengrid.planning import layout, reasons
-from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType
+from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType, normal
 from opengrid.planning.checks import check_framework, check_interpreter, is_python, ranks_per_node, refuse_gpus
 from opengrid.planning.environment import recipe_of
 from opengrid.planning.fleet import Fleet, Placed, fits, fleet_in_words
@@ -21,7 +21,8 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
     """Return what a request would start on a cluster's machines, those included that it would start for it.
 
     Every machine of the gang is a machine of its own. GPUs of any model stand in for the type's where the cluster has
-    none of that model; ranks on CPUs only when the request says so.
+    none of that model; ranks on CPUs only when the request says so. The engine is told the model only where it could
+    choose another one: not every cluster tells it of its machines.
     """
     market = (SPOT if spec.use_spot else ON_DEMAND) if fleet.has_spot else ""
     fleet = fleet.of_market(market) if market else fleet
@@ -29,10 +30,10 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
     check_framework(spec, shape, catalogue)
     check_interpreter(spec, interpreter)
     gang = _gang(spec, shape, fleet)
-    accelerator = shape.kind.accelerator if shape.kind.name != LOCAL else ""
-    if shape.simulated or not _fits(gang, shape, accelerator, fleet):
-        accelerator = ""
-    if not _fits(gang, shape, accelerator, fleet):
+    model = shape.kind.accelerator if shape.kind.name != LOCAL else ""
+    if shape.simulated or not _fits(gang, shape, model, fleet):
+        model = ""
+    if not _fits(gang, shape, model, fleet):
         raise _too_large(shape, gang, catalogue, fleet, market)
     price = gang.machines * _price(shape.kind, market)
     return Plan(
@@ -46,12 +47,18 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
         python=(interpreter.path or None) if interpreter is not None and is_python(spec) else None,
         source=spec.source.line,
         packages=_packages(spec),
-        reason=". ".join(filter(None, _reasons(spec, shape, accelerator, fleet, market))),
-        devices=f"{shape.gpus} × {accelerator or 'GPU'}" if shape.gpus and not shape.simulated else "",
+        reason=". ".join(filter(None, _reasons(spec, shape, model, fleet, market))),
+        devices=f"{shape.gpus} × {model or 'GPU'}" if shape.gpus and not shape.simulated else "",
         cluster=fleet.cluster,
-        accelerator=accelerator,
+        accelerator=model if _has_others(gang, model, fleet) else "",
         market=market,
     )
+
+
+def _has_others(gang: Gang, model: str, fleet: Fleet) -> bool:
+    """Whether a machine of the gang could come to be one with GPUs of another model, or of none that is known."""
+    least = min(gang.gpus_of(machine) for machine in range(gang.machines))
+    return any(machine.gpus >= least and machine.accelerator != model for machine in fleet.all)
 
 
 def _price(kind: InstanceType, market: str) -> float:
@@ -118,8 +125,8 @@ def _fits(gang: Gang, shape: Shape, accelerator: str, fleet: Fleet) -> bool:
 def _is_rented(shape: Shape, fleet: Fleet) -> bool:
     """Whether the cluster has, or starts, machines named after the type that was asked for: those have its price."""
     names = {shape.kind.name, shape.kind.cloud} - {"", LOCAL}
-    names |= {spot_name(name) for name in names}
-    return not shape.simulated and any(machine.kind in names for machine in fleet.all)
+    names = {normal(name) for name in (*names, *map(spot_name, names))}
+    return not shape.simulated and any(normal(machine.kind) in names for machine in fleet.all)
 
 
 def _too_large(shape: Shape, gang: Gang, catalogue: Catalogue, fleet: Fleet, market: str) -> Unplannable:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from opengrid.planning.catalogue import Catalogue, InstanceType
+from opengrid.planning.catalogue import Catalogue, InstanceType, normal
 
 #: The markets that a machine of a cluster may come from.
 SPOT, ON_DEMAND = "spot", "on_demand"
@@ -20,5 +20,5 @@ def spot_name(name: str) -> str:
 
 def find_machine_type(name: str, catalogue: Catalogue) -> tuple[InstanceType, bool]:
     """Return the instance type that a machine type's name means, and whether it is the spot one."""
-    is_spot = name.strip().lower().endswith(_SUFFIX)
+    is_spot = normal(name).endswith(_SUFFIX)
     return catalogue.find(name.strip()[: -len(_SUFFIX)] if is_spot else name), is_spot

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from opengrid.engines.ray.jobs_api import RayNode
-from opengrid.planning.catalogue import Catalogue
+from opengrid.planning.catalogue import Catalogue, normal
 from opengrid.planning.fleet import FleetMachine
 from opengrid.planning.markets import ON_DEMAND, SPOT, find_machine_type, spot_name
 
@@ -47,8 +47,8 @@ def possible_of(
     found = [(*find_machine_type(name, catalogue), number) for name, number in most.items()]
     has_spot = any(is_spot for _, is_spot, _ in found) or any(machine.market == SPOT for machine in machines)
     for kind, is_spot, number in found:
-        names = {(spot_name(spelling) if is_spot else spelling).lower() for spelling in kind.spellings}
-        running = sum(machine.kind.lower() in names for machine in machines)
+        names = {normal(spot_name(spelling) if is_spot else spelling) for spelling in kind.spellings}
+        running = sum(normal(machine.kind) in names for machine in machines)
         possible += [
             FleetMachine(
                 id="",

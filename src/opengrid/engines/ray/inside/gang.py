@@ -22,7 +22,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, Place
 
 from opengrid.engines.ray.inside import machine
 from opengrid.engines.ray.inside.scaling import Scaling, of_answer, of_status
-from opengrid.engines.ray.inside.waiting import NodeView, why_waiting
+from opengrid.engines.ray.inside.waiting import NodeView, model_nobody_has, of_any_model, why_waiting
 
 cloudpickle.register_pickle_by_value(machine)
 
@@ -60,16 +60,33 @@ class Gang:
         self._runs: dict[Any, int] = {}
         self._actors: dict[int, Any] = {}
         self._why, self._ask_at = "", 0.0
+        self._idle_since: float | None = None
 
     def is_placed(self) -> bool:
         """Whether a node is reserved for every machine, those that replace lost ones included."""
-        return placement_group_table(self._group).get("state") == "CREATED"
+        is_placed = placement_group_table(self._group).get("state") == "CREATED"
+        if is_placed:
+            self._idle_since = None
+        return is_placed
 
     def why_waiting(self) -> str:
-        """Return in words what the gang waits for."""
+        """Return in words what the gang waits for; GPUs of a model that the cluster does not know are not insisted on.
+
+        A gang of which something has been started keeps its machines, and so what it has asked for.
+        """
         now = time.monotonic()
-        if now >= self._ask_at:
-            self._why, self._ask_at = why_waiting(self._bundles, nodes(), scaling()), now + _ASK_AGAIN_S
+        if now < self._ask_at:
+            return self._why
+        there, doing = nodes(), scaling()
+        if self._idle_since is None or doing.in_words():
+            self._idle_since = now
+        idle_s, self._ask_at = now - self._idle_since, now + _ASK_AGAIN_S
+        self._why = why_waiting(self._bundles, there, doing, idle_s)
+        if not self._actors and (model := model_nobody_has(self._bundles, there, doing, idle_s)):
+            self._why = f"no machine or node type of the cluster names {model} GPUs: those of any model will do"
+            remove_placement_group(self._group)
+            self._bundles = of_any_model(self._bundles)
+            self._group = placement_group(self._bundles, strategy="STRICT_SPREAD")
         return self._why
 
     def start(self, index: int, ticket: dict[str, object], program_url: str, digest: str, pem: str | None) -> None:

@@ -8,6 +8,11 @@ from dataclasses import dataclass
 from opengrid.engines.ray.inside.marks import SPOT
 from opengrid.engines.ray.inside.scaling import Scaling
 
+#: An autoscaler that has not begun anything for so long will not: it looks every few seconds.
+IDLE_S = 60.0
+
+_MODEL = "accelerator_type:"
+
 
 @dataclass(frozen=True)
 class NodeView:
@@ -17,8 +22,13 @@ class NodeView:
     resources: Mapping[str, float]
 
 
-def why_waiting(bundles: Sequence[Mapping[str, float]], nodes: Sequence[NodeView], scaling: Scaling) -> str:
-    """Return what a gang that Ray has not placed waits for: until others end, or until there are more machines."""
+def why_waiting(
+    bundles: Sequence[Mapping[str, float]], nodes: Sequence[NodeView], scaling: Scaling, idle_s: float = 0.0
+) -> str:
+    """Return what a gang that Ray has not placed waits for: until others end, or until there are more machines.
+
+    `idle_s` is for how long it has waited without the cluster starting anything.
+    """
     largest = max(bundles, key=lambda bundle: (bundle.get("GPU", 0), bundle.get("CPU", 0)))
     able = sum(all(node.resources.get(name, 0) >= amount for name, amount in largest.items()) for node in nodes)
     wanted, what = len(bundles), in_words(largest)
@@ -27,6 +37,9 @@ def why_waiting(bundles: Sequence[Mapping[str, float]], nodes: Sequence[NodeView
     starts = f"the cluster {scaling.in_words()}" if scaling.in_words() else ""
     if able >= wanted:
         return f"waits for {machines}: {_are(able)} so large, and not all of that is free"
+    if not starts and idle_s > IDLE_S:
+        needs = ", ".join(f"{name}: {max(1, amount):g}" for name, amount in largest.items())
+        starts = f"the cluster begins to start none: has it a node type with the resources {needs}, below its most?"
     if able:
         return f"waits for {machines}: {_are(able)} so large; {starts or 'the cluster must start more'}"
     most = max((node.resources.get("GPU", 0) for node in nodes), default=0)
@@ -36,10 +49,28 @@ def why_waiting(bundles: Sequence[Mapping[str, float]], nodes: Sequence[NodeView
     return f"waits for {machines}: {has}; {starts or 'the cluster must start some'}"
 
 
+def model_nobody_has(
+    bundles: Sequence[Mapping[str, float]], nodes: Sequence[NodeView], scaling: Scaling, idle_s: float
+) -> str:
+    """Return the model of GPUs for which a gang waits in vain, "" when there is none such.
+
+    A machine that is there, or is being started, may name it; a node type that does not is never started for it.
+    """
+    names = {name for bundle in bundles for name in bundle if name.startswith(_MODEL)}
+    if idle_s <= IDLE_S or scaling.in_words() or any(name in node.resources for name in names for node in nodes):
+        return ""
+    return ", ".join(sorted(name.removeprefix(_MODEL) for name in names))
+
+
+def of_any_model(bundles: Sequence[Mapping[str, float]]) -> list[dict[str, float]]:
+    """Return bundles that GPUs of any model will do for."""
+    return [{name: amount for name, amount in bundle.items() if not name.startswith(_MODEL)} for bundle in bundles]
+
+
 def in_words(bundle: Mapping[str, float]) -> str:
     """Return `4 GPUs (V100) and 8 CPUs`."""
     gpus, cpus = bundle.get("GPU", 0), bundle.get("CPU", 0)
-    model = next((name.partition(":")[2] for name in bundle if name.startswith("accelerator_type:")), "")
+    model = next((name.removeprefix(_MODEL) for name in bundle if name.startswith(_MODEL)), "")
     parts = [_count(gpus, "GPU") + (f" ({model})" if model else "")] if gpus else []
     return " and ".join([*parts, _count(cpus, "CPU")])
 
