@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run, make_spec
 
 from opengrid.blobs.folder import FolderBlobs
+from opengrid.core.errors import InvalidValue
 from opengrid.core.mounts import Mount, seen_elsewhere
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Packages
 from opengrid.core.records.attempts import AttemptState
@@ -27,7 +29,13 @@ LAB = Cluster(
 NEEDED = Dependencies(file="requirements.txt", requirements=("einops",), constraints=("numpy<3",))
 
 
-def assignment_of(folder: Path, cluster: str, spec: RunSpec | None = None) -> Assignment:
+def assignment_of(folder: Path, cluster: str, spec: RunSpec | None = None, **told: bool) -> Assignment:
+    agents, hello, _ = lab_with(folder, cluster, spec)
+    return agents.hello(dataclasses.replace(hello, **told), "t")
+
+
+def lab_with(folder: Path, cluster: str, spec: RunSpec | None = None) -> tuple[Agents, Hello, Database]:
+    """Return a server with one run on a cluster, and what the agent of its first machine says."""
     database = Database.open(f"sqlite:///{folder / 'grid.db'}")
     (folder / "blobs" / "ab").mkdir(parents=True)
     (folder / "blobs" / "ab" / ("ab" * 32)).touch()
@@ -66,7 +74,7 @@ def assignment_of(folder: Path, cluster: str, spec: RunSpec | None = None) -> As
         protocol=PROTOCOL, attempt_id=attempt.id, machine=0, session="s", hostname="n1", address="10.0.0.2", pid=1,
         boot_id="b", now_ns=0, devices=("0", "1", "2", "3"),
     )  # fmt: skip
-    return agents.hello(hello, "t")
+    return agents, hello, database
 
 
 def test_nothing_of_the_servers_computer_is_named_to_another(tmp_path: Path) -> None:
@@ -110,3 +118,24 @@ def test_data_is_fetched_to_the_same_place_on_every_machine(tmp_path: Path) -> N
 
 def test_the_gpus_that_the_engine_gave_are_dealt_to_the_nodes(tmp_path: Path) -> None:
     assert assignment_of(tmp_path, "lab").devices == (("0", "1", "2", "3"),)
+
+
+def test_gpus_that_a_cluster_only_counts_are_stood_in_for_and_the_record_says_so(tmp_path: Path) -> None:
+    agents, hello, database = lab_with(tmp_path, "lab")
+    told = agents.hello(dataclasses.replace(hello, is_bare=True), "t")
+    assert (told.counted, told.simulated, told.devices) == (True, False, (("0", "1", "2", "3"),))
+    with database.read() as tx:
+        (run,) = tx.runs.list()
+        events = [event.reason for event in tx.runs.events(tx.runs.experiments(run.id)[0].id)]
+    assert (run.plan.is_simulated, run.plan.devices) == (True, "")
+    assert run.plan.bundles[0].gpus == 4  # the cluster still hands them out
+    assert "n1 has none of the 4 GPUs that lab counts there: CPU ranks stand in for them (simulated)" in events
+
+
+def test_a_gang_half_of_whose_gpus_are_there_is_refused(tmp_path: Path) -> None:
+    agents, hello, _ = lab_with(tmp_path, "lab")
+    assert agents.hello(hello, "t").counted is False
+    with pytest.raises(
+        InvalidValue, match="n2 counts 4 GPUs and has none, while other machines of the run have theirs"
+    ):
+        agents.hello(dataclasses.replace(hello, machine=1, session="s2", hostname="n2", is_bare=True), "t")

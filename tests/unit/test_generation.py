@@ -12,12 +12,12 @@ from opengrid.core.records.attempts import (
     Attempt,
     AttemptMachine,
     AttemptState,
-    Cluster,
     Generation,
     GenerationPhase,
     MachineState,
     RankExit,
 )
+from opengrid.core.records.clusters import Cluster
 from opengrid.core.records.experiments import RootCause
 from opengrid.planning.generation import SETTLE_S, decide, desired_state
 from opengrid.planning.recovery import Later, Past, replace_within_s

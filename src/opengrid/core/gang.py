@@ -131,6 +131,12 @@ class Plan:
     cluster: str = "local"  #: whose machines they are
     accelerator: str = ""  #: model that the cluster's GPUs must be of; "" = any
     market: str = ""  #: that the cluster's machines must come from: spot, on_demand; "" = any
+    counted: bool | None = None  #: whether the cluster only counts GPUs that are not there; None: no machine has told
+
+    @property
+    def is_simulated(self) -> bool:
+        """Whether CPU ranks stand in for GPUs, as was planned or as turned out when its machines came."""
+        return self.simulated or self.counted is True
 
     @property
     def machines(self) -> int:
@@ -158,7 +164,7 @@ class Plan:
             "experiments": self.experiments,
             "price_per_hour": round(self.price_per_hour, 4),
             "cost_per_hour": round(self.cost_per_hour, 4),
-            "simulated": self.simulated,
+            "simulated": self.is_simulated,
             "devices": self.devices,
             "python": self.python,
             "source": self.source,

@@ -58,6 +58,7 @@ class Hello:
     boot_id: str
     now_ns: int
     devices: tuple[str, ...] = ()  #: GPUs that the engine gave it, where the server does not choose them
+    is_bare: bool = False  #: whether they are only counted there: the machine has no accelerator
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -93,6 +94,7 @@ class Assignment:
     python: str | None
     gang: Gang
     devices: tuple[tuple[str, ...], ...]  #: GPU UUIDs of each node of this machine
+    counted: bool = False  #: whether these GPUs are only counted: CPU ranks stand in for them
     environment: dict[str, str]  #: of the user's shell and --env, complete; ranks' own variables come on top
     user_set: tuple[str, ...]  #: names in `environment` that the user gave with --env
     bundle: str  #: sha256 of the user's tree

@@ -187,7 +187,7 @@ def _threads(assignment: Assignment, node: Node) -> int | None:
 
 def _trainer(assignment: Assignment, files: Files, node: Node) -> Trainer:
     return Trainer(
-        gpu=bool(_devices(assignment, node)),
+        gpu=bool(_devices(assignment, node)) and not assignment.counted,
         root=str(start_directory(assignment, node)),
         progress_file=str(files.progress),
         metrics_file=str(files.metrics),

@@ -23,6 +23,7 @@ from opengrid.core.gone import GONE_S, GoneWatch, missing_one
 from opengrid.core.network import address_towards
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Ticket
 from opengrid.node import spawn
+from opengrid.node.accelerators import is_bare
 from opengrid.node.clock import ServerClock
 from opengrid.node.identity import homes_of, places_of, read_ticket, take_lock
 from opengrid.node.link import ServerAddress, say_hello
@@ -67,6 +68,7 @@ def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
     homes = GoneWatch(lambda: missing_one(homes_of(ticket)), float(options.get("--gone_s", GONE_S)))
     session = os.urandom(32).hex()
     own_address = options.get("--address") or address_towards(_host(address))
+    devices = tuple(filter(None, options.get("--devices", "").split(",")))
     hello = Hello(
         protocol=PROTOCOL,
         attempt_id=ticket.attempt_id,
@@ -77,7 +79,8 @@ def _work(ticket: Ticket, path: Path, options: dict[str, str]) -> int:
         pid=os.getpid(),
         boot_id=spawn.boot_id(),
         now_ns=time.time_ns(),
-        devices=tuple(filter(None, options.get("--devices", "").split(","))),
+        devices=devices,
+        is_bare=bool(devices) and is_bare(),
     )
     # Half of the agent's start is importing the rest of it.
     rest = threading.Thread(target=importlib.import_module, args=("opengrid.node.agent",))

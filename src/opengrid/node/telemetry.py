@@ -162,7 +162,7 @@ def find_samples(spool: Path) -> Sequence[Extra]:
 
 def _gpus(assignment: Assignment) -> dict[int, str]:
     """Return what names each real GPU of this machine, by its number in the gang."""
-    if assignment.simulated or not assignment.devices:
+    if assignment.simulated or assignment.counted or not assignment.devices:
         return {}
     nodes = assignment.gang.nodes_of(assignment.machine)
     return {

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 
@@ -18,10 +19,11 @@ from opengrid.core.protocol import (
     Restore,
 )
 from opengrid.core.records.attempts import Attempt, AttemptMachine, MachineState
+from opengrid.core.records.experiments import Event, Run
 from opengrid.core.tokens import matches, token_hash
 from opengrid.planning.generation import desired_state
 from opengrid.services.agent_memory import AgentIdentity, AgentMemory
-from opengrid.services.assignments import Assignments, given_devices
+from opengrid.services.assignments import Assignments, given_devices, plan_as_found
 from opengrid.services.attempts import known_attempt
 from opengrid.services.facts import apply_fact
 from opengrid.store.database import Database, Transaction
@@ -69,6 +71,7 @@ class Agents:
             if machine.session_hash is None:
                 if self._now_us() > attempt.token_expires_us:
                     raise Unauthorized("the attempt token has expired")
+                run = self._as_found(tx, run, attempt, hello)
                 tx.attempts.update_machine(
                     attempt.id,
                     machine.index,
@@ -85,6 +88,28 @@ class Agents:
         self._memory.remember_session(session_hash, AgentIdentity(attempt_id=attempt.id, machine=machine.index))
         self._changed(attempt.id)
         return self._assignments.make(run, experiment, attempt, machine, earlier=earlier, cluster=cluster)
+
+    def _as_found(self, tx: Transaction, run: Run, attempt: Attempt, hello: Hello) -> Run:
+        """Take down whether the GPUs of a cluster's machine are there, or only counted."""
+        plan = plan_as_found(run.plan, hello.machine, hello)
+        if plan == run.plan:
+            return run
+        tx.runs.set_plan(run.id, plan)
+        if plan.counted:
+            tx.runs.note(
+                Event(
+                    at_us=self._now_us(),
+                    experiment_id=attempt.experiment_id,
+                    attempt=attempt.number,
+                    generation=None,
+                    kind="note",
+                    before=None,
+                    after=None,
+                    reason=f"{hello.hostname} has none of the {len(hello.devices)} GPUs that {attempt.cluster} counts "
+                    "there: CPU ranks stand in for them (simulated)",
+                )
+            )
+        return dataclasses.replace(run, plan=plan)
 
     def identify(self, session: str) -> AgentIdentity:
         """Return whom a session secret belongs to; Superseded when its attempt does not exist any more."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import InvalidValue
+from opengrid.core.gang import Plan
 from opengrid.core.mounts import Mount
 from opengrid.core.protocol import Assignment, Hello, Packages
 from opengrid.core.records.attempts import Attempt, AttemptMachine, AttemptState
@@ -87,6 +88,7 @@ class Assignments:
             python=plan.python,
             gang=plan.gang,
             devices=machine.devices,
+            counted=plan.counted is True,
             environment={**spec.shell, **spec.environment, **secrets},
             user_set=(*spec.environment, *secrets),
             masked=tuple(secrets.values()),
@@ -142,6 +144,23 @@ def _packages(spec: RunSpec, cluster: Cluster) -> Packages | None:
         directory=recipe.directory,
         needs_the_tree=recipe.bundle is not None,
         folder=str(Path(cluster.work_dir, "packages")),
+    )
+
+
+def plan_as_found(plan: Plan, machine: int, hello: Hello) -> Plan:
+    """Return the plan with what a machine tells of the GPUs that its engine gave it: they are there, or only counted.
+
+    InvalidValue when other machines of the run told otherwise: a gang half of which is on CPUs is nobody's wish.
+    """
+    if plan.simulated or not hello.devices or plan.counted is hello.is_bare:
+        return plan
+    if plan.counted is None:
+        return dataclasses.replace(plan, counted=hello.is_bare, devices="" if hello.is_bare else plan.devices)
+    here, there = ("none", "theirs") if hello.is_bare else ("them", "none")
+    number = len(hello.devices)
+    raise InvalidValue(
+        f"{hello.hostname} counts {number} GPUs and has {here}, while other machines of the run have {there}",
+        hint=f"does the cluster count the GPUs of machine {machine} ({hello.address}) right?",
     )
 
 

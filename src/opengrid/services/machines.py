@@ -161,6 +161,6 @@ def _tenant(tenant: Tenant, address: str | None) -> TenantDocument:
         nodes=len(tenant.run.plan.gang.nodes),
         ranks=ranks,
         gpus=gpus,
-        simulated=tenant.run.plan.simulated,
+        simulated=tenant.run.plan.is_simulated,
         started_at=time_text(tenant.experiment.started_us),
     )

@@ -62,7 +62,7 @@ def run_view(run: Run) -> RunRow:
         machines=gang.machines,
         nodes=len(gang.nodes),
         gpus_per_node=gang.nodes[0].gpus,
-        simulated=run.plan.simulated,
+        simulated=run.plan.is_simulated,
         devices=run.plan.devices,
         hourly_cost=round(run.plan.cost_per_hour * counts[ExperimentState.RUNNING], 4),
     )
@@ -128,7 +128,7 @@ def experiment_fields(run: Run, experiment: Experiment, *, now_us: int) -> dict[
         "ended_at": time_text(experiment.ended_us),
         "cluster": run.plan.cluster,
         "instance_type": run.plan.instance_type,
-        "simulated": run.plan.simulated,
+        "simulated": run.plan.is_simulated,
         "devices": run.plan.devices,
         "hourly_cost": round(run.plan.cost_per_hour, 4),
         "cost": _cost(run, held_us),

@@ -20,6 +20,7 @@ from sqlalchemy import (
 )
 
 from opengrid.core.errors import Conflict, NotFound
+from opengrid.core.gang import Plan
 from opengrid.core.names import split_experiment_name
 from opengrid.core.records.experiments import EXPERIMENT_MOVES, Event, Experiment, ExperimentState, RootCause, Run
 from opengrid.store.run_list import ALL_RUNS, NEWEST, OPEN, WAITING, RunFilter, matching, order
@@ -68,6 +69,10 @@ class Runs:
         if not found:
             raise NotFound(f"there is no run with the id {id!r}")
         return found[0]
+
+    def set_plan(self, id: str, plan: Plan) -> None:
+        """Keep what turned out about a run's plan."""
+        self._connection.execute(update(runs).where(runs.c.id == id).values(plan=plan))
 
     def taken(self, name: str) -> bool:
         """Return whether a run has this name."""
