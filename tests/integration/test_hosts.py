@@ -221,8 +221,11 @@ def test_a_node_that_has_ended_is_told_and_started_again(fake: FakeHosts, hosts:
 
 def test_ray_that_does_not_start_is_told_in_its_own_words(fake: FakeHosts, hosts: Hosts, server: str) -> None:
     fake.add("box", FAKE_RAY_FAILS="1")
-    with pytest.raises(Unusable, match="Ray did not start: no memory for the object store"):
-        hosts.order("box", start(hosts.order("box", prepare(server))))
+    told: list[str] = []
+    with pytest.raises(Unusable, match="Ray did not start: no memory for the object store") as error:
+        hosts.order("box", start(hosts.order("box", prepare(server))), told.append)
+    assert told[-1] == "ray: no memory for the object store"
+    assert "stands above" in (error.value.hint or "")
 
 
 def test_a_program_that_breaks_there_is_told_with_its_last_words(fake: FakeHosts, hosts: Hosts) -> None:

@@ -40,6 +40,9 @@ PLACES = ("~/miniconda3", "~/miniforge3", "~/anaconda3", "/opt/conda", "~/venv",
 #: Ray up: 9 s on an idle computer, 42 s on one with a high load.
 _START_S, _END_S = 180.0, 10.0
 
+#: So many lines of a Ray that did not start are shown.
+_LAST_LINES = 10
+
 #: What a Python has; Ray counts when it has its API and tokens, which came with 2.52.
 _PROBE = """
 import importlib.metadata as m, json, sys
@@ -79,14 +82,15 @@ def main(order: dict[str, Any]) -> None:
     except Failed as error:
         _tell("failed", words=error.words, hint=error.hint)
     except OSError as error:
-        _tell("failed", words=f"{error.filename or order['do']}: {error.strerror or error}", hint="")
+        words = f"{error.filename or order['do']}: {error.strerror or error}"
+        _tell("failed", words=words, hint="is there space on the disk there, and may that user write?")
     else:
         _tell("done", **done)
 
 
 def look(order: dict[str, Any]) -> dict[str, Any]:
     """Return where others reach this host."""
-    return {"address": _own_address(), "hostname": socket.gethostname()}
+    return {"address": _own_address()}
 
 
 def prepare(order: dict[str, Any]) -> dict[str, Any]:
@@ -145,10 +149,10 @@ def start(order: dict[str, Any]) -> dict[str, Any]:
     deadline = time.monotonic() + _START_S
     while "Ray runtime started" not in _read(f"{folder}/start.log"):
         if process.poll() is not None:
-            raise Failed(f"Ray did not start: {_last_words(folder)}")
+            raise _not_started("Ray did not start", folder)
         if time.monotonic() > deadline:
             stop({"id": id, "forget": False})  # else the next try would take it for one that runs
-            raise Failed(f"Ray was not up after {_START_S:g} s: {_last_words(folder)}")
+            raise _not_started(f"Ray was not up after {_START_S:g} s", folder)
         time.sleep(0.1)
     return {**known, "was_running": False}
 
@@ -176,7 +180,10 @@ def stop(order: dict[str, Any]) -> dict[str, Any]:
     deadline = time.monotonic() + _END_S
     while pids := _marked(id):
         if time.monotonic() > deadline:
-            raise Failed(f"processes do not end: {', '.join(map(str, pids))}")
+            raise Failed(
+                f"processes do not end: {', '.join(map(str, pids))}",
+                "they wait for a disk or a GPU that does not answer, or were started anew; `ps -p` there shows which",
+            )
         for pid in pids:
             _kill(pid, signal.SIGKILL)
         time.sleep(0.05)
@@ -314,14 +321,14 @@ def _own_address() -> str:
 
 
 def _free_port(first: int) -> int:
-    for port in (*range(first, first + 20), 0):
-        with socket.socket() as probe:
-            try:
-                probe.bind(("", port))
-            except OSError:
-                continue
-            return int(probe.getsockname()[1])
-    raise Failed(f"no port from {first} on is free")
+    """Return the first free port of twenty, else any."""
+    for port in range(first, first + 20):
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
+    with socket.socket() as probe:
+        probe.bind(("", 0))
+        return int(probe.getsockname()[1])
 
 
 # Ray's processes
@@ -473,6 +480,13 @@ def _tail(path: str, lines: int) -> list[str]:
         file.seek(max(0, size - lines * 256))
         found = file.read().decode(errors="replace").splitlines()
     return found[-lines:]
+
+
+def _not_started(words: str, folder: str) -> Failed:
+    """Return what to say of a Ray that is not up, and tell the last lines that it wrote."""
+    for line in _tail(f"{folder}/start.log", _LAST_LINES):
+        _tell("progress", text=f"ray: {line}")
+    return Failed(f"{words}: {_last_words(folder)}", "what it wrote last stands above; is another Ray at work there?")
 
 
 def _last_words(folder: str) -> str:
