@@ -110,14 +110,22 @@ def test_an_unknown_key_is_told_with_its_fingerprint_and_the_line_to_accept_it(f
     assert "on lab-server, as ada" in (error.hint or "")
 
 
+_CHANGED = """\
+@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @
+Offending ED25519 key in /home/ada/.ssh/known_hosts:7
+Host key for [10.0.0.7]:2222 has changed and you have requested strict checking.
+"""
+
+
 @pytest.mark.parametrize(
     ("says", "message", "hint"),
     [
         (
-            "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\nHost key verification failed.",
+            _CHANGED,
             "another one",
-            "-R box",
+            "`ssh-keygen -f /home/ada/.ssh/known_hosts -R '[10.0.0.7]:2222'`",
         ),
+        ("@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @", "another one", "`ssh-keygen -R box`"),
         ("ada@box: Permission denied (publickey).", "Permission denied (publickey)", "`ssh-copy-id box`"),
         ("ssh: connect to host box port 22: Connection refused", "Connection refused", "does `ssh box` work"),
         ("ssh: Could not resolve hostname box: Name or service not known", "Could not resolve", "does `ssh box` work"),

@@ -69,7 +69,10 @@ class JobsApi:
             raise Unusable(f"{self._address} is not the API of a Ray cluster", hint="its address is http://HEAD:8265")
         if (int(found[1]), int(found[2])) < OLDEST:
             oldest = ".".join(map(str, OLDEST))
-            raise Unusable(f"{self._address} runs Ray {version}", hint=f"Ray {oldest} or newer is needed")
+            raise Unusable(
+                f"{self._address} runs Ray {version}, and {oldest} or newer is needed",
+                hint="all machines of a Ray cluster are upgraded together: `pip install -U 'ray[default]'` on each",
+            )
         return version
 
     def submit(self, job: Mapping[str, object]) -> None:

@@ -11,6 +11,7 @@ import binascii
 import contextlib
 import hashlib
 import re
+import shlex
 import subprocess
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -123,7 +124,7 @@ class Ssh:
         if "IDENTIFICATION HAS CHANGED" in said:
             return Unusable(
                 "its host key is another one than before: it was installed anew, or somebody stands between",
-                hint=f"when you know why, {me}: `ssh-keygen -R {_known_as(host)}`, then `{host.line}`",
+                hint=f"when you know why, {me}: `{_forgetting(host, said)}`, then `{host.line}`",
             )
         if "Host key verification failed" in said or "host key is known for" in said:
             kind = found[1] if (found := re.search(r"No (\S+) host key is known", said)) else None
@@ -190,5 +191,9 @@ def _port(host: Host) -> list[str]:
     return ["-p", str(host.port)] if host.port else []
 
 
-def _known_as(host: Host) -> str:
-    return f"'[{host.name}]:{host.port}'" if host.port else host.name
+def _forgetting(host: Host, said: str) -> str:
+    """Return the command that removes a known key, from the file and by the name under which ssh says it has it."""
+    file = re.search(r"Offending \S+ key in (.+):[0-9]+", said)
+    name = re.search(r"Host key for (\S+) has changed", said)
+    known_as = name[1] if name else f"[{host.name}]:{host.port}" if host.port else host.name
+    return shlex.join(["ssh-keygen", *(("-f", file[1]) if file else ()), "-R", known_as])
