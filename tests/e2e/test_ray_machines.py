@@ -244,7 +244,7 @@ def test_a_lost_server_costs_nothing_however_long_it_is_away(lab: Grid, cluster:
 def test_an_agent_that_dies_is_replaced_on_its_machine_and_so_is_its_actor_while_nobody_looks(
     lab: Grid, cluster: Machines
 ) -> None:
-    name = submit(lab, gpus=8, steps=100)
+    name = submit(lab, gpus=8, steps=70)
     counts(lab, name)
     on, lost = machines_of(lab, cluster, name), machine_of_rank(cluster, 0)
     for generation, what in enumerate(("grid agent", "ray::Machine"), 2):
@@ -263,7 +263,7 @@ def test_an_agent_that_dies_is_replaced_on_its_machine_and_so_is_its_actor_while
 
 
 def test_a_machine_whose_raylet_dies_is_replaced_by_another(lab: Grid, cluster: Machines) -> None:
-    name = submit(lab, gpus=8, steps=100)
+    name = submit(lab, gpus=8, steps=50)
     counts(lab, name)
     lost = machine_of_rank(cluster, 1)
     old = processes(cluster, lost, "count.py")
@@ -277,7 +277,7 @@ def test_a_machine_whose_raylet_dies_is_replaced_by_another(lab: Grid, cluster: 
 
 
 def test_a_gang_without_a_spare_machine_waits_for_one_and_goes_on(lab: Grid, cluster: Machines) -> None:
-    name = submit(lab, gpus=12, steps=100)
+    name = submit(lab, gpus=12, steps=50)
     counts(lab, name)
     lost = machine_of_rank(cluster, 1)
     cluster.kill(lost)
@@ -291,7 +291,7 @@ def test_a_gang_without_a_spare_machine_waits_for_one_and_goes_on(lab: Grid, clu
 
 
 def test_a_machine_that_is_cut_off_is_replaced_and_the_training_goes_on(lab: Grid, cluster: Machines) -> None:
-    name = submit(lab, gpus=8, steps=100)
+    name = submit(lab, gpus=8, steps=50)
     counts(lab, name)
     victim = machine_of_rank(cluster, 1)
     before = processes(cluster, victim, "count.py")
@@ -305,7 +305,7 @@ def test_a_machine_that_is_cut_off_is_replaced_and_the_training_goes_on(lab: Gri
 
 
 def test_a_lost_head_is_followed_by_a_new_attempt_that_goes_on(lab: Grid, cluster: Machines) -> None:
-    name = submit(lab, gpus=8, steps=150)
+    name = submit(lab, gpus=8, steps=100)
     counts(lab, name)
     eventually(lambda: saved(lab, name))
     for index in range(4):
@@ -316,7 +316,7 @@ def test_a_lost_head_is_followed_by_a_new_attempt_that_goes_on(lab: Grid, cluste
     assert (experiment["state"], experiment["attempts"]) == ("succeeded", 2), experiment
     assert any("the cluster let go of all its machines" in event["reason"] for event in experiment["events"])
     counted = steps(lab, name)
-    assert counted[-1] == 149
+    assert counted[-1] == 99
     assert counted[0] > 0, "it began anew"  # the newest attempt's
 
 

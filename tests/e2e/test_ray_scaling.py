@@ -16,7 +16,7 @@ from tests.support.ray_cluster import Machines, machines
 pytestmark = [pytest.mark.full, pytest.mark.timeout(400)]
 
 V100 = {"CPU": 8, "GPU": 4, "accelerator_type:V100": 1}
-UNNAMED = {"CPU": 8, "GPU": 8, "on_demand": 1}  # as of somebody who does not know that models can be named
+UNNAMED = {"CPU": 16, "GPU": 8, "on_demand": 1}  # as of somebody who does not know that models can be named
 SHOW = "import os\nprint('on', os.environ['CUDA_VISIBLE_DEVICES'], flush=True)\n"
 _LONG_S = 180.0
 
@@ -81,7 +81,7 @@ def test_spot_machines_are_started_for_those_who_ask_for_them(cloud: Grid) -> No
 def test_machines_whose_type_does_not_name_a_model_are_started_for_those_who_ask_for_it(cloud: Grid) -> None:
     experiment, reasons = run(cloud, kind="8_t4_16gb")
     assert (experiment["state"], experiment["machines"]) == ("succeeded", 1), experiment
-    assert any("waits for a machine with 8 GPUs and 8 CPUs" in reason for reason in reasons), reasons
+    assert any("waits for a machine with 8 GPUs and 16 CPUs" in reason for reason in reasons), reasons
 
 
 def test_what_the_cluster_can_never_start_is_refused_at_once(cloud: Grid) -> None:
