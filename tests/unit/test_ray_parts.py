@@ -13,7 +13,7 @@ from opengrid.engines.ray.inside.marks import SPOT
 from opengrid.engines.ray.inside.scaling import Scaling, of_answer, of_status
 from opengrid.engines.ray.inside.waiting import IDLE_S, NodeView, model_nobody_has, of_any_model, why_waiting
 from opengrid.engines.ray.jobs_api import RayNode
-from opengrid.engines.ray.parse import machines_of, possible_of
+from opengrid.engines.ray.parse import machines_of, named, possible_of
 from opengrid.engines.ray.render import Home, Program, job_of, resources_of
 from opengrid.planning import markets
 from opengrid.planning.catalogue import load_catalogue
@@ -97,6 +97,26 @@ def test_a_cluster_can_start_what_is_left_of_its_most() -> None:
     running = machines_of([node(f"10.0.0.{i}", kind, CPU=32, GPU=4) for i, kind in enumerate(kinds)])
     possible = possible_of({"4_v100_16gb": 4, "2_cpu_4gb": 1, "4-v100-16gb-spot": 1}, running, load_catalogue())
     assert [(m.kind, m.gpus, m.address) for m in possible] == [("4_v100_16gb", 4, ""), ("2_cpu_4gb", 0, "")]
+
+
+def test_machines_whose_type_nobody_names_are_those_that_the_cluster_can_start() -> None:
+    volta = {"CPU": 32, "GPU": 4, "accelerator_type:V100": 1}
+    seen = machines_of(
+        [
+            node("10.0.0.1", **volta, on_demand=1),
+            node("10.0.0.2", **volta, spot=1),
+            node("10.0.0.3", **volta, spot=1),
+            node("10.0.0.4", CPU=32, GPU=4, **{"accelerator_type:T4": 1}),
+            node("10.0.0.5", CPU=96, GPU=8),
+            node("10.0.0.6", CPU=2),
+            node("10.0.0.7", CPU=4),
+        ]
+    )
+    most = {"4_v100_16gb": 2, "4_v100_16gb_spot": 1, "8_t4_16gb": 1, "2_cpu_4gb": 1}
+    found = named(seen, most, load_catalogue())
+    kinds = ["4_v100_16gb", "4_v100_16gb_spot", "", "", "8_t4_16gb", "2_cpu_4gb", ""]
+    assert [machine.kind for machine in found] == kinds
+    assert [machine.kind for machine in possible_of(most, found, load_catalogue())] == ["4_v100_16gb"]
 
 
 def test_why_a_gang_waits_is_said_in_words() -> None:

@@ -24,7 +24,7 @@ from opengrid.engines.engine import AgentProcess, EngineAway, GangRequest, Submi
 from opengrid.engines.ray.gang_state import UNTOLD, GangState
 from opengrid.engines.ray.inside.marks import ANSWERS, PROOF
 from opengrid.engines.ray.jobs_api import HEAD_LOGS, NODE_LOGS, Job, JobsApi
-from opengrid.engines.ray.parse import machines_of, possible_of
+from opengrid.engines.ray.parse import machines_of, named, possible_of
 from opengrid.engines.ray.render import Home, Program, check_of, job_of
 from opengrid.planning.catalogue import Catalogue
 from opengrid.planning.fleet import Fleet, FleetMachine
@@ -102,7 +102,8 @@ class RayEngine:
     def inventory(self) -> Fleet:
         """Return the machines as they were a second ago."""
         self._has_looked.wait(_FIRST_LOOK_S)
-        machines = self._seen.machines if self._seen is not None else ()
+        seen = self._seen.machines if self._seen is not None else ()
+        machines = named(seen, self.cluster.possible, self._catalogue)
         return Fleet(
             cluster=self.cluster.name,
             machines=machines,

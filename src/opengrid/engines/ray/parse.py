@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 
 from opengrid.engines.ray.jobs_api import RayNode
-from opengrid.planning.catalogue import Catalogue, normal
+from opengrid.planning.catalogue import Catalogue, InstanceType, normal
 from opengrid.planning.fleet import FleetMachine
 from opengrid.planning.markets import ON_DEMAND, SPOT, find_machine_type, spot_name
 
@@ -36,6 +37,38 @@ def _accelerator_of(node: RayNode) -> str:
     return min(names, key=len, default="")
 
 
+def named(machines: Sequence[FleetMachine], most: Mapping[str, int], catalogue: Catalogue) -> tuple[FleetMachine, ...]:
+    """Return the machines with the types that they must be: not every autoscaler tells Ray what it has started.
+
+    A machine without a type is one of those that the cluster can start, when it has their CPUs and GPUs.
+    """
+    kinds = [find_machine_type(name, catalogue) for name in most]
+    left = {
+        name: number - sum(_is_of(machine, kind, is_spot=is_spot) for machine in machines)
+        for (name, number), (kind, is_spot) in zip(most.items(), kinds, strict=True)
+    }
+    found: list[FleetMachine] = []
+    for machine in machines:
+        alike = (n for n, (kind, spot) in zip(most, kinds, strict=True) if left[n] > 0 and _fits(machine, kind, spot))
+        name = None if machine.kind else next(alike, None)
+        if name is not None:
+            left[name] -= 1
+        found.append(machine if name is None else replace(machine, kind=name))
+    return tuple(found)
+
+
+def _is_of(machine: FleetMachine, kind: InstanceType, *, is_spot: bool) -> bool:
+    names = (spot_name(spelling) if is_spot else spelling for spelling in kind.spellings)
+    return normal(machine.kind) in map(normal, names)
+
+
+def _fits(machine: FleetMachine, kind: InstanceType, is_spot: bool) -> bool:
+    if machine.market and (machine.market == SPOT) != is_spot:
+        return False
+    model = machine.accelerator if kind.gpus else ""
+    return (machine.cpus, machine.gpus) == (kind.cpus, kind.gpus) and model in ("", kind.accelerator)
+
+
 def possible_of(
     most: Mapping[str, int], machines: Sequence[FleetMachine], catalogue: Catalogue
 ) -> tuple[FleetMachine, ...]:
@@ -47,8 +80,7 @@ def possible_of(
     found = [(*find_machine_type(name, catalogue), number) for name, number in most.items()]
     has_spot = any(is_spot for _, is_spot, _ in found) or any(machine.market == SPOT for machine in machines)
     for kind, is_spot, number in found:
-        names = {normal(spot_name(spelling) if is_spot else spelling) for spelling in kind.spellings}
-        running = sum(normal(machine.kind) in names for machine in machines)
+        running = sum(_is_of(machine, kind, is_spot=is_spot) for machine in machines)
         possible += [
             FleetMachine(
                 id="",
