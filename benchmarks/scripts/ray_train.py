@@ -11,7 +11,7 @@ import torch
 import torch.distributed as dist
 
 #: Steps before those that are measured, and these.
-_WARM, _MEASURED = 50, 400
+_WARM, _MEASURED = 200, 3000
 
 
 def train(out: str) -> None:
