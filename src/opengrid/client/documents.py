@@ -114,10 +114,7 @@ class ClonedDocument(TypedDict):
 
 
 class ClusterChanges(TypedDict):
-    """What `grid edit cluster` asks for; None stays as it is.
-
-    An interpreter "" is the one that the engine runs with, and 0 seconds are as usual.
-    """
+    """What `grid edit cluster` asks for; None stays as it is, "" and 0 are as when nobody says anything."""
 
     address: str | None
     token: str | None

@@ -41,10 +41,7 @@ class NewCluster:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClusterChanges:
-    """What `grid edit cluster` asks for; None stays as it is.
-
-    An interpreter "" is the one that the engine runs with, and 0 seconds are as usual.
-    """
+    """What `grid edit cluster` asks for; None stays as it is, "" and 0 are as when nobody says anything."""
 
     __pydantic_config__: ClassVar[dict[str, str]] = {"extra": "forbid"}
 
