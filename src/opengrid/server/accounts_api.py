@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from opengrid.core.records.accounts import User
 from opengrid.server.auth import Users, caller_of
 from opengrid.services.accounts import Accounts
+from opengrid.services.documents.document import Document
 from opengrid.services.views import at_text
 
 
@@ -30,14 +31,14 @@ class UserDocument:
 
 
 @dataclass(frozen=True, kw_only=True)
-class UsersDocument:
+class UsersDocument(Document):
     """All users, by name."""
 
     users: list[UserDocument]
 
 
 @dataclass(frozen=True, kw_only=True)
-class CreatedUserDocument:
+class CreatedUserDocument(Document):
     """A new token, shown this once."""
 
     user: str
@@ -45,7 +46,7 @@ class CreatedUserDocument:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RevokedDocument:
+class RevokedDocument(Document):
     """Whose token is worthless now."""
 
     revoked: str

@@ -9,11 +9,12 @@ from http import HTTPStatus
 from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid.server.auth import Users, caller_of
+from opengrid.services.documents.document import Document
 from opengrid.services.documents.instance_types import InstanceTypeRow, InstanceTypesDocument
 
 
 @dataclass(frozen=True, kw_only=True)
-class ServerDocument:
+class ServerDocument(Document):
     """What a server says about itself."""
 
     pid: int

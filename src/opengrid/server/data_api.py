@@ -31,6 +31,7 @@ from opengrid.services.documents.datastores import (
     VerdictDocument,
     WantedContents,
 )
+from opengrid.services.documents.document import Document
 from opengrid.services.imports import Imports
 
 #: What tar adds to a source tree, at most, for this server's limit of it.
@@ -39,7 +40,7 @@ _PIECE = 1 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
-class BlobDocument:
+class BlobDocument(Document):
     """A blob that the server has now."""
 
     digest: str

@@ -12,6 +12,7 @@ from fastapi import APIRouter, Depends, Request
 from opengrid.core.errors import Conflict
 from opengrid.core.protocol import Fault
 from opengrid.server.auth import Users, caller_of
+from opengrid.services.documents.document import Document
 from opengrid.services.rehearsals import Rehearsals
 
 #: The answer that says so must have left before the server kills itself.
@@ -28,7 +29,7 @@ class RehearsalRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RehearsalDocument:
+class RehearsalDocument(Document):
     """A fault that is brought about, in words."""
 
     experiment: str

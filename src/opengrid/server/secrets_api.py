@@ -8,6 +8,7 @@ from http import HTTPStatus
 from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid.server.auth import Users, user_of
+from opengrid.services.documents.document import Document
 from opengrid.services.secrets import Secrets
 from opengrid.services.views import at_text
 
@@ -28,7 +29,7 @@ class SecretDocument:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecretsDocument:
+class SecretsDocument(Document):
     """All secrets of whoever asks."""
 
     secrets: list[SecretDocument]

@@ -11,6 +11,7 @@ from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid import __version__
 from opengrid.server.auth import Browsers, Users, caller_of, session_of, user_of
+from opengrid.services.documents.document import Document
 from opengrid.services.sign_in import SESSION_LIFE_US, SignIn
 from opengrid.services.views import at_text
 
@@ -23,7 +24,7 @@ class LinkRequest:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignInLinkDocument:
+class SignInLinkDocument(Document):
     """A link that signs one browser in, once."""
 
     url: str
@@ -39,7 +40,7 @@ class Code:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SignedInDocument:
+class SignedInDocument(Document):
     """A browser that is signed in now."""
 
     user: str
@@ -48,7 +49,7 @@ class SignedInDocument:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SessionDocument:
+class SessionDocument(Document):
     """Who asks, and whom."""
 
     user: str

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from opengrid.engines.ray.template import template_of
 from opengrid.planning.catalogue import Catalogue
+from opengrid.services.documents.document import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +19,7 @@ class WantedTemplate:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterTemplateDocument:
+class ClusterTemplateDocument(Document):
     """A cluster file."""
 
     provider: str

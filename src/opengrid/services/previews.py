@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from opengrid.services.documents.document import Document
+
 #: So much of a text is shown, and images up to this size.
 MOST_TEXT, MOST_IMAGE = 256 << 10, 20 << 20
 
@@ -16,7 +18,7 @@ _TEXTS = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preview:
+class Preview(Document):
     """A file as a page may show it."""
 
     kind: str  #: text | yaml | json | table | image | none

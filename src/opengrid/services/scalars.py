@@ -16,6 +16,7 @@ from opengrid.core.records.experiments import Experiment
 from opengrid.core.records.scalars import EventFile, Scalar
 from opengrid.planning.goals import goal_of, most_telling_first
 from opengrid.planning.series import Axis, Points, Viewport, inside, not_finite_text, sample, shortest
+from opengrid.services.documents.document import Document
 from opengrid.services.event_files import EventFiles
 from opengrid.services.scalar_reader import ScalarReader, Series
 from opengrid.services.views import time_text
@@ -37,7 +38,7 @@ class RunTag:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunTags:
+class RunTags(Document):
     """All scalars of a run's experiments, by name."""
 
     run: str
@@ -75,7 +76,7 @@ class FileProblem:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExperimentScalars:
+class ExperimentScalars(Document):
     """All scalars of one experiment, by name."""
 
     experiment: str
@@ -115,7 +116,7 @@ class SeriesDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SeriesAnswer:
+class SeriesAnswer(Document):
     """The series that there are."""
 
     series: list[SeriesDocument]

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from opengrid.core.records.experiments import Experiment, Run
 from opengrid.planning.goals import goal_of, most_telling_first
 from opengrid.planning.table import Filter, Key, parse_filter, parse_key
+from opengrid.services.documents.document import Document
 from opengrid.services.documents.experiments import ExperimentRow
 from opengrid.services.scalars import Goal, ScalarValues, scalar_values
 from opengrid.services.views import experiment_fields
@@ -46,7 +47,7 @@ class TableRow(ExperimentRow):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TableDocument:
+class TableDocument(Document):
     """A page of a run's experiments."""
 
     run: str

@@ -27,6 +27,7 @@ from opengrid.core.errors import GridError, NotFound, Unusable
 from opengrid.core.names import split_experiment_name
 from opengrid.core.records.experiments import Experiment
 from opengrid.core.records.scalars import EventFile
+from opengrid.services.documents.document import Document
 from opengrid.services.event_files import EventFiles
 from opengrid.store.database import Database
 
@@ -61,7 +62,7 @@ _ANSWERED = (
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TensorBoardDocument:
+class TensorBoardDocument(Document):
     """A TensorBoard that answers."""
 
     view: str

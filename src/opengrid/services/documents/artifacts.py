@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactRow:
+class ArtifactRow(Document):
     """A file that an experiment made: its newest version."""
 
     id: str
@@ -21,7 +23,7 @@ class ArtifactRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactsDocument:
+class ArtifactsDocument(Document):
     """A page of an experiment's artifacts, by path and node."""
 
     artifacts: list[ArtifactRow]
@@ -30,7 +32,7 @@ class ArtifactsDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FolderRow:
+class FolderRow(Document):
     """A folder among an experiment's files; at the top, one node's."""
 
     name: str
@@ -39,7 +41,7 @@ class FolderRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArtifactFolderDocument:
+class ArtifactFolderDocument(Document):
     """A page of a folder: its folders, then its files. Without a node, the nodes are the folders."""
 
     node: int | None
@@ -50,7 +52,7 @@ class ArtifactFolderDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SharedDocument:
+class SharedDocument(Document):
     """A link that downloads a file without signing in."""
 
     url: str

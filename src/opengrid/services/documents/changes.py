@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from opengrid.services.documents.document import Document
 from opengrid.services.documents.experiments import ExperimentRow
 from opengrid.services.documents.runs import RunRow
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunsChange:
+class RunsChange(Document):
     """Runs that are new or have changed; with `refetch`, more of them than are worth listing."""
 
     kind: Literal["runs"] = "runs"
@@ -21,7 +22,7 @@ class RunsChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunChange:
+class RunChange(Document):
     """Experiments of a run that have changed; with `refetch`, more of them than are worth listing."""
 
     kind: Literal["run"] = "run"
@@ -32,7 +33,7 @@ class RunChange:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Hint:
+class Hint(Document):
     """Something has changed: its version is another one. What, a request tells."""
 
     kind: Literal["hint"] = "hint"
@@ -41,7 +42,7 @@ class Hint:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Gone:
+class Gone(Document):
     """What was watched does not exist any more."""
 
     kind: Literal["gone"] = "gone"
@@ -49,7 +50,7 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TopicState:
+class TopicState(Document):
     """How a topic begins: fresh when all that was missed follows; else ask for it anew."""
 
     topic: str
@@ -57,7 +58,7 @@ class TopicState:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Ready:
+class Ready(Document):
     """The first event of every connection."""
 
     kind: Literal["ready"] = "ready"
@@ -65,7 +66,7 @@ class Ready:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Reset:
+class Reset(Document):
     """Whoever reads was too slow: ask for everything anew."""
 
     kind: Literal["reset"] = "reset"

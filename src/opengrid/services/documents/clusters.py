@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
 from opengrid.services.documents.errors import ErrorText
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterRow:
+class ClusterRow(Document):
     """A cluster in a list."""
 
     cluster: str
@@ -22,14 +23,14 @@ class ClusterRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClustersDocument:
+class ClustersDocument(Document):
     """All clusters, the server's computer first."""
 
     clusters: list[ClusterRow]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterMachine:
+class ClusterMachine(Document):
     """One machine of a cluster."""
 
     address: str
@@ -44,7 +45,7 @@ class ClusterMachine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PossibleMachines:
+class PossibleMachines(Document):
     """Machines that a cluster can start."""
 
     type: str
@@ -52,7 +53,7 @@ class PossibleMachines:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterHost:
+class ClusterHost(Document):
     """A host on which the server has started the engine."""
 
     host: str
@@ -70,7 +71,7 @@ class ClusterDocument(ClusterRow):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedMachine:
+class CheckedMachine(Document):
     """What a machine says about itself; `problem` when it does not, or does not reach the server."""
 
     address: str
@@ -85,7 +86,7 @@ class CheckedMachine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CheckedClusterDocument:
+class CheckedClusterDocument(Document):
     """What all machines of a cluster say about themselves."""
 
     cluster: str
@@ -93,7 +94,7 @@ class CheckedClusterDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterLogLine:
+class ClusterLogLine(Document):
     """A line that an engine itself wrote."""
 
     host: str
@@ -103,7 +104,7 @@ class ClusterLogLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterLogsDocument:
+class ClusterLogsDocument(Document):
     """The newest lines of a cluster's engine, oldest first; `problems` of the hosts that could not be asked."""
 
     cluster: str
@@ -112,7 +113,7 @@ class ClusterLogsDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartLine:
+class StartLine(Document):
     """What is done on a host."""
 
     host: str
@@ -120,7 +121,7 @@ class StartLine:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterStartDocument:
+class ClusterStartDocument(Document):
     """How far the start of a cluster's hosts is; `error` is why it ended without them."""
 
     cluster: str
@@ -130,7 +131,7 @@ class ClusterStartDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RemovedClusterDocument:
+class RemovedClusterDocument(Document):
     """A cluster that is forgotten, the hosts on which its engine was ended, and those on which it may still run."""
 
     removed: str

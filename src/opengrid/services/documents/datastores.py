@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatastoreRow:
+class DatastoreRow(Document):
     """One version of a datastore; of one that is being filled, `files` and `size` say what has come so far."""
 
     name: str
@@ -23,7 +25,7 @@ class DatastoreRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatastoresDocument:
+class DatastoresDocument(Document):
     """A page of datastore versions, newest first."""
 
     datastores: list[DatastoreRow]
@@ -31,7 +33,7 @@ class DatastoresDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatastoreUseRow:
+class DatastoreUseRow(Document):
     """A run that uses a version; `experiments` are those that have not ended."""
 
     run: str
@@ -49,7 +51,7 @@ class DatastoreDocument(DatastoreRow):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatastoreFileRow:
+class DatastoreFileRow(Document):
     """A file of a datastore version."""
 
     path: str
@@ -59,7 +61,7 @@ class DatastoreFileRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DatastoreFilesDocument:
+class DatastoreFilesDocument(Document):
     """A page of a version's files, by path; `total` and `size` are of all of them."""
 
     files: list[DatastoreFileRow]
@@ -68,7 +70,7 @@ class DatastoreFilesDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UploadDocument:
+class UploadDocument(Document):
     """A datastore version that takes its files, and the folder to put contents in, on the server's host."""
 
     name: str
@@ -82,21 +84,21 @@ class UploadDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class WantedContents:
+class WantedContents(Document):
     """Contents that must be brought and then offered again, by their SHA-256."""
 
     wanted: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArrivedDocument:
+class ArrivedDocument(Document):
     """How many bytes of a content the server has."""
 
     size: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class VerdictDocument:
+class VerdictDocument(Document):
     """What a look at every byte of a datastore version has found."""
 
     files: int
@@ -105,7 +107,7 @@ class VerdictDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedDatastoreDocument:
+class DeletedDatastoreDocument(Document):
     """Versions that are gone, and the bytes that this freed."""
 
     deleted: list[int]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opengrid.core.errors import GridError
+from opengrid.services.documents.document import Document
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorText:
+class ErrorText(Document):
     """What happened, with which value, and what to do next."""
 
     code: str
@@ -18,7 +19,7 @@ class ErrorText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ErrorDocument:
+class ErrorDocument(Document):
     """Every answer that is no success."""
 
     error: ErrorText

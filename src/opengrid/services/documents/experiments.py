@@ -7,6 +7,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from opengrid.services.documents.document import Document
 from opengrid.services.documents.plans import PlanDocument, SourceDocument
 
 #: Wire names that Python has other uses for.
@@ -15,7 +16,7 @@ To = Annotated[str | None, Field(alias="to")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MemoryDocument:
+class MemoryDocument(Document):
     """Memory when a rank ended, in MiB."""
 
     peak_mib: int | None
@@ -23,7 +24,7 @@ class MemoryDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RootCauseDocument:
+class RootCauseDocument(Document):
     """Why an experiment failed; `cause` is the line for people."""
 
     cause: str
@@ -41,7 +42,7 @@ class RootCauseDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ArgumentDocument:
+class ArgumentDocument(Document):
     """An option or word of a script's command line, as typed and as the script got it."""
 
     name: str | None
@@ -50,7 +51,7 @@ class ArgumentDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ExperimentRow:
+class ExperimentRow(Document):
     """One experiment in a list; own and simulated machines cost nothing."""
 
     experiment: str
@@ -83,7 +84,7 @@ class ExperimentRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class UnreachableDocument:
+class UnreachableDocument(Document):
     """A machine whose agent should speak and does not, though the engine does not say that it is gone."""
 
     machine: int
@@ -91,7 +92,7 @@ class UnreachableDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StartDocument:
+class StartDocument(Document):
     """One start of all ranks; steps as far as the framework told them."""
 
     attempt: int
@@ -107,7 +108,7 @@ class StartDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EventDocument:
+class EventDocument(Document):
     """One thing that happened; `from` and `to` are null for what is no change of state."""
 
     at: str
@@ -120,7 +121,7 @@ class EventDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeviceDocument:
+class DeviceDocument(Document):
     """One real GPU of a node."""
 
     uuid: str
@@ -128,7 +129,7 @@ class DeviceDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RankDocument:
+class RankDocument(Document):
     """One rank in the newest generation."""
 
     rank: int
@@ -140,7 +141,7 @@ class RankDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NodeDocument:
+class NodeDocument(Document):
     """A share of one machine."""
 
     node: int
@@ -151,7 +152,7 @@ class NodeDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MachineDocument:
+class MachineDocument(Document):
     """One machine of the newest attempt; before there is one, as it is planned."""
 
     machine: int

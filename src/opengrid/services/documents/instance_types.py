@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceTypeRow:
+class InstanceTypeRow(Document):
     """One type of machine; prices in US dollars per hour, null where there is none."""
 
     name: str
@@ -24,7 +26,7 @@ class InstanceTypeRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class InstanceTypesDocument:
+class InstanceTypesDocument(Document):
     """All types of machines: first this computer, or the machines that the cluster has."""
 
     instance_types: list[InstanceTypeRow]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogLineDocument:
+class LogLineDocument(Document):
     """One line of one stream; a very long one comes in pieces."""
 
     cursor: str  #: the place before it
@@ -19,7 +21,7 @@ class LogLineDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogWindowDocument:
+class LogWindowDocument(Document):
     """Some lines of a log; `before` and `after` are the places at which it goes on."""
 
     attempt: int | None
@@ -36,7 +38,7 @@ class LogWindowDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogSearchDocument:
+class LogSearchDocument(Document):
     """A line that was searched for; or the place to go on from; or neither: there is none."""
 
     cursor: str | None
@@ -46,7 +48,7 @@ class LogSearchDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogStreamRow:
+class LogStreamRow(Document):
     """What one rank has written to one stream in one generation."""
 
     generation: int
@@ -56,7 +58,7 @@ class LogStreamRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LogStreamsDocument:
+class LogStreamsDocument(Document):
     """All there is of an attempt's logs."""
 
     attempt: int | None

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GpuDocument:
+class GpuDocument(Document):
     """One GPU of a machine, and whose it is at this moment."""
 
     index: int
@@ -19,7 +21,7 @@ class GpuDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TenantDocument:
+class TenantDocument(Document):
     """An experiment on a machine; machines, ranks and GPUs are those that it has there."""
 
     experiment: str
@@ -35,7 +37,7 @@ class TenantDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HostDocument:
+class HostDocument(Document):
     """One machine and what runs on it."""
 
     hostname: str
@@ -50,7 +52,7 @@ class HostDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MachinesDocument:
+class MachinesDocument(Document):
     """All machines of all clusters."""
 
     machines: list[HostDocument]
@@ -58,7 +60,7 @@ class MachinesDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueRow:
+class QueueRow(Document):
     """An experiment that waits for machines."""
 
     position: int  #: from 1
@@ -72,7 +74,7 @@ class QueueRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class QueueDocument:
+class QueueDocument(Document):
     """A page of the queue, oldest first."""
 
     queue: list[QueueRow]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
 from opengrid.services.documents.errors import ErrorText
 from opengrid.services.documents.plans import PlaceDocument, PlanDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class NewRunPlanDocument:
+class NewRunPlanDocument(Document):
     """What the New run dialog's fields would start, or the problem with them."""
 
     plan: PlanDocument | None
@@ -21,7 +22,7 @@ class NewRunPlanDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterChoice:
+class ClusterChoice(Document):
     """A cluster that a run can go to."""
 
     cluster: str
@@ -30,7 +31,7 @@ class ClusterChoice:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClusterChoices:
+class ClusterChoices(Document):
     """All clusters that a run can go to: this computer first."""
 
     clusters: list[ClusterChoice]

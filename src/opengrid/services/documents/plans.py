@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlaceDocument:
+class PlaceDocument(Document):
     """Where a link led."""
 
     url: str  #: of the repository
@@ -16,7 +18,7 @@ class PlaceDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SourceDocument:
+class SourceDocument(Document):
     """What code runs."""
 
     line: str  #: all of it, for people
@@ -35,7 +37,7 @@ class SourceDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class MountDocument:
+class MountDocument(Document):
     """A datastore version that a script reads."""
 
     name: str
@@ -45,7 +47,7 @@ class MountDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlanDocument:
+class PlanDocument(Document):
     """What will run where; core.gang.Plan."""
 
     cluster: str
@@ -72,7 +74,7 @@ class PlanDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedDocument:
+class PlannedDocument(Document):
     """Answer to a request that was only to be planned."""
 
     plan: PlanDocument

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from opengrid.core.spec import RunSpec
+from opengrid.services.documents.document import Document
 from opengrid.services.documents.experiments import ExperimentRow
 from opengrid.services.documents.plans import PlanDocument, SourceDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRow:
+class RunRow(Document):
     """One run in a list; `queued` counts building and pending too, so that the five counts add up."""
 
     run: str
@@ -52,7 +53,7 @@ class RunSummary(RunRow):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunsDocument:
+class RunsDocument(Document):
     """A page of runs."""
 
     runs: list[RunRow]
@@ -61,7 +62,7 @@ class RunsDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LabelValues:
+class LabelValues(Document):
     """A label's key, and the values that runs have."""
 
     key: str
@@ -69,7 +70,7 @@ class LabelValues:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunFiltersDocument:
+class RunFiltersDocument(Document):
     """What runs can be chosen by."""
 
     users: list[str]
@@ -77,7 +78,7 @@ class RunFiltersDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreatedDocument:
+class CreatedDocument(Document):
     """Answer to a new run."""
 
     run: str
@@ -86,7 +87,7 @@ class CreatedDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunRequestDocument:
+class RunRequestDocument(Document):
     """What a run was made from; `held_back` names what is kept from who asks."""
 
     run: str
@@ -95,7 +96,7 @@ class RunRequestDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class RunDocument:
+class RunDocument(Document):
     """One run with all its experiments; `etag` changes when anything in it does."""
 
     run: str
@@ -104,7 +105,7 @@ class RunDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StoppedDocument:
+class StoppedDocument(Document):
     """Experiments that were asked to stop, and those that had ended before."""
 
     stopped: list[str]
@@ -112,7 +113,7 @@ class StoppedDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ResumedDocument:
+class ResumedDocument(Document):
     """Experiments that go on, and those of a run that had not failed or been stopped."""
 
     resumed: list[str]
@@ -120,14 +121,14 @@ class ResumedDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DeletedDocument:
+class DeletedDocument(Document):
     """Experiments that are gone."""
 
     deleted: list[str]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CloneRow:
+class CloneRow(Document):
     """A run that was started again."""
 
     run: str
@@ -136,7 +137,7 @@ class CloneRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ClonedDocument:
+class ClonedDocument(Document):
     """Runs that were started again."""
 
     runs: list[CloneRow]

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class FrameDocument:
+class FrameDocument(Document):
     """One line of a stack; files of the user's tree are relative to where the program started."""
 
     file: str
@@ -15,7 +17,7 @@ class FrameDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class ThreadDocument:
+class ThreadDocument(Document):
     """A stack that other threads than the main one have, in these ranks."""
 
     ranks: list[int]
@@ -23,7 +25,7 @@ class ThreadDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StackGroupDocument:
+class StackGroupDocument(Document):
     """Ranks whose main threads have equal stacks; outermost frame first, as in a traceback."""
 
     ranks: list[int]
@@ -33,7 +35,7 @@ class StackGroupDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SilentRankDocument:
+class SilentRankDocument(Document):
     """A rank of which there is no stack."""
 
     rank: int
@@ -41,7 +43,7 @@ class SilentRankDocument:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class StacksDocument:
+class StacksDocument(Document):
     """Where all ranks of an experiment are, the most common stack first."""
 
     experiment: str

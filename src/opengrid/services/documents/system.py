@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from opengrid.services.documents.document import Document
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SystemRow:
+class SystemRow(Document):
     """The newest sample of one series."""
 
     name: str  #: `subject/number/quantity`, as in a request for its points
@@ -19,7 +21,7 @@ class SystemRow:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SystemDocument:
+class SystemDocument(Document):
     """How much an experiment uses of its machines: of its newest start, as last measured."""
 
     experiment: str
