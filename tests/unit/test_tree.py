@@ -134,6 +134,20 @@ def test_a_repository_without_commit_is_its_files(tmp_path: Path) -> None:
     assert (tree.commit, tree.modified) == (None, 2)
 
 
+def test_a_repository_that_git_does_not_see_is_a_folder_and_that_is_said(repository: Path) -> None:
+    (repository / ".git" / "HEAD").write_text("broken")
+    tree = read_tree(repository, repository / "train.py")
+    assert (tree.kind, tree.commit, set(content(tree))) == (
+        "folder",
+        None,
+        {".gitignore", "train.py", "sub", "sub/helper.py"},
+    )
+    assert tree.notes == (
+        f"git sees no repository in {repository / '.git'}: what runs is the folder, and no commit is recorded",
+    )
+    assert read_tree(repository, repository / "train.py", localdir=True).notes == ()
+
+
 def test_a_script_in_another_repository_brings_that_one_and_starts_at_its_root_with_a_note(
     repository: Path, tmp_path: Path
 ) -> None:

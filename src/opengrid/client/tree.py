@@ -103,6 +103,9 @@ def read_tree(
         if committed:
             raise InvalidValue(f"--committed: {cwd} lies in no git repository", field="committed")
         tree = _read_folder(cwd, exclude, ignored(cwd), limit)
+        if not localdir and (cwd / ".git").exists():
+            note = f"git sees no repository in {cwd / '.git'}: what runs is the folder, and no commit is recorded"
+            tree = dataclasses.replace(tree, notes=(*tree.notes, note))
     elif committed:
         tree = read_commit(top, git.read_head(top), directory=_directory(cwd, top), limit=limit)
     else:
