@@ -42,10 +42,13 @@ class NodeActions:
 
     def build(self, generation: int, command: str, folder: Path, variables: Mapping[str, str]) -> None:
         """Carry out an action of a build in a folder; Unusable when it fails. Blocks."""
-        files = self._open_logs(generation)
         rank = next(places(self._assignment)).rank
-        out, err = files.stream(rank, "stdout"), files.stream(rank, "stderr")
-        code = self._run(command, folder, variables, out, err, _BUILD_S)
+        try:
+            files = self._open_logs(generation)
+            out, err = files.stream(rank, "stdout"), files.stream(rank, "stderr")
+            code = self._run(command, folder, variables, out, err, _BUILD_S)
+        except OSError as error:
+            raise Unusable(f"build action {command!r}: {error.filename or 'bash'}: {error.strerror}") from error
         if code != 0:
             raise Unusable(
                 _told(f"build action {command!r} ended with {code}", err),
