@@ -95,5 +95,7 @@ def test_bad_secrets_and_files_start_nothing(grid: Grid, folder: Path) -> None:
     assert set_secret(grid, "A B", SECRET).returncode == 2
     short = set_secret(grid, "SHORT", "abc")
     assert (short.returncode, "could not be hidden in logs" in short.stderr) == (2, True), short
+    no_text = set_secret(grid, "BINARY", "\udcff" * 8)  # bytes that are no UTF-8
+    assert (no_text.returncode, "is no text in UTF-8" in no_text.stderr) == (2, True), no_text
     gone = grid.call("secret", "delete", "ABSENT")
     assert (gone.code, "you have no secret ABSENT" in gone.err) == (2, True), gone

@@ -131,6 +131,7 @@ def set_secret(grid: Grid, name: str, value: str) -> subprocess.CompletedProcess
         check=False,
         capture_output=True,
         text=True,
+        errors="surrogateescape",
         timeout=PATIENCE_S,
     )
 

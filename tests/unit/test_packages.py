@@ -67,9 +67,22 @@ def test_a_dry_run_prints_the_lines(grid: Typist, tmp_path: Path) -> None:
     assert not (tmp_path / "requirements.txt").exists()
 
 
-def test_an_interpreter_that_is_none_is_refused(grid: Typist) -> None:
-    refused = grid("sync-env", "--python", "/bin/true")
-    assert (refused.code, "cannot tell its packages" in refused.err) == (2, True), refused
+@pytest.mark.parametrize(
+    ("python", "reason"), [("/bin/true", "what it says are none"), ("/bin/false", "it ended with 1")]
+)
+def test_an_interpreter_that_is_none_is_refused(grid: Typist, python: str, reason: str) -> None:
+    refused = grid("sync-env", "--python", python)
+    message = f"error: {python} cannot tell its packages: {reason}\nhint: name another one with --python\n"
+    assert (refused.code, refused.err) == (2, message)
+
+
+def test_a_file_that_is_no_text_is_replaced_when_asked_and_one_that_cannot_be_read_is_named(
+    grid: Typist, tmp_path: Path
+) -> None:
+    (tmp_path / "requirements.txt").write_bytes(b"\xff")
+    assert grid("sync-env", "--python", "./python", "--yes").code == 0
+    refused = grid("sync-env", "--python", "./python", "--file", ".")
+    assert (refused.code, "cannot read .: Is a directory" in refused.err) == (2, True), refused
 
 
 def test_a_real_environment_names_its_packages(grid: Typist) -> None:

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import click
 
@@ -82,7 +83,17 @@ def _packages(python: str) -> list[Package]:
         )
         return [Package(**said) for said in json.loads(done.stdout)]
     except (OSError, ValueError, TypeError, subprocess.SubprocessError) as error:
-        raise Unusable(f"{python} cannot tell its packages: {error}", hint="name another one with --python") from error
+        reason = _reason(error)
+        raise Unusable(f"{python} cannot tell its packages: {reason}", hint="name another one with --python") from error
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, subprocess.CalledProcessError):
+        said = cast("bytes", error.stderr).decode(errors="replace").strip().splitlines()
+        return said[-1] if said else f"it ended with {error.returncode}"
+    if isinstance(error, subprocess.TimeoutExpired):
+        return f"it took over {_TIMEOUT_S} s"
+    return "what it says are none" if isinstance(error, (ValueError, TypeError)) else str(error)
 
 
 def _agrees(path: str, before: str, text: str) -> bool:
