@@ -123,6 +123,10 @@ def test_python_knows_the_options_of_the_command_line() -> None:
         ({"gpus": True}, "gpus=True: int or None is expected", None),
         ({"secrets": "TOKEN"}, "secrets='TOKEN': Sequence is expected", None),
         ({"framework": None}, "framework=None: str is expected", None),
+        ({"labels": {"a": 1}}, "labels={'a': 1}: all in it are texts", None),
+        ({"secrets": [1]}, "secrets=[1]: all in it are texts", None),
+        ({"args": 5}, "args=5: a text, a list or a mapping is expected", None),
+        ({"args": "it's"}, 'args="it\'s": no closing quotation', 'a list needs no quotes: ["--name", "it\'s"]'),
     ],
 )
 def test_an_option_that_there_is_not_or_of_another_kind_is_refused_before_anything_is_asked(

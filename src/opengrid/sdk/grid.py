@@ -15,6 +15,7 @@ from opengrid.client.api import Api
 from opengrid.client.connect import connect
 from opengrid.client.request import start_run
 from opengrid.core.codec import from_json
+from opengrid.core.errors import InvalidValue
 from opengrid.core.spec import RunSpec
 from opengrid.planning.arguments import override
 from opengrid.planning.command import command_line
@@ -142,17 +143,31 @@ def words_of(args: Arguments) -> tuple[str, ...]:
 
     By name: `{"lr": [0.1, 0.2], "verbose": True, "seed": None}` is `--lr "[0.1, 0.2]" --verbose`.
     """
+    _check_arguments(args)
     if isinstance(args, str):
-        return tuple(shlex.split(args))
+        return _split(args)
     if not isinstance(args, Mapping):
         return tuple(str(word) for word in args)
     words: list[str] = []
     for name, value in args.items():
         if value is None or value is False:
             continue
-        option = name if name.startswith("-") else f"--{name}"
+        option = str(name) if str(name).startswith("-") else f"--{name}"
         words += [option] if value is True else [option, str(_plain(value))]
     return tuple(words)
+
+
+def _check_arguments(args: object) -> None:
+    if not isinstance(args, (str, Sequence, Mapping)):
+        raise InvalidValue(f"args={args!r}: a text, a list or a mapping is expected", field="args")
+
+
+def _split(text: str) -> tuple[str, ...]:
+    try:
+        return tuple(shlex.split(text))
+    except ValueError as error:
+        reason = str(error).lower()
+        raise InvalidValue(f"args={text!r}: {reason}", hint='a list needs no quotes: ["--name", "it\'s"]') from None
 
 
 def _plain(value: object) -> object:

@@ -6,7 +6,7 @@ import dataclasses
 import difflib
 import os
 import stat
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from functools import partial
@@ -85,6 +85,8 @@ def check_options(options: Mapping[str, object]) -> None:
         if is_wrong_text or is_wrong_flag or not isinstance(value, kinds):
             wanted = " or ".join("None" if kind is NoneType else kind.__name__ for kind in kinds)
             raise InvalidValue(f"{name}={value!r}: {wanted} is expected", field=name)
+        if not all(isinstance(text, str) for text in _texts(value)):
+            raise InvalidValue(f"{name}={value!r}: all in it are texts", field=name)
 
 
 def _nearest(name: str, known: Collection[str]) -> str:
@@ -92,6 +94,14 @@ def _nearest(name: str, known: Collection[str]) -> str:
         return f'actions=Actions({name}=("COMMAND",)), with `from opengrid import Actions`'
     near = difflib.get_close_matches(name, known, n=1)
     return f"did you mean {near[0]}?" if near else f"there are {', '.join(sorted(known))}"
+
+
+def _texts(value: object) -> Iterable[object]:
+    """Return what must be texts in an option that holds several."""
+    if isinstance(value, Mapping):
+        items = cast("Mapping[object, object]", value)
+        return (*items, *items.values())
+    return cast("Sequence[object]", value) if isinstance(value, Sequence) else ()
 
 
 def _kinds(hint: object) -> tuple[type, ...]:
