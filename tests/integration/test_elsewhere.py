@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run, make_spec
 
 from opengrid.blobs.folder import FolderBlobs
-from opengrid.core.errors import InvalidValue
+from opengrid.core.errors import DataChanged, InvalidValue
 from opengrid.core.mounts import Mount, seen_elsewhere
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Packages
-from opengrid.core.records.attempts import AttemptState
+from opengrid.core.records.attempts import AttemptState, MachineState
 from opengrid.core.records.clusters import Cluster
 from opengrid.core.spec import Actions, Dependencies, Program, ProgramKind, RunSpec
 from opengrid.core.tokens import token_hash
@@ -34,7 +35,12 @@ def assignment_of(folder: Path, cluster: str, spec: RunSpec | None = None, **tol
     return agents.hello(dataclasses.replace(hello, **told), "t")
 
 
-def lab_with(folder: Path, cluster: str, spec: RunSpec | None = None) -> tuple[Agents, Hello, Database]:
+def lab_with(
+    folder: Path,
+    cluster: str,
+    spec: RunSpec | None = None,
+    check_mounts: Callable[[Sequence[Mount], str], None] = lambda mounts, attempt_id: None,
+) -> tuple[Agents, Hello, Database]:
     """Return a server with one run on a cluster, and what the agent of its first machine says."""
     database = Database.open(f"sqlite:///{folder / 'grid.db'}")
     (folder / "blobs" / "ab").mkdir(parents=True)
@@ -65,6 +71,7 @@ def lab_with(folder: Path, cluster: str, spec: RunSpec | None = None) -> tuple[A
             secrets_of=lambda _: {"API_KEY": "s3cr3t"},
             staging=lambda attempt, machine: folder / "staging",
             least_free=5 << 30,
+            check_mounts=check_mounts,
         ),
         changed=lambda _: None,
         is_followed=lambda _: False,
@@ -139,3 +146,16 @@ def test_a_gang_half_of_whose_gpus_are_there_is_refused(tmp_path: Path) -> None:
         InvalidValue, match="n2 counts 4 GPUs and has none, while other machines of the run have theirs"
     ):
         agents.hello(dataclasses.replace(hello, machine=1, session="s2", hostname="n2", is_bare=True), "t")
+
+
+def test_a_machine_is_not_there_when_its_data_is_not_what_it_was_and_the_reason_is_kept(tmp_path: Path) -> None:
+    def refuse(mounts: Sequence[Mount], attempt_id: str) -> None:
+        raise DataChanged("datastore stl10:2 is damaged: a", hint="create it again")
+
+    agents, hello, database = lab_with(tmp_path, "lab", check_mounts=refuse)
+    with pytest.raises(DataChanged):
+        agents.hello(hello, "t")
+    with database.read() as tx:
+        machine = tx.attempts.machine(hello.attempt_id, 0)
+    assert (machine.state, machine.session_hash) == (MachineState.WAITING, None)
+    assert machine.broken == "datastore stl10:2 is damaged: a (create it again)"

@@ -152,6 +152,17 @@ def test_a_machine_that_cannot_prepare_ends_the_generation_with_its_words() -> N
     assert "no space left" in step.reason
 
 
+def test_what_a_machine_was_refused_with_ends_the_attempt_though_its_agent_is_gone() -> None:
+    refused = machine(1, MachineState.WAITING, broken="datastore d:1 is damaged")
+    step = move(attempt(AttemptState.SUBMITTED), [machine(0), refused], lost=frozenset({1}))
+    assert step is not None
+    assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "failed")
+    assert step.reason == "machine 1: datastore d:1 is damaged"
+    again = move(attempt(), [machine(0), refused], lost=frozenset({1}))
+    assert again is not None
+    assert again.reason == step.reason
+
+
 def test_an_attempt_is_over_when_all_living_agents_have_released() -> None:
     ending = attempt(AttemptState.ENDING, outcome="succeeded", reason="done")
     released = machine(0, MachineState.RELEASED)

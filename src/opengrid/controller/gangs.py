@@ -229,7 +229,8 @@ class Gangs:
             self._later[attempt.id], move = move.at_us, None
         if move is None and not started:
             return False
-        if move is not None and lost and attempt.state is not AttemptState.RUNNING and move.to is AttemptState.ENDING:
+        is_unsaid = lost and attempt.state is not AttemptState.RUNNING and not any(m.broken for m in machines)
+        if move is not None and is_unsaid and move.to is AttemptState.ENDING:
             words = engine.last_words(attempt.id, min(lost))  # what kept it from saying hello
             move = dataclasses.replace(move, reason=f"{move.reason}: {words}") if words else move
         restores = move is not None and move.changes.get("phase") is GenerationPhase.RESTORING

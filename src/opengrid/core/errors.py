@@ -98,6 +98,12 @@ class Unusable(UserError):
     status = 507
 
 
+class DataChanged(Unusable):
+    """A datastore version is not any more what it was made of: nothing may run on it."""
+
+    code = "data_changed"
+
+
 class Superseded(GridError):
     """The sender belongs to an attempt or generation that is over; it must end its ranks."""
 

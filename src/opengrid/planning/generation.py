@@ -69,6 +69,9 @@ def _assemble(
     present = [m for m in alive if m.state is MachineState.PRESENT]
     if stop_reason is not None:
         return _end("stopped", stop_reason)
+    broken = next((m for m in machines if m.broken), None)
+    if broken is not None:
+        return _end("failed", _broken(broken))
     if len(alive) < len(machines):
         outcome = "lost" if may_try_again(past) else "failed"
         return _end(outcome, _gone(machines, alive) + " before all agents had said hello")
@@ -175,15 +178,15 @@ def _trouble(
         return "stopped", stop_reason
     if any(m.preempted for m in machines):
         return "preempted", _preempted(machines)
+    broken = next((m for m in machines if m.broken), None)
+    if broken is not None and not broken.is_retryable:
+        return "failed", _broken(broken)
     if len(alive) < len(machines):
         return "lost", _gone(machines, alive)
     failed = sorted((e for e in exits if e.exit_code != 0), key=lambda e: e.at_ns)
     if failed:
         return "failed", f"rank {failed[0].rank} {describe_exit(failed[0].exit_code)}"
-    broken = next((m for m in alive if m.broken), None)
-    if broken is not None:
-        return "lost" if broken.is_retryable else "failed", f"machine {broken.index}: {broken.broken}"
-    return None
+    return ("lost", _broken(broken)) if broken is not None else None
 
 
 def _over(outcome: str, reason: str, machines: Sequence[AttemptMachine], alive: Sequence[AttemptMachine]) -> Move:
@@ -195,6 +198,10 @@ def _over(outcome: str, reason: str, machines: Sequence[AttemptMachine], alive: 
     lost_by_itself = lost and outcome != "preempted"
     changes: dict[str, object] = {"phase": GenerationPhase.ENDED, "outcome": "lost" if lost_by_itself else outcome}
     return Move(changes=changes, reason=reason, lost=lost)
+
+
+def _broken(machine: AttemptMachine) -> str:
+    return f"machine {machine.index}: {machine.broken}"
 
 
 def _preempted(machines: Sequence[AttemptMachine]) -> str:

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unauthorized
+from opengrid.core.errors import DataChanged, GridError, InvalidValue, NotFound, Superseded, Unauthorized
 from opengrid.core.protocol import (
     POLL_S,
     PROTOCOL,
@@ -55,22 +55,27 @@ class Agents:
         self._began_us = now_us()
 
     def hello(self, hello: Hello, token: str) -> Assignment:
-        """Exchange an attempt token for a session; harmless when repeated with the same session secret."""
+        """Exchange an attempt token for a session; harmless when repeated with the same session secret.
+
+        A machine that could not read its data is not there: the gang does not begin without it.
+        """
         if hello.protocol != PROTOCOL:
             raise InvalidValue(f"this server speaks agent protocol {PROTOCOL}, not {hello.protocol}")
         session_hash = token_hash(hello.session)
+        with self._database.read() as tx:
+            attempt, machine = self._known(tx, hello, token, session_hash)
+            run = tx.runs.find_by_id(tx.runs.experiment_by_id(attempt.experiment_id).run_id)
+        try:
+            self._assignments.check(run, attempt)
+        except DataChanged as error:  # another machine would be told the same
+            self._refuse(attempt, machine, error)
+            raise
         with self._database.transaction() as tx:
-            attempt, machine = self._find(tx, hello.attempt_id, hello.machine)
-            if not matches(token, attempt.token_hash):
-                raise Unauthorized("unknown attempt token")
-            if attempt.state.is_terminal:
-                raise Superseded(f"attempt {attempt.id} is over")
+            attempt, machine = self._known(tx, hello, token, session_hash)
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
             run = tx.runs.find_by_id(experiment.run_id)
             cluster = tx.clusters.look(attempt.cluster)
             if machine.session_hash is None:
-                if self._now_us() > attempt.token_expires_us:
-                    raise Unauthorized("the attempt token has expired")
                 run = self._as_found(tx, run, attempt, hello)
                 tx.attempts.update_machine(
                     attempt.id,
@@ -82,12 +87,29 @@ class Agents:
                     **given_devices(run, machine, hello),
                 )
                 machine = tx.attempts.machine(attempt.id, machine.index)
-            elif machine.session_hash != session_hash:
-                raise Unauthorized("this attempt token has been used")
             earlier = tx.attempts.of_experiment(experiment.id)[: attempt.number - 1]
         self._memory.remember_session(session_hash, AgentIdentity(attempt_id=attempt.id, machine=machine.index))
         self._changed(attempt.id)
         return self._assignments.make(run, experiment, attempt, machine, earlier=earlier, cluster=cluster)
+
+    def _known(self, tx: Transaction, hello: Hello, token: str, session_hash: str) -> tuple[Attempt, AttemptMachine]:
+        """Return whose hello it is; Unauthorized, Superseded for one that does not count, or not any more."""
+        attempt, machine = self._find(tx, hello.attempt_id, hello.machine)
+        if not matches(token, attempt.token_hash):
+            raise Unauthorized("unknown attempt token")
+        if attempt.state.is_terminal:
+            raise Superseded(f"attempt {attempt.id} is over")
+        if machine.session_hash is None and self._now_us() > attempt.token_expires_us:
+            raise Unauthorized("the attempt token has expired")
+        if machine.session_hash not in (None, session_hash):
+            raise Unauthorized("this attempt token has been used")
+        return attempt, machine
+
+    def _refuse(self, attempt: Attempt, machine: AttemptMachine, error: GridError) -> None:
+        words = f"{error.message} ({error.hint})" if error.hint else error.message
+        with self._database.transaction() as tx:
+            tx.attempts.update_machine(attempt.id, machine.index, broken=words, is_retryable=False)
+        self._changed(attempt.id)
 
     def _as_found(self, tx: Transaction, run: Run, attempt: Attempt, hello: Hello) -> Run:
         """Take down whether the GPUs of a cluster's machine are there, or only counted."""

@@ -46,6 +46,10 @@ class Assignments:
         self._has_links, self._data_cache, self._data_cache_bytes = has_links, data_cache, data_cache_bytes
         self._least_free = least_free
 
+    def check(self, run: Run, attempt: Attempt) -> None:
+        """See that a run's datastores can be mounted, and repair what can be; raises what is wrong with them."""
+        self._check_mounts(run.plan.mounts, attempt.id)
+
     def make(
         self,
         run: Run,
@@ -58,11 +62,10 @@ class Assignments:
     ) -> Assignment:
         """Return a machine's assignment; `cluster` is None for this computer, `earlier` are the attempts before.
 
-        Raises what is wrong with the run's datastores, secrets or environment.
+        Raises what is wrong with the run's secrets or environment.
         """
         was_lost = bool(earlier) and earlier[-1].state is AttemptState.LOST
         salvage = str(work_folder(self._work, experiment, earlier[-1].number)) if was_lost else None
-        self._check_mounts(run.plan.mounts, attempt.id)
         assignment = self._here(run, experiment, attempt, machine, salvage)
         return assignment if cluster is None else _elsewhere(assignment, cluster, _packages(run.spec, cluster))
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from opengrid.blobs.blobs import Blobs
 from opengrid.blobs.blobs import Links as BucketLinks
 from opengrid.core.disks import DiskGuard
-from opengrid.core.errors import Conflict, InvalidValue, NotFound, Unusable
+from opengrid.core.errors import Conflict, DataChanged, InvalidValue, NotFound, Unusable
 from opengrid.core.manifest import Manifest, ManifestFile, check_paths
 from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
 from opengrid.core.names import check_name
@@ -359,7 +359,7 @@ class Datastores:
         )
 
     def check_mounts(self, mounts: Sequence[Mount], attempt_id: str) -> None:
-        """See that the versions are as they were made, and repair what is not; Unusable names what cannot be.
+        """See that the versions are as they were made, and repair what is not; DataChanged names what cannot be.
 
         Contents of a bucket are looked at where they are brought to. All machines of an attempt ask, most of them at
         once: what a version refers to is listed for the first one.
@@ -375,7 +375,7 @@ class Datastores:
                 continue
             verdict = self.verify(name, version)
             if verdict.damaged:
-                raise Unusable(
+                raise DataChanged(
                     f"datastore {name}:{version} is damaged: {_named(verdict.damaged)}",
                     hint=f"create {name} from its source again, then `grid datastore verify {name}:{version}`",
                 )
@@ -402,7 +402,7 @@ class Datastores:
     def _check_reference(self, found: DatastoreVersion) -> None:
         changed = self.verify(found.name, found.version).damaged
         if changed:
-            raise Unusable(
+            raise DataChanged(
                 f"datastore {found.name}:{found.version} refers to {found.source}, where {len(changed)} files have "
                 f"changed since: {_named(changed)}",
                 hint=f"create {found.name} from there again: that is another version",
