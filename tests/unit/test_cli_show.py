@@ -394,7 +394,7 @@ def datastore_row(**changes: object) -> dict[str, object]:
 
 
 @pytest.mark.parametrize(
-    "source", ["nowhere", "empty", "gs://bucket/x", "http://x/a.zip --no_copy", "empty --name Bad_Name"]
+    "source", ["nowhere", "empty", "gs://bucket/x", "http://x/a.zip --no_copy", "empty --name Bad_Name", "-- -empty"]
 )
 def test_bad_sources_of_datastores_are_refused_before_anything_is_made(
     api: FakeApi, grid: Typist, tmp_path: Path, source: str
@@ -417,6 +417,9 @@ def test_datastore_alone_lists_what_is_whole_and_counts_the_rest(api: FakeApi, g
     assert grid("datastore", "list").out.splitlines() == lines
     assert grid("datastore", "-o", "json").json == {"datastores": rows[1:]}
     assert grid("datastore", "--show-incomplete", "-o", "json").json == {"datastores": rows}
+    api.on("GET", "/api/v1/datastores", {"datastores": [datastore_row(version=3, state="failed"), datastore_row()]})
+    assert grid("datastore").err == "1 not whole: --show-incomplete lists them\n"
+    api.on("GET", "/api/v1/datastores", {"datastores": rows})
     shown = grid("datastore", "list", "--show_incomplete").out.splitlines()
     assert [line.split()[:3] for line in shown[1:]] == [["stl10", "3", "processing"], ["stl10", "2", "succeeded"]]
 

@@ -78,9 +78,16 @@ def create_datastore(source: str, *, name: str | None, no_copy: bool) -> None:
             f"{source} is an archive: to refer to it is no use", hint="leave out --no_copy", field="source"
         )
     whole = source.rstrip("/") if is_url else os.path.abspath(source)
-    chosen = check_name(name if name is not None else datastore_name_of(whole), "datastore")
+    chosen = check_name(name, "datastore") if name is not None else _name_of(whole)
     by_server = is_url or no_copy
     _tell_made([import_source(whole, chosen, refers=no_copy) if by_server else send_source(Path(whole), chosen)])
+
+
+def _name_of(source: str) -> str:
+    try:
+        return check_name(datastore_name_of(source), "datastore")
+    except InvalidValue as error:
+        raise InvalidValue(error.message, hint=f"--name gives another: {error.hint}", field="name") from error
 
 
 @datastore.command("resume")
@@ -253,7 +260,9 @@ def _list(*, everybody: bool, show_incomplete: bool) -> None:
     else:
         click.echo("no datastores yet: `grid datastore create FOLDER` makes one")
     if len(shown) < len(rows):
-        tell(f"{len(rows) - len(shown)} not whole: --show-incomplete lists them, `grid datastore resume` goes on")
+        goes_on = any(row["state"] == "processing" for row in rows)
+        further = ", `grid datastore resume` goes on" if goes_on else ""
+        tell(f"{len(rows) - len(shown)} not whole: --show-incomplete lists them{further}")
 
 
 def _row(row: DatastoreRow, *, everybody: bool) -> list[str]:

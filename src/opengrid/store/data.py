@@ -226,7 +226,8 @@ class Data:
         there = select(_versions.version, _versions.state).where(_versions.name == name)
         versions = self._connection.execute(there.order_by(_versions.version.desc())).all()
         if not versions:
-            names = self._connection.execute(select(datastores.c.name).order_by(datastores.c.name)).scalars().all()
+            there_are = select(_versions.name).distinct().order_by(_versions.name)
+            names = self._connection.execute(there_are).scalars().all()
             close = " or ".join(get_close_matches(name, names)) or ", ".join(names[:_NAMED])
             hint = f"did you mean {close}?" if close else "`grid datastore create` makes one"
             return NotFound(f"there is no datastore named {name!r}", hint=hint)

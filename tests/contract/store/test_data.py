@@ -95,6 +95,10 @@ def test_what_is_not_there_is_not_found_and_something_else_offered(database: Dat
         tx.data.finish("stl10", 1, digest="a", files=1, size=1)
     versions = "its versions are 1 (succeeded), 2 (processing)"
     assert refused("stl10", 99) == ("the datastore 'stl10' has no version 99", versions)
+    with database.transaction() as tx:
+        for version in tx.data.list(name="stl10"):
+            tx.data.remove("stl10", version.version)
+    assert refused("stl10", None) == ("there is no datastore named 'stl10'", "`grid datastore create` makes one")
 
 
 def make_files(*names: str, first: int = 0) -> list[DatastoreFile]:
