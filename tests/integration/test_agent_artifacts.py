@@ -12,7 +12,9 @@ from tests.support.agents import AgentBench
 from tests.support.gang_server import DEADLINE_S
 
 from opengrid.core.errors import Unusable
-from opengrid.core.protocol import Ended, Exited, Phase, Released, Unsaved
+from opengrid.core.files import file_digest
+from opengrid.core.protocol import ArtifactFile, Ended, Exited, Phase, Released, Unsaved
+from opengrid.node.contents import digest_as_scanned, opened, stage, version_of
 
 
 @pytest.fixture(autouse=True)
@@ -269,3 +271,26 @@ def test_a_nearly_full_disk_is_left_to_the_training(bench: AgentBench, tmp_path:
     (unsaved,) = bench.server.of(Unsaved)
     assert unsaved.files[0].path == "big"
     assert "no space left for 3000000 bytes" in unsaved.files[0].reason
+
+
+def test_holes_of_a_sparse_file_take_no_space_where_it_is_staged(tmp_path: Path) -> None:
+    file, staging = tmp_path / "sparse", tmp_path / "staging"
+    staging.mkdir()
+    with file.open("wb") as sparse:
+        sparse.truncate(64 << 20)
+        sparse.seek(32 << 20)
+        sparse.write(b"middle")
+    version = version_of(file)
+    assert version is not None
+    offer = ArtifactFile(
+        node=0,
+        path="sparse",
+        size=version.size,
+        sha256=digest_as_scanned(tmp_path, "sparse", version),
+        modified_us=0,
+    )
+    with opened(tmp_path, "sparse", version) as content:
+        stage(content, offer, staging)
+    staged = staging / offer.sha256
+    assert file_digest(staged) == offer.sha256 == hashlib.sha256(file.read_bytes()).hexdigest()
+    assert staged.stat().st_blocks * 512 < 4 << 20

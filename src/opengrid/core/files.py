@@ -80,6 +80,33 @@ def copy_file(source: Path, target: Path, progress: Callable[[int], None] | None
                 _tell(progress, len(piece))
 
 
+def copy_open(source: int, target: int) -> None:
+    """Copy an open file into an empty one, by the kernel where it can: some file systems then share the blocks.
+
+    Holes stay holes.
+    """
+    done, size = 0, os.fstat(source).st_size
+    while done < size:
+        done, end = _data(source, done, size)
+        while done < end:
+            count = _copy_part(source, target, done, min(end - done, 1 << 30))
+            if not count:
+                return  # it became shorter meanwhile
+            done += count
+    os.truncate(target, size)
+
+
+def _copy_part(source: int, target: int, at: int, size: int) -> int:
+    try:
+        return os.copy_file_range(source, target, size, at, at)
+    except OSError as error:
+        if error.errno not in _CANNOT:
+            raise
+    piece = os.pread(source, min(size, _PIECE), at)
+    _write(target, memoryview(piece), at)
+    return len(piece)
+
+
 def folder_size(folder: Path) -> int:
     """Return the bytes of all files below a folder, as far as they are there while one looks."""
     total = 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import hashlib
 import io
 import os
 import shutil
@@ -14,11 +13,13 @@ from typing import BinaryIO
 from opengrid.client.http import Http
 from opengrid.core import checkpoint_file
 from opengrid.core.disks import reserved_bytes
+from opengrid.core.files import copy_open, read_through
 from opengrid.core.protocol import ArtifactFile
 from opengrid.node.scan import linked_file
 from opengrid.node.settling import Version
 
-_BLOCK = 1 << 20
+#: What the kernel counts a file's space in.
+_BLOCK = 512
 
 #: The server reads what it is given once more before it answers: it gets a second for so many bytes.
 _SERVER_BYTES_A_SECOND = 20 << 20
@@ -69,39 +70,27 @@ def _version(file: BinaryIO) -> Version | None:
 
 def digest_as_scanned(root: Path, path: str, version: Version) -> str:
     """Return the SHA-256 of a file that was scanned, with nothing else in its place. Raises NotNow and OSError."""
-    digest = hashlib.sha256()
     with opened(root, path, version) as file:
-        while block := file.read(_BLOCK):
-            digest.update(block)
+        digest = read_through(file.fileno(), version.size)
         if _version(file) != version:
             raise NotNow("it kept changing")
-    return digest.hexdigest()
+    return digest
 
 
 def stage(file: BinaryIO, offer: ArtifactFile, staging: Path) -> None:
-    """Copy a file to where the server takes it from. Raises OSError."""
+    """Copy a file to where the server takes it from, its holes as holes. Raises OSError."""
     disk = shutil.disk_usage(staging)
-    if disk.free - offer.size < reserved_bytes(disk.total):
+    needed = min(offer.size, os.fstat(file.fileno()).st_blocks * _BLOCK)
+    if disk.free - needed < reserved_bytes(disk.total):
         raise OSError(errno.ENOSPC, f"no space left for {offer.size} bytes: {disk.free >> 20} MiB are free")
     staged = staging / offer.sha256
     try:
         staged.unlink(missing_ok=True)  # of an earlier try; it may be write-protected
         with staged.open("xb") as copy:
-            _copy(file, copy)
+            copy_open(file.fileno(), copy.fileno())
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
-
-
-def _copy(file: BinaryIO, copy: BinaryIO) -> None:
-    """Copy the rest of a file, by the kernel where it can: some file systems then share the blocks."""
-    try:
-        while os.copy_file_range(file.fileno(), copy.fileno(), 1 << 30):
-            pass
-    except OSError as error:
-        if error.errno not in (errno.EXDEV, errno.EINVAL, errno.ENOSYS, errno.EOPNOTSUPP):
-            raise
-        shutil.copyfileobj(file, copy, _BLOCK)
 
 
 def put(http: Http, file: BinaryIO, offer: ArtifactFile) -> None:
