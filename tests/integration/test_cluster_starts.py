@@ -251,6 +251,11 @@ def test_removing_ends_ray_where_it_was_started_and_nowhere_else(bench: Bench) -
     with pytest.raises(Conflict, match="used by brave-otter"):
         bench.clusters.remove("lab", ADMIN)
     assert not bench.boxes.did("stop")
+    with pytest.raises(Conflict, match="used by brave-otter"):
+        bench.clusters.change("lab", ClusterChanges(work_dir="/w", replace_s=600), ADMIN)
+    bench.clusters.change("lab", ClusterChanges(replace_s=600), ADMIN)  # no run is disturbed by that
+    with bench.database.read() as tx:
+        assert tx.clusters.find("lab").replace_s == 600
 
 
 def test_a_host_that_is_away_keeps_its_cluster_unless_it_is_forced_and_is_named_then(bench: Bench) -> None:

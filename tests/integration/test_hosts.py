@@ -214,7 +214,7 @@ def test_a_node_that_has_ended_is_told_and_started_again(fake: FakeHosts, hosts:
     about = hosts.order("box", prepare(server))
     node = hosts.order("box", start(about, gcs="10.0.0.9:6379"))
     os.kill(int(str(node["pid"])), 9)
-    assert "Ray has ended: Ray runtime started." in str(hosts.order("box", order("status"))["problem"])
+    assert hosts.order("box", order("status"))["problem"] == "Ray has ended: Ray runtime started."
     try:
         left = of_node(home)
         assert hosts.order("box", start(about, gcs="10.0.0.9:6379"))["was_running"] is False

@@ -39,6 +39,7 @@ if os.environ.get("FAKE_RAY_FAILS"):
     sys.exit("no memory for the object store")
 subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"], start_new_session=True)
 print("Ray runtime started.", flush=True)
+print("2026-11-25 23:49:44,669\tINFO scripts.py:1274 -- Process exit logs will be saved to: /tmp/x", flush=True)
 time.sleep(600)
 """
 

@@ -127,13 +127,13 @@ def test_why_a_gang_waits_is_said_in_words() -> None:
         "waits for 2 machines with 4 GPUs and 8 CPUs each: 2 are so large, and not all of that is free"
     )
     assert why_waiting([four, four], [large, small], quiet) == (
-        "waits for 2 machines with 4 GPUs and 8 CPUs each: 1 is so large; the cluster must start more"
+        "waits for 2 machines with 4 GPUs and 8 CPUs each: 1 is so large; more must join"
     )
     assert why_waiting([four], [small], quiet) == (
-        "waits for a machine with 4 GPUs and 8 CPUs: its largest has 2 GPUs; the cluster must start some"
+        "waits for a machine with 4 GPUs and 8 CPUs: its largest has 2 GPUs; some must join"
     )
     assert why_waiting([{"CPU": 1, "GPU": 1, "accelerator_type:V100": 0.001}], [], quiet) == (
-        "waits for a machine with 1 GPU (V100) and 1 CPU: it has none now; the cluster must start some"
+        "waits for a machine with 1 GPU (V100) and 1 CPU: it has none now; some must join"
     )
     assert why_waiting([{"CPU": 1, SPOT: 0.001}], [small], Scaling(starting={"2_cpu_4gb_spot": 1})) == (
         "waits for a spot machine with 1 CPU: it has none now; the cluster starts 1 of 2_cpu_4gb_spot"
@@ -144,8 +144,8 @@ def test_a_gang_for_which_nothing_is_started_says_what_a_node_type_must_have() -
     volta, quiet = {"CPU": 8.0, "GPU": 4.0, "accelerator_type:V100": 0.001}, Scaling()
     said = why_waiting([volta], [], quiet, IDLE_S + 1)
     assert said.endswith(
-        "the cluster begins to start none: has it a node type with the resources CPU: 8, GPU: 4, "
-        "accelerator_type:V100: 1, below its most?"
+        "none is being started, and one that joins, or a node type to start, needs the resources CPU: 8, GPU: 4, "
+        "accelerator_type:V100: 1"
     )
     assert why_waiting([volta], [], Scaling(starting={"a": 1}), IDLE_S + 1).endswith("the cluster starts 1 of a")
 

@@ -101,7 +101,10 @@ class Clusters:
         return self._row(cluster, None)
 
     def change(self, name: str, changes: ClusterChanges, caller: Caller) -> ClusterRow:
-        """Change some of what a cluster is, and return its row; Conflict while runs use it."""
+        """Change some of what a cluster is, and return its row; Conflict while runs use it.
+
+        How long they wait for machines may be changed at any time.
+        """
         caller.check_admin("changing clusters")
         if name == LOCAL_CLUSTER:
             raise Conflict("this computer cannot be changed", hint="`grid clusters` lists the others")
@@ -122,6 +125,10 @@ class Clusters:
             replace_s=known.replace_s if changes.replace_s is None else changes.replace_s or None,
         )
         cluster = dataclasses.replace(self.checked(wanted, known.user), created_us=known.created_us, hosts=known.hosts)
+        if changes == ClusterChanges(replace_s=changes.replace_s):
+            with self._database.transaction() as tx:
+                tx.clusters.change(cluster)
+            return self._row(cluster, default)
         token = changes.token or self.token(name)
         self._check_answers(cluster.address, token)
         with self._database.transaction() as tx:

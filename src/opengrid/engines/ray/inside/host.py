@@ -494,7 +494,8 @@ def _last_words(folder: str) -> str:
 
 
 def _last(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    """Return the last line that may tell why something ended."""
+    lines = [line.strip() for line in text.splitlines() if line.strip() and "\tINFO " not in line]
     return lines[-1] if lines else "it wrote nothing"
 
 

@@ -39,14 +39,14 @@ def why_waiting(
         return f"waits for {machines}: {_are(able)} so large, and not all of that is free"
     if not starts and idle_s > IDLE_S:
         needs = ", ".join(f"{name}: {max(1, amount):g}" for name, amount in largest.items())
-        starts = f"the cluster begins to start none: has it a node type with the resources {needs}, below its most?"
+        starts = f"none is being started, and one that joins, or a node type to start, needs the resources {needs}"
     if able:
-        return f"waits for {machines}: {_are(able)} so large; {starts or 'the cluster must start more'}"
+        return f"waits for {machines}: {_are(able)} so large; {starts or 'more must join'}"
     most = max((node.resources.get("GPU", 0) for node in nodes), default=0)
     has = (
         f"its largest has {most:g} GPU{'s' if most != 1 else ''}" if largest.get("GPU") and most else "it has none now"
     )
-    return f"waits for {machines}: {has}; {starts or 'the cluster must start some'}"
+    return f"waits for {machines}: {has}; {starts or 'some must join'}"
 
 
 def model_nobody_has(
