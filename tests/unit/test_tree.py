@@ -23,11 +23,11 @@ def write(folder: Path, files: dict[str, str]) -> None:
 
 
 @pytest.fixture
-def repository(tmp_path: Path) -> Path:
-    """A checkout with one commit: train.py, sub/helper.py, and a .gitignore for *.log."""
+def repository(tmp_path: Path, request: pytest.FixtureRequest) -> Path:
+    """A checkout with one commit: train.py, sub/helper.py, and a .gitignore for *.log. The parameter is its format."""
     top = tmp_path / "repository"
     top.mkdir()
-    git(top, "init", "-q")
+    git(top, "init", "-q", f"--object-format={getattr(request, 'param', 'sha1')}")
     write(top, {"train.py": "old", "sub/helper.py": "help", ".gitignore": "*.log\n"})
     git(top, "add", ".")
     git(top, "commit", "-qm", "one")
@@ -56,6 +56,7 @@ def test_tracked_files_come_as_they_are_on_disk_with_new_ones_and_without_ignore
     assert b"+new\n" in tree.patch
 
 
+@pytest.mark.parametrize("repository", ["sha1", "sha256"], indirect=True)
 def test_commit_and_difference_make_the_tree_again_new_files_included_and_the_index_stays_as_it_was(
     repository: Path, tmp_path: Path
 ) -> None:

@@ -18,6 +18,12 @@ _TIMEOUT_S = 60.0
 #: A commit whose list of files is longer is no code.
 _MOST_LISTED = 64 << 20
 
+#: The tree without files, which every repository has, by the length of its digests.
+_EMPTY_TREES = {
+    40: "4b825dc642cb6eb9a060e54bf8d69288fbee4904",
+    64: "6ef19b41225c5369f1c104d45d8d85efa9b057b53b14b4b9b939dd74decc5321",
+}
+
 #: Variables that would make git look at another repository than the one of the folder.
 _MISLEADING = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "GIT_OBJECT_DIRECTORY", "GIT_NAMESPACE")
 
@@ -88,13 +94,12 @@ def read_checkout(top: Path) -> Checkout:
     )
 
 
-def patch_of_new(top: Path, paths: Iterable[str]) -> bytes:
+def patch_of_new(top: Path, commit: str, paths: Iterable[str]) -> bytes:
     """Return the patch that makes these files and links, which are not tracked; as `git diff` would if they were.
 
-    In an index of its own: the user's stays as it is.
+    In an index of its own: the user's stays as it is. `commit` is any of the repository's.
     """
-    # What every file is new against. Its name differs with the repository's kind of digests; it need not be stored.
-    nothing = _finish(_start(top, "hash-object", "-t", "tree", os.devnull), top).check().out.decode().strip()
+    nothing = _EMPTY_TREES[len(commit)]
     with tempfile.TemporaryDirectory(prefix="grid-index-") as folder:
         index, listed = os.path.join(folder, "index"), Path(folder, "paths")
         # No content has that digest, so that git looks at each of them.

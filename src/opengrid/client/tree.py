@@ -186,7 +186,7 @@ def _patch(top: Path, checkout: git.Checkout, files: Iterable[TreeFile]) -> byte
     if len(named) > _MOST_NAMED:
         named[_MOST_NAMED:] = [f"{len(named) - _MOST_NAMED} other new files"]
     head = "".join(f"only in the bundle: {name}\n" for name in named)
-    return os.fsencode(head) + checkout.patch + (git.patch_of_new(top, told) if told else b"")
+    return os.fsencode(head) + checkout.patch + (git.patch_of_new(top, checkout.commit, told) if told else b"")
 
 
 def _read_folder(root: Path, exclude: Collection[Path], ignored: Callable[[str], bool] | None, limit: int) -> Tree:
