@@ -101,6 +101,11 @@ def test_what_cannot_be_planned_is_an_answer_that_names_the_field(
     assert (400 <= refused.status < 500, refused.document["error"]["message"]) == (True, answer["problem"]["message"])
 
 
+def test_where_a_link_leads_is_told_though_it_names_no_script(caller: Caller) -> None:
+    assert plan(caller, link=REPO)["link"] == {"url": REPO, "ref": "main", "commit": "", "path": ""}
+    assert plan(caller, link=f"{REPO}/tree/main/examples", script="trian.sh")["link"]["path"] == "examples"
+
+
 def test_where_the_link_leads_is_told_though_the_machines_do_not_fit(caller: Caller, head: str) -> None:
     answer = plan(caller, link=SCRIPT, gpus=100_000, instance_type="4_v100_16gb")
     assert answer["link"]["commit"] == head

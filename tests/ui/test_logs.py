@@ -31,6 +31,8 @@ def test_a_rank_is_chosen_and_a_line_found(viewer: Viewer, examples: None) -> No
     page.get_by_label("Search the log").fill("step 30")
     page.keyboard.press("Enter")
     expect(log.locator("[data-marked]")).to_contain_text("step 30")
+    page.reload()  # the address leads to the line
+    expect(log.locator("[data-marked]")).to_contain_text("step 30")
     page.get_by_label("Search the log").fill("there is no such line")
     page.keyboard.press("Enter")
     expect(page.get_by_text("Nothing further down")).to_be_visible()

@@ -40,6 +40,8 @@ def test_a_pasted_link_becomes_a_multi_node_run_whose_results_can_be_seen(viewer
     form.get_by_role("button", name="Start run").click()
     page.wait_for_url("**/runs/pasted-run-1")
 
+    expect(page.get_by_role("table", name="Experiments").get_by_text("simulated")).to_be_visible()
+
     # Experiment details: how many GPUs were used, and where every rank ran.
     page.get_by_role("link", name="pasted-run-1-exp0").click()
     expect(page.get_by_role("heading", name="pasted-run-1-exp0")).to_be_visible()

@@ -942,6 +942,7 @@ class QueueRow(TypedDict):
     reason: str
     gpus: int
     instance_type: str
+    simulated: bool
     created_at: str
 
 

@@ -63,14 +63,8 @@ class Links:
         """
         if spec.source.link is None or spec.source.bundle is not None:
             return spec
-        link = parse_link(spec.source.link)
-        access = dataclasses.replace(self._access, token=self._token_of(user, link.host))
-        refs = list_refs(link.url, access)
-        link = divide(link, refs.names)
-        ref = link.ref or refs.default
-        if ref is None:
-            raise NotFound(f"{link.url} has no commit yet", field="link")
-        source, paths = self._source(link.url, refs.names.get(ref, ref), access)
+        link, ref, wanted, access = self._followed(spec.source.link, user)
+        source, paths = self._source(link.url, wanted, access)
         program = _program(spec.program, link, paths)
         path = "" if program.kind is ProgramKind.MODULE else posixpath.normpath(program.target)
         source = dataclasses.replace(
@@ -89,6 +83,11 @@ class Links:
             shell=spec.shell or dict(self._shell),
         )
 
+    def place(self, typed: str, user: str) -> Place:
+        """Return where a link leads, whether or not it names a script. Blocks while git asks for branches."""
+        link, ref, _, _ = self._followed(typed, user)
+        return Place(url=link.url, ref=ref, commit="", path=link.path)
+
     def prune(self, *, now_s: float) -> list[str]:
         """Remove repositories that are beyond the bounds; return the names of their folders."""
         kept = [
@@ -104,6 +103,17 @@ class Links:
                 finally:
                     self._fetching[name].release()
         return gone
+
+    def _followed(self, typed: str, user: str) -> tuple[Link, str, str, Access]:
+        """Return a link's parts, its branch, tag or commit, what to fetch for that, and how."""
+        link = parse_link(typed)
+        access = dataclasses.replace(self._access, token=self._token_of(user, link.host))
+        refs = list_refs(link.url, access)
+        link = divide(link, refs.names)
+        ref = link.ref or refs.default
+        if ref is None:
+            raise NotFound(f"{link.url} has no commit yet", field="link")
+        return link, ref, refs.names.get(ref, ref), access
 
     def _source(self, url: str, wanted: str, access: Access) -> tuple[Source, frozenset[str]]:
         """Fetch and pack what is not here yet."""

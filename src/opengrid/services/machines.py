@@ -77,6 +77,7 @@ class Machines:
                 reason=experiment.reason,
                 gpus=runs[experiment.run_id].plan.gpus,
                 instance_type=runs[experiment.run_id].plan.instance_type,
+                simulated=runs[experiment.run_id].plan.simulated,
                 created_at=at_text(experiment.created_us),
             )
             for position, experiment in enumerate(page, 1)

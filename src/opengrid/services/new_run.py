@@ -80,6 +80,9 @@ class NewRuns:
             answer = dataclasses.replace(answer, link=place_view(spec.source.place))
             plan = self._runs.plan(spec, caller.name)
         except UserError as error:
+            if error.field == "script" and form.link and answer.command:
+                # The link itself is good: its parts can be edited, and a script be named among them.
+                answer = dataclasses.replace(answer, link=place_view(self._links.place(form.link, caller.name)))
             return dataclasses.replace(answer, problem=error_text(error))
         return dataclasses.replace(answer, plan=plan_view(plan), sentence=plan_sentence(plan))
 

@@ -1,28 +1,71 @@
-/** The one way to the server: typed paths, errors as exceptions. */
+/** The one way to the server: routes, parameters, bodies and answers as its OpenAPI document has them; errors as exceptions. */
 import { refusalOf, Unreachable } from "./errors";
+import type { paths } from "./schema";
 
-type Query = Record<string, string | number | boolean | null | undefined | readonly string[]>;
+type Method = "get" | "post" | "delete";
 
-/** Make a path of the API from its parts, each of them escaped. */
-export function path(...parts: (string | number)[]): string {
-  return parts.map((part) => encodeURIComponent(part)).join("/");
+/** The routes that know a method, without the prefix that all share. */
+export type Route<M extends Method> = {
+  [Path in keyof paths]: Path extends `/api/v1/${infer Rest}` ? (paths[Path] extends Record<M, object> ? Rest : never) : never;
+}[keyof paths];
+
+type Operation<M extends Method, R> = R extends string ? (`/api/v1/${R}` extends infer Path extends keyof paths ? paths[Path][M] : never) : never;
+
+type Parameters<O, Place extends "path" | "query"> = O extends { parameters: { [P in Place]?: infer Values } } ? NonNullable<Values> : never;
+
+/** The body of a route's answer. */
+export type Answer<M extends Method, R extends Route<M>> =
+  Operation<M, R> extends { responses: infer Responses }
+    ? { [Status in keyof Responses]: Status extends 200 | 201 ? Json<Responses[Status]> : never }[keyof Responses]
+    : never;
+
+type Json<Response> = Response extends { content: { "application/json": infer Body } } ? Body : never;
+
+type Body<O> = O extends { requestBody: { content: { "application/json": infer Value } } } ? Value : undefined;
+
+type Needed<Name extends string, Value> = [Value] extends [never] | [undefined] ? unknown : object extends Value ? { [N in Name]?: Value } : { [N in Name]: Value };
+
+/** What a request says beside its route; what the route does not know is no option. */
+type Options<M extends Method, R extends Route<M>> = Needed<"path", Parameters<Operation<M, R>, "path">> &
+  Needed<"query", Parameters<Operation<M, R>, "query">> &
+  (M extends "post" ? Needed<"body", Body<Operation<M, R>>> : unknown) & { signal?: AbortSignal };
+
+type Optional<O> = object extends O ? [options?: O] : [options: O];
+
+/** All of them, as they are sent. */
+interface Said {
+  path?: Record<string, string | number>;
+  query?: object;
+  body?: unknown;
+  signal?: AbortSignal;
 }
 
-export function url(route: string, query: Query = {}): string {
-  const search = new URLSearchParams();
-  for (const [key, value] of Object.entries(query)) {
-    if (value === null || value === undefined || value === "") continue;
-    if (Array.isArray(value)) for (const item of value as string[]) search.append(key, item);
-    else search.append(key, String(value));
-  }
-  const text = search.toString();
-  return `/api/v1/${route}${text ? `?${text}` : ""}`;
+/** The address of what a browser fetches by itself: a download, an image. */
+export function url<R extends Route<"get">>(route: R, ...[options]: Optional<Options<"get", R>>): string {
+  return address(route, options);
 }
 
-async function send(route: string, init: RequestInit): Promise<Response> {
+export async function get<R extends Route<"get">>(route: R, ...[options]: Optional<Options<"get", R>>): Promise<Answer<"get", R>> {
+  return (await (await send("GET", route, options)).json()) as Answer<"get", R>;
+}
+
+export async function getText<R extends Route<"get">>(route: R, ...[options]: Optional<Options<"get", R>>): Promise<string> {
+  return await (await send("GET", route, options)).text();
+}
+
+export async function post<R extends Route<"post">>(route: R, ...[options]: Optional<Options<"post", R>>): Promise<Answer<"post", R>> {
+  return (await (await send("POST", route, options)).json()) as Answer<"post", R>;
+}
+
+export async function remove<R extends Route<"delete">>(route: R, ...[options]: Optional<Options<"delete", R>>): Promise<void> {
+  await send("DELETE", route, options);
+}
+
+async function send(method: string, route: string, options: Said = {}): Promise<Response> {
+  const content = options.body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(options.body) };
   let response: Response;
   try {
-    response = await fetch(route, { credentials: "same-origin", ...init });
+    response = await fetch(address(route, options), { method, credentials: "same-origin", signal: options.signal, ...content });
   } catch (error) {
     if (error instanceof DOMException && error.name === "AbortError") throw error;
     throw new Unreachable();
@@ -31,19 +74,13 @@ async function send(route: string, init: RequestInit): Promise<Response> {
   return response;
 }
 
-export async function get<T>(route: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
-  return (await (await send(url(route, query), { signal })).json()) as T;
-}
-
-export async function getText(route: string, query: Query = {}, signal?: AbortSignal): Promise<string> {
-  return await (await send(url(route, query), { signal })).text();
-}
-
-export async function post<T>(route: string, body: unknown, signal?: AbortSignal): Promise<T> {
-  const init = { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify(body), signal };
-  return (await (await send(url(route), init)).json()) as T;
-}
-
-export async function remove(route: string): Promise<void> {
-  await send(url(route), { method: "DELETE" });
+function address(route: string, { path = {}, query = {} }: Said = {}): string {
+  const filled = route.replace(/\{(\w+)\}/g, (_, name: string) => encodeURIComponent(path[name] ?? ""));
+  const search = new URLSearchParams();
+  for (const [key, value] of Object.entries(query) as [string, unknown][]) {
+    if (value === null || value === undefined || value === "") continue;
+    for (const each of Array.isArray(value) ? value : [value]) search.append(key, String(each));
+  }
+  const text = search.toString();
+  return `/api/v1/${filled}${text && `?${text}`}`;
 }

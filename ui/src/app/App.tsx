@@ -17,6 +17,7 @@ import { cssVariables, theme } from "./theme";
 const RunPage = lazy(() => import("@/run/RunPage"));
 const ExperimentPage = lazy(() => import("@/experiment/ExperimentPage"));
 const MachinesPage = lazy(() => import("@/machines/MachinesPage"));
+const DatastorePage = lazy(() => import("@/datastores/DatastorePage"));
 const DatastoresPage = lazy(() => import("@/datastores/DatastoresPage"));
 
 const client: QueryClient = new QueryClient({
@@ -69,14 +70,15 @@ function Pages() {
             <Route path="/new">
               <NewRunRoute />
             </Route>
-            <Route path="/runs/:run">{({ run }) => <RunPage key={run} name={run} />}</Route>
-            <Route path="/experiments/:experiment">
-              {({ experiment }) => <ExperimentPage key={experiment} name={experiment} />}
-            </Route>
+            <Route path="/runs/:run">{({ run }) => <RunPage name={run} />}</Route>
+            <Route path="/experiments/:experiment">{({ experiment }) => <ExperimentPage name={experiment} />}</Route>
             <Route path="/machines">
               <MachinesPage />
             </Route>
-            <Route path="/datastores/:name?">{({ name }) => <DatastoresPage name={name} />}</Route>
+            <Route path="/datastores">
+              <DatastoresPage />
+            </Route>
+            <Route path="/datastores/:name">{({ name }) => <DatastorePage name={name} />}</Route>
             <Route>
               <Page title="Not found">
                 <Empty title="There is no such page.">Runs, machines and datastores are in the navigation on the left.</Empty>

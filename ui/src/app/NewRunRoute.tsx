@@ -1,7 +1,7 @@
 /** /new?link=…: the sheet over the list of runs, so that closing it leads somewhere. */
-import { Redirect, useSearch } from "wouter";
+import { Redirect } from "wouter";
+import { useSearch } from "wouter/use-browser-location";
 
 export function NewRunRoute() {
-  const search = useSearch();
-  return <Redirect to={`/runs?new=1${search ? `&${search}` : ""}`} replace />;
+  return <Redirect to={`/runs?new=1${useSearch().replace("?", "&")}`} replace />;
 }

@@ -1,7 +1,7 @@
 /** The New run sheet, open wherever the address has `new=1`. */
 import { Drawer } from "@mantine/core";
 import { lazy, Suspense } from "react";
-import { useSearchParams } from "wouter";
+import { useSearchParams } from "@/common/address";
 import { Loading } from "@/common/notices";
 import { FIELDS } from "@/newrun/address";
 import { Boundary } from "./Boundary";

@@ -2,9 +2,11 @@
 import { ActionIcon, Button, Tooltip } from "@mantine/core";
 import { Database, LayoutList, LogOut, Plus, Server } from "lucide-react";
 import { lazy, Suspense, useRef, useState, type ReactNode } from "react";
-import { Link, useLocation, useSearchParams } from "wouter";
+import { useLocation } from "wouter";
 import { remove } from "@/api/client";
+import { useNewRun, useSearchParams } from "@/common/address";
 import { ConnectionBanner, useRecovery } from "./connection";
+import { useLinks } from "./links";
 import { SchemeSwitch } from "./SchemeSwitch";
 import { useSession } from "./session";
 import { useActiveRuns } from "./useActiveRuns";
@@ -14,19 +16,21 @@ const NewRunSheet = lazy(() => import("./NewRunSheet"));
 
 export function Shell({ children }: { children: ReactNode }) {
   useRecovery();
-  const [, navigate] = useLocation();
+  const [location] = useLocation();
+  const openNewRun = useNewRun();
+  const followLink = useLinks();
   const active = useActiveRuns();
   return (
-    <div className={css.shell}>
+    <div className={css.shell} onClick={followLink}>
       <a className={css.skip} href="#page">
         Skip to the page
       </a>
       <nav className={css.nav} aria-label="Main">
-        <Link href="/runs" className={css.brand}>
+        <a href="/runs" className={css.brand}>
           <img src="/favicon.svg" alt="" width={22} height={22} />
           OpenGrid
-        </Link>
-        <Button leftSection={<Plus size={14} />} className={css.new} onClick={() => navigate("/runs?new=1")}>
+        </a>
+        <Button leftSection={<Plus size={14} />} className={css.new} onClick={() => openNewRun()}>
           New run
         </Button>
         <NavLink to="/runs" also="/experiments" icon={<LayoutList size={16} />} label="Runs" count={active} />
@@ -36,7 +40,9 @@ export function Shell({ children }: { children: ReactNode }) {
       </nav>
       <main className={css.main} id="page">
         <ConnectionBanner />
-        <div className={css.page}>{children}</div>
+        <div className={css.page} key={location}>
+          {children}
+        </div>
       </main>
       <Sheet />
     </div>
@@ -60,7 +66,7 @@ function NavLink({ to, also, icon, label, count = 0 }: { to: string; also?: stri
   const [location] = useLocation();
   const isHere = location.startsWith(to) || (also !== undefined && location.startsWith(also));
   return (
-    <Link href={to} className={css.link} aria-current={isHere ? "page" : undefined}>
+    <a href={to} className={css.link} aria-current={isHere ? "page" : undefined}>
       {icon}
       <span>{label}</span>
       {count > 0 && (
@@ -68,7 +74,7 @@ function NavLink({ to, also, icon, label, count = 0 }: { to: string; also?: stri
           <span className={css.count}>{count}</span>
         </Tooltip>
       )}
-    </Link>
+    </a>
   );
 }
 

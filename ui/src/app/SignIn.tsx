@@ -17,7 +17,7 @@ export function SignIn() {
     begun.current = true; // the code works once
     const code = window.location.hash.slice(1);
     if (code === "") return setReason("This link has no code.");
-    post<{ path: string }>("sessions", { code }).then(
+    post("sessions", { body: { code } }).then(
       ({ path }) => {
         client.removeQueries({ queryKey: ["session"] });
         // TensorBoard's pages are the server's, not this page's.

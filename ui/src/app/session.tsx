@@ -20,7 +20,7 @@ export function useSession(): Session {
 export function SessionGate({ children }: { children: ReactNode }) {
   const client = useQueryClient();
   const connection = useConnection();
-  const session = useQuery({ queryKey: ["session"], queryFn: () => get<Session>("session"), staleTime: Infinity });
+  const session = useQuery({ queryKey: ["session"], queryFn: () => get("session"), staleTime: Infinity });
   useEffect(() => {
     if (connection === "signed-out") void client.invalidateQueries({ queryKey: ["session"] });
   }, [client, connection]);

@@ -1,11 +1,9 @@
 /** What an experiment's nodes wrote: a tree by node and folder, with a preview beside it. */
 import { Button } from "@mantine/core";
-import { useQuery } from "@tanstack/react-query";
 import { Download, File, Folder } from "lucide-react";
-import { useSearchParams } from "wouter";
-import { get, path, url } from "@/api/client";
-import { useLive } from "@/api/live";
-import type { ArtifactFolder } from "@/api/types";
+import { get, url } from "@/api/client";
+import { useLiveQuery } from "@/api/live";
+import { useSearchParams, withValues } from "@/common/address";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { bytes, plural } from "@/format/numbers";
 import { Ago } from "@/common/time";
@@ -19,22 +17,12 @@ export default function ArtifactsTab({ experiment }: { experiment: string }) {
   const node = params.get("node");
   const folder = params.get("path") ?? "";
   const file = params.get("file");
-  const page = useQuery({
-    queryKey: ["artifacts", experiment, node, folder],
-    queryFn: () => get<ArtifactFolder>(path("experiments", experiment, "artifact-folder"), { node, path: folder, limit: MOST }),
-  });
-  const look = () => void page.refetch();
-  useLive(`artifacts:${experiment}`, look, look);
-  const go = (change: Record<string, string | null>) =>
-    setParams((now) => {
-      const next = new URLSearchParams(now);
-      for (const [key, value] of Object.entries(change)) {
-        if (value === null || value === "") next.delete(key);
-        else next.set(key, value);
-      }
-      return next;
-    });
-  if (page.error && !page.data) return <Failure error={page.error} retry={look} />;
+  const place = { node: node === null ? null : Number(node), path: folder };
+  const page = useLiveQuery(`artifacts:${experiment}`, ["artifacts", experiment, node, folder], () =>
+    get("experiments/{name}/artifact-folder", { path: { name: experiment }, query: { ...place, limit: MOST } }),
+  );
+  const go = (change: Record<string, string | null>) => setParams((now) => withValues(now, change));
+  if (page.error && !page.data) return <Failure error={page.error} retry={() => void page.refetch()} />;
   if (page.data === undefined) return <Loading what="artifacts" />;
   const { folders, files, total } = page.data;
   if (node === null && folders.length === 0 && files.length === 0) {
@@ -49,7 +37,7 @@ export default function ArtifactsTab({ experiment }: { experiment: string }) {
           component="a"
           variant="default"
           leftSection={<Download size={14} />}
-          href={url(path("experiments", experiment, "artifacts.zip"), { node, path: folder })}
+          href={url("experiments/{name}/artifacts.zip", { path: { name: experiment }, query: place })}
           download
         >
           {node === null ? "Download all" : "Download folder"}

@@ -3,9 +3,9 @@ import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Download, Link2 } from "lucide-react";
 import { useState } from "react";
-import { get, path, post, url } from "@/api/client";
+import { get, post, url } from "@/api/client";
 import { problemOf } from "@/api/errors";
-import type { ArtifactLink, ArtifactPreview, ArtifactRow } from "@/api/types";
+import type { ArtifactLink, ArtifactRow } from "@/api/types";
 import { CommandBlock } from "@/common/copy";
 import { Failure, Loading, Warning } from "@/common/notices";
 import { Facts } from "@/common/Page";
@@ -15,7 +15,7 @@ import { clock } from "@/format/times";
 import css from "./artifacts.module.css";
 
 export function Preview({ experiment, artifact }: { experiment: string; artifact: ArtifactRow }) {
-  const place = path("experiments", experiment, "artifacts", artifact.id);
+  const place = { name: experiment, id: artifact.id };
   return (
     <section className={css.preview} aria-label={`File ${artifact.path}`}>
       <h2 className="mono">{artifact.path}</h2>
@@ -28,7 +28,7 @@ export function Preview({ experiment, artifact }: { experiment: string; artifact
         ]}
       />
       <div className={css.buttons}>
-        <Button component="a" leftSection={<Download size={14} />} href={url(`${place}/content`)} download>
+        <Button component="a" leftSection={<Download size={14} />} href={url("experiments/{name}/artifacts/{id}/content", { path: place })} download>
           Download
         </Button>
         <Share place={place} />
@@ -38,12 +38,18 @@ export function Preview({ experiment, artifact }: { experiment: string; artifact
   );
 }
 
-function Content({ artifact, place }: { artifact: ArtifactRow; place: string }) {
-  const preview = useQuery({ queryKey: ["preview", place, artifact.version], queryFn: () => get<ArtifactPreview>(`${place}/preview`), staleTime: Infinity });
+/** The parts of a file's address. */
+interface Place {
+  name: string;
+  id: string;
+}
+
+function Content({ artifact, place }: { artifact: ArtifactRow; place: Place }) {
+  const preview = useQuery({ queryKey: ["preview", place, artifact.version], queryFn: () => get("experiments/{name}/artifacts/{id}/preview", { path: place }), staleTime: Infinity });
   if (preview.error) return <Failure error={preview.error} />;
   if (preview.data === undefined) return <Loading what="a preview" />;
   const { kind, text, truncated, reason } = preview.data;
-  if (kind === "image") return <img className={css.image} src={url(`${place}/image`)} alt={artifact.path} />;
+  if (kind === "image") return <img className={css.image} src={url("experiments/{name}/artifacts/{id}/image", { path: place })} alt={artifact.path} />;
   if (text == null) return <p className="soft">{reason || "There is no preview of this kind of file."}</p>;
   return (
     <>
@@ -56,11 +62,11 @@ function Content({ artifact, place }: { artifact: ArtifactRow; place: string }) 
 }
 
 /** A link that downloads without signing in, for an hour. */
-function Share({ place }: { place: string }) {
+function Share({ place }: { place: Place }) {
   const [made, setMade] = useState<ArtifactLink | null>(null);
   const [problem, setProblem] = useState<string | null>(null);
   const make = () =>
-    post<ArtifactLink>(`${place}/links`, { valid_s: 3600 }).then(setMade, (error: unknown) => setProblem(problemOf(error).message));
+    post("experiments/{name}/artifacts/{id}/links", { path: place, body: { valid_s: 3600 } }).then(setMade, (error: unknown) => setProblem(problemOf(error).message));
   if (problem) return <Warning>{problem}</Warning>;
   if (made === null) {
     return (
@@ -72,7 +78,7 @@ function Share({ place }: { place: string }) {
   return (
     <div className={css.link}>
       <CommandBlock command={made.url} label="Copy link" />
-      {made.expires_at && <span className="soft">Works without signing in until {clock(made.expires_at).slice(0, 5)}.</span>}
+      <span className="soft">Works without signing in until {clock(made.expires_at).slice(0, 5)}.</span>
     </div>
   );
 }

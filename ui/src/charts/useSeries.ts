@@ -33,7 +33,7 @@ export function useSeries({ kind, topic, experiments, tags, axis, viewport, pixe
   const request = { experiments, tags, x: axis, min: viewport?.min ?? null, max: viewport?.max ?? null, pixels };
   const series = useQuery({
     queryKey: key,
-    queryFn: ({ signal }) => post<SeriesAnswer>(kind, request, signal),
+    queryFn: ({ signal }) => post(kind, { body: request, signal }),
     enabled: enabled && experiments.length > 0,
     placeholderData: keepPreviousData,
     staleTime: Infinity,
@@ -45,7 +45,7 @@ export function useSeries({ kind, topic, experiments, tags, axis, viewport, pixe
     if (longest(known) > 5 * pixels) return refetch();
     busy.current = true;
     try {
-      const answer = await post<SeriesAnswer>(kind, { ...request, since: known.cursors });
+      const answer = await post(kind, { body: { ...request, since: known.cursors } });
       client.setQueryData<SeriesAnswer>(key, (now) => (now === undefined ? now : merge(now, answer)));
     } catch {
       // The next news, or the stream's return, brings what is missing: cursors have not moved.

@@ -1,8 +1,12 @@
 /** A table of any length: only the rows in view exist; the server pages and sorts. */
-import { useVirtualizer } from "@tanstack/react-virtual";
 import { ArrowDown, ArrowUp } from "lucide-react";
-import { memo, useCallback, useEffect, useRef, type KeyboardEvent, type ReactNode } from "react";
+import { memo, useCallback, useEffect, useRef, type CSSProperties, type KeyboardEvent, type ReactNode } from "react";
 import css from "./DataTable.module.css";
+import { useReturn } from "./returning";
+import { useRowsInView } from "./rows";
+
+/** Rows that are drawn above and below those in view. */
+const OVERSCAN = 8;
 
 export interface Column<Row> {
   id: string;
@@ -13,7 +17,12 @@ export interface Column<Row> {
   /** Its name in the server's sort parameter. */
   sort?: string;
   tooltip?: string;
+  /** What its cells hold; elements inside a cell are what scrolling costs, so a cell is as few of them as it can be. */
   cell: (row: Row) => ReactNode;
+  /** A class of its cells, a style and a title that depend on the row. */
+  className?: string;
+  style?: (row: Row) => CSSProperties | undefined;
+  title?: (row: Row) => string;
 }
 
 export interface Sorting {
@@ -24,6 +33,8 @@ export interface Sorting {
 export interface Selection {
   names: ReadonlySet<string>;
   change: (names: ReadonlySet<string>) => void;
+  /** What becomes of the selected rows, where it is not what the page offers above. */
+  purpose?: string;
 }
 
 interface DataTableProps<Row> {
@@ -40,21 +51,13 @@ interface DataTableProps<Row> {
   rowHeight?: number;
   /** Longest height, a CSS length; the table is no higher than its rows. */
   maxHeight?: string;
-  isCurrent?: (row: Row) => boolean;
 }
 
 export function DataTable<Row>(props: DataTableProps<Row>) {
   const { columns, total, rowAt, keyOf, onVisible, selection, rowHeight = 36 } = props;
   const scroller = useRef<HTMLDivElement>(null);
-  const rows = useVirtualizer({
-    count: total,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => rowHeight,
-    overscan: 8,
-  });
-  const visible = rows.getVirtualItems();
-  const first = visible[0]?.index ?? 0;
-  const last = visible.at(-1)?.index ?? 0;
+  const begin = useReturn(props.label, scroller);
+  const { first, last, indexes, isFlying } = useRowsInView(scroller, total, rowHeight, OVERSCAN, begin);
   useEffect(() => onVisible?.(first, last), [first, last, onVisible]);
   const chosen = useRef(selection);
   chosen.current = selection;
@@ -65,32 +68,32 @@ export function DataTable<Row>(props: DataTableProps<Row>) {
     chosen.current.change(names);
   }, []);
   const tracks = [selection ? "34px" : "", ...columns.map((column) => column.width)].join(" ");
+  const shape = { "--tracks": tracks, "--row-height": `${rowHeight}px` } as CSSProperties;
   return (
     <div className={css.frame} style={{ maxHeight: props.maxHeight }} ref={scroller} tabIndex={0} role="region" aria-label={props.label}>
-      <div role="table" aria-label={props.label} aria-rowcount={total + 1} className={css.table} onKeyDown={moveFocus}>
+      <div role="table" aria-label={props.label} aria-rowcount={total + 1} className={css.table} style={shape} onKeyDown={moveFocus}>
         <div role="rowgroup" className={css.head}>
-          <div role="row" aria-rowindex={1} className={css.row} style={{ gridTemplateColumns: tracks }}>
+          <div role="row" aria-rowindex={1} className={css.row}>
             {selection && <SelectAll {...props} selection={selection} />}
             {columns.map((column) => (
               <Header key={column.id} column={column} sorting={props.sorting} onSort={props.onSort} />
             ))}
           </div>
         </div>
-        <div role="rowgroup" className={css.body} style={{ height: rows.getTotalSize() }}>
-          {visible.map((item) => {
-            const row = rowAt(item.index);
-            const name = row === undefined ? `loading-${item.index}` : keyOf(row);
+        <div role="rowgroup" className={css.body} style={{ height: total * rowHeight }}>
+          {indexes.map((index) => {
+            const top = index * rowHeight;
+            const row = isFlying ? undefined : rowAt(index);
+            if (row === undefined) return <AbsentRow key={`absent-${index}`} index={index} top={top} />;
+            const name = keyOf(row);
             return (
               <TableRow
                 key={name}
                 row={row}
                 name={name}
-                index={item.index}
-                top={item.start}
-                height={rowHeight}
-                tracks={tracks}
+                index={index}
+                top={top}
                 columns={columns as Column<unknown>[]}
-                isCurrent={row !== undefined && props.isCurrent?.(row) === true}
                 isSelected={selection?.names.has(name)}
                 toggle={toggle}
               />
@@ -107,38 +110,46 @@ interface TableRowProps {
   name: string;
   index: number;
   top: number;
-  height: number;
-  tracks: string;
   columns: Column<unknown>[];
-  isCurrent: boolean;
   /** Undefined where nothing can be selected. */
   isSelected: boolean | undefined;
   toggle: (name: string) => void;
 }
 
 /** A row is drawn once, not with every step of the scrolling. */
-const TableRow = memo(function TableRow({ row, name, index, top, height, tracks, columns, isCurrent, isSelected, toggle }: TableRowProps) {
+const TableRow = memo(function TableRow({ row, name, index, top, columns, isSelected, toggle }: TableRowProps) {
   return (
     <div
       role="row"
       aria-rowindex={index + 2}
       aria-selected={isSelected}
       className={css.row}
-      data-current={isCurrent || undefined}
-      style={{ gridTemplateColumns: tracks, height, transform: `translateY(${top}px)` }}
+      style={{ transform: `translateY(${top}px)` }}
     >
       {isSelected !== undefined && (
         <div role="cell" className={css.check}>
-          <input type="checkbox" aria-label={`Select ${name}`} checked={isSelected} disabled={row === undefined} onChange={() => toggle(name)} />
+          <input type="checkbox" aria-label={`Select ${name}`} checked={isSelected} onChange={() => toggle(name)} />
         </div>
       )}
       {columns.map((column) => (
-        <div key={column.id} role="cell" className={css.cell} data-align={column.align}>
-          {row === undefined ? <span className={css.absent} /> : column.cell(row)}
+        <div
+          key={column.id}
+          role="cell"
+          className={column.className ? `${css.cell} ${column.className}` : css.cell}
+          data-align={column.align}
+          style={column.style?.(row)}
+          title={column.title?.(row)}
+        >
+          {column.cell(row)}
         </div>
       ))}
     </div>
   );
+});
+
+/** A row whose page is on the way, or that flies by. */
+const AbsentRow = memo(function AbsentRow({ index, top }: { index: number; top: number }) {
+  return <div role="row" aria-rowindex={index + 2} aria-busy className={`${css.row} ${css.absent}`} style={{ transform: `translateY(${top}px)` }} />;
 });
 
 function Header<Row>({ column, sorting, onSort }: { column: Column<Row>; sorting?: Sorting; onSort?: (sorting: Sorting) => void }) {
@@ -166,14 +177,20 @@ function Header<Row>({ column, sorting, onSort }: { column: Column<Row>; sorting
 }
 
 function SelectAll<Row>({ total, rowAt, keyOf, selection }: DataTableProps<Row> & { selection: Selection }) {
-  const loaded = () => {
-    const rows = Array.from({ length: total }, (_, index) => rowAt(index)).filter((row) => row !== undefined);
-    return rows.map(keyOf);
+  function* loaded() {
+    for (let index = 0; index < total; index += 1) {
+      const row = rowAt(index);
+      if (row !== undefined) yield keyOf(row);
+    }
+  }
+  const isWhole = () => {
+    for (const name of loaded()) if (!selection.names.has(name)) return false;
+    return true;
   };
   const isSome = selection.names.size > 0;
-  const isAll = isSome && loaded().every((name) => selection.names.has(name));
+  const isAll = isSome && isWhole();
   return (
-    <div role="columnheader" className={css.check}>
+    <div role="columnheader" className={css.check} title={selection.purpose}>
       <input
         type="checkbox"
         aria-label="Select all"

@@ -7,7 +7,7 @@ import css from "./copy.module.css";
 export function CopyButton({ text, label = "Copy" }: { text: string; label?: string }) {
   const [copied, setCopied] = useState(false);
   const copy = async () => {
-    await navigator.clipboard.writeText(text);
+    await toClipboard(text);
     setCopied(true);
     window.setTimeout(() => setCopied(false), 1500);
   };
@@ -29,4 +29,15 @@ export function CommandBlock({ command, label = "Copy command" }: { command: str
       <CopyButton text={command} label={label} />
     </div>
   );
+}
+
+async function toClipboard(text: string): Promise<void> {
+  // Without TLS, on another computer, a page has no clipboard but the one of its selection.
+  if (navigator.clipboard !== undefined) return navigator.clipboard.writeText(text);
+  const field = document.createElement("textarea");
+  field.value = text;
+  document.body.append(field);
+  field.select();
+  document.execCommand("copy");
+  field.remove();
 }

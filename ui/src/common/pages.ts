@@ -1,6 +1,11 @@
 /** Rows that come in pages as they scroll into view. */
-import { keepPreviousData, useQueries, useQuery, useQueryClient } from "@tanstack/react-query";
-import { useCallback, useMemo, useState } from "react";
+import { useThrottledCallback } from "@mantine/hooks";
+import { keepPreviousData, useQueries, useQuery } from "@tanstack/react-query";
+import { useState } from "react";
+import { useRefetch } from "@/api/live";
+
+/** How often the visible pages are looked at while rows scroll. */
+const SETTLE_MS = 100;
 
 export interface RowPage<Row> {
   rows: Row[];
@@ -22,9 +27,8 @@ export interface PagedRows<Row> {
 export function usePagedRows<Row, Page extends RowPage<Row>>(
   key: readonly unknown[],
   fetchPage: (offset: number, limit: number, signal: AbortSignal) => Promise<Page>,
-  size = 100,
+  size = 50,
 ): PagedRows<Row> & { first: Page | undefined } {
-  const client = useQueryClient();
   const [range, setRange] = useState({ from: 0, to: 0 });
   const options = (page: number) => ({
     queryKey: [...key, page],
@@ -35,15 +39,12 @@ export function usePagedRows<Row, Page extends RowPage<Row>>(
   const others = useQueries({ queries: wanted.map(options) });
   const pages = new Map(wanted.map((page, i) => [page, others[i]?.data]));
   pages.set(0, first.data);
-  const onVisible = useCallback(
-    (from: number, to: number) => {
-      const next = { from: Math.floor(from / size), to: Math.floor(to / size) };
-      setRange((now) => (now.from === next.from && now.to === next.to ? now : next));
-    },
-    [size],
-  );
-  const keyText = JSON.stringify(key);
-  const refetch = useMemo(() => () => void client.invalidateQueries({ queryKey: JSON.parse(keyText) }), [client, keyText]);
+  // Of rows that fly by, no page is asked for: it would come when they are gone.
+  const onVisible = useThrottledCallback((from: number, to: number) => {
+    const next = { from: Math.floor(from / size), to: Math.floor(to / size) };
+    setRange((now) => (now.from === next.from && now.to === next.to ? now : next));
+  }, SETTLE_MS);
+  const refetch = useRefetch(key);
   return {
     first: first.data,
     total: first.data?.total ?? 0,

@@ -6,7 +6,6 @@ import css from "./states.module.css";
 export function StateBadge({ state, stopping = false }: { state: string; stopping?: boolean }) {
   return (
     <span className={css.state} style={{ color: stateColor(state) }} data-state={state}>
-      <span className={state === "running" ? css.pulse : css.dot} />
       {stopping ? "Stopping" : stateLabel(state)}
     </span>
   );

@@ -1,8 +1,7 @@
-/** All versions of all datastores, or one of them in full. */
+/** All versions of all datastores. */
 import { useInterval } from "@mantine/hooks";
-import { Link } from "wouter";
-import { get, path } from "@/api/client";
-import type { DatastorePage, DatastoreRow } from "@/api/types";
+import { get } from "@/api/client";
+import type { DatastoreRow } from "@/api/types";
 import { CommandBlock } from "@/common/copy";
 import { DataTable, type Column } from "@/common/DataTable";
 import { Empty, Failure, Loading } from "@/common/notices";
@@ -10,17 +9,13 @@ import { Page } from "@/common/Page";
 import { usePagedRows, type RowPage } from "@/common/pages";
 import { Ago } from "@/common/time";
 import { bytes, count } from "@/format/numbers";
-import { stateColor } from "@/format/states";
-import { DatastorePageOf } from "./DatastorePageOf";
+import { datastorePage } from "@/format/places";
 import css from "./datastores.module.css";
+import { DatastoreState } from "./DatastoreState";
 
-export default function DatastoresPage({ name }: { name?: string }) {
-  return name === undefined ? <All /> : <DatastorePageOf key={name} name={name} />;
-}
-
-function All() {
+export default function DatastoresPage() {
   const rows = usePagedRows<DatastoreRow, RowPage<DatastoreRow>>(["datastores"], async (offset, limit, signal) => {
-    const page = await get<DatastorePage>("datastores", { offset, limit }, signal);
+    const page = await get("datastores", { query: { offset, limit }, signal });
     return { rows: page.datastores, total: page.total };
   });
   // Nothing tells of uploads: look now and then.
@@ -50,31 +45,24 @@ function All() {
   );
 }
 
-export function StateOf({ row }: { row: { state: string; reason: string } }) {
-  return (
-    <span style={{ color: row.state === "processing" ? stateColor("running") : stateColor(row.state), fontWeight: 500 }} title={row.reason}>
-      {row.state}
-    </span>
-  );
-}
-
 const COLUMNS: Column<DatastoreRow>[] = [
   {
     id: "name",
     header: "Name",
-    width: "minmax(180px, 1.4fr)",
+    width: "minmax(220px, 1.8fr)",
+    title: (row) => row.name,
     cell: (row) => (
-      <Link className={css.name} href={`/${path("datastores", row.name)}?version=${row.version}`}>
+      <a className={css.name} href={datastorePage(row.name, row.version)}>
         {row.name}
-      </Link>
+      </a>
     ),
   },
-  { id: "version", header: "Version", width: "78px", align: "right", cell: (row) => row.version },
-  { id: "state", header: "State", width: "110px", cell: (row) => <StateOf row={row} /> },
-  { id: "kind", header: "Kind", width: "110px", cell: (row) => row.kind },
+  { id: "version", header: "Version", width: "72px", align: "right", cell: (row) => row.version },
+  { id: "state", header: "State", width: "100px", cell: (row) => <DatastoreState row={row} /> },
+  { id: "kind", header: "Kind", width: "96px", cell: (row) => row.kind },
   { id: "files", header: "Files", width: "90px", align: "right", cell: (row) => count(row.files) },
   { id: "size", header: "Size", width: "96px", align: "right", cell: (row) => bytes(row.size) },
-  { id: "source", header: "Source", width: "minmax(180px, 2fr)", cell: (row) => <span className="mono soft" title={row.source}>{row.source}</span> },
+  { id: "source", header: "Source", width: "minmax(180px, 2fr)", className: "mono soft", title: (row) => row.source, cell: (row) => row.source },
   { id: "user", header: "User", width: "110px", cell: (row) => row.user },
   { id: "created", header: "Created", width: "110px", cell: (row) => <Ago at={row.created_at} /> },
 ];

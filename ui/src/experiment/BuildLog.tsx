@@ -1,6 +1,6 @@
 /** What the making of the environment wrote; nothing, where everything was there. */
 import { useQuery } from "@tanstack/react-query";
-import { getText, path } from "@/api/client";
+import { getText } from "@/api/client";
 import type { ExperimentDocument } from "@/api/types";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { plainText } from "@/logs/text";
@@ -13,7 +13,7 @@ export function BuildLog({ experiment: { experiment, state } }: { experiment: Ex
   const isBuilding = ["queued", "building", "pending"].includes(state);
   const log = useQuery({
     queryKey: ["build-logs", experiment, isBuilding],
-    queryFn: () => getText(path("experiments", experiment, "build-logs")),
+    queryFn: () => getText("experiments/{name}/build-logs", { path: { name: experiment } }),
     refetchInterval: isBuilding ? 2000 : false,
   });
   if (log.error && log.data === undefined) return <Failure error={log.error} retry={() => void log.refetch()} />;

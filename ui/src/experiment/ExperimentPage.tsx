@@ -1,8 +1,6 @@
 /** Experiment details: what was used, what happened, what came out. */
 import { Tabs } from "@mantine/core";
 import { lazy, Suspense } from "react";
-import { Link } from "wouter";
-import { path } from "@/api/client";
 import { isMissing } from "@/api/errors";
 import type { ExperimentDocument } from "@/api/types";
 import { CopyButton } from "@/common/copy";
@@ -10,6 +8,7 @@ import { Empty, Failure, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
 import { SimulatedBadge, StateBadge } from "@/common/states";
 import { useTab } from "@/common/tabs";
+import { runPage } from "@/format/places";
 import { BuildLog } from "./BuildLog";
 import { ExperimentActions } from "./ExperimentActions";
 import css from "./experiment.module.css";
@@ -65,13 +64,13 @@ function Details({ experiment }: { experiment: ExperimentDocument }) {
       title={experiment.experiment}
       above={
         <>
-          <Link className="link" href="/runs">
+          <a className="link" href="/runs">
             Runs
-          </Link>
+          </a>
           {" / "}
-          <Link className="link" href={`/${path("runs", experiment.run)}`}>
+          <a className="link" href={runPage(experiment.run)}>
             {experiment.run}
-          </Link>
+          </a>
         </>
       }
       heading={

@@ -2,6 +2,7 @@
 import type { ExperimentDocument } from "@/api/types";
 import { CommandBlock } from "@/common/copy";
 import { Card } from "@/common/Page";
+import { day } from "@/format/times";
 import css from "./experiment.module.css";
 import { RankGrid } from "./RankGrid";
 import { Timeline } from "./Timeline";
@@ -20,7 +21,7 @@ export function Overview({ experiment }: { experiment: ExperimentDocument }) {
           <CommandBlock command={experiment.command} />
         </Card>
       </div>
-      <Card title="Timeline">
+      <Card title="Timeline" aside={<span className="soft">{day(experiment.created_at)}</span>}>
         <Timeline events={experiment.events} starts={experiment.starts} />
       </Card>
     </div>

@@ -2,7 +2,7 @@
 import { Button } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { useState } from "react";
-import { getText, path } from "@/api/client";
+import { getText } from "@/api/client";
 import type { ExperimentDocument, ScriptArgument } from "@/api/types";
 import { CommandBlock } from "@/common/copy";
 import { Failure, Loading } from "@/common/notices";
@@ -66,7 +66,7 @@ function Outside({ to, children }: { to: string; children: string }) {
 }
 
 function Diff({ experiment }: { experiment: string }) {
-  const diff = useQuery({ queryKey: ["diff", experiment], queryFn: () => getText(path("experiments", experiment, "diff")), staleTime: Infinity });
+  const diff = useQuery({ queryKey: ["diff", experiment], queryFn: () => getText("experiments/{name}/diff", { path: { name: experiment } }), staleTime: Infinity });
   if (diff.error) return <Failure error={diff.error} />;
   if (diff.data === undefined) return <Loading what="the difference" />;
   return (
@@ -84,7 +84,7 @@ function Diff({ experiment }: { experiment: string }) {
 function Arguments({ rows }: { rows: ScriptArgument[] }) {
   if (rows.length === 0) return <span className="soft">None.</span>;
   return (
-    <table className={css.plain}>
+    <table className={`${css.plain} ${css.pairs}`}>
       <thead>
         <tr>
           <th>Argument</th>

@@ -1,10 +1,9 @@
 /** Every rank as a cell, inside its node, inside its machine. */
 import { Tooltip } from "@mantine/core";
-import { Link } from "wouter";
-import { path } from "@/api/client";
 import type { MachinePlacement, NodeView, RankView } from "@/api/types";
 import { Ago } from "@/common/time";
 import { mebibytes, plural } from "@/format/numbers";
+import { logsPage } from "@/format/places";
 import { stateColor } from "@/format/states";
 import css from "./ranks.module.css";
 import type { RankUse, Use } from "./use";
@@ -86,9 +85,9 @@ function Rank({ experiment, rank, device, use, isCause }: RankProps) {
   ].filter(Boolean);
   return (
     <Tooltip label={facts.join(" · ")}>
-      <Link
+      <a
         className={css.rank}
-        href={`/${path("experiments", experiment)}?tab=logs&rank=${rank.rank}`}
+        href={logsPage(experiment, rank.rank)}
         style={{ "--rank": stateColor(rank.state) } as React.CSSProperties}
         data-rank-state={rank.state}
         data-cause={isCause || undefined}
@@ -103,7 +102,7 @@ function Rank({ experiment, rank, device, use, isCause }: RankProps) {
             <span className={css.memory}>{use.memory}</span>
           </>
         )}
-      </Link>
+      </a>
     </Tooltip>
   );
 }

@@ -1,8 +1,7 @@
 /** Why it failed: which rank, where, and what to do. */
-import { Link } from "wouter";
-import { path } from "@/api/client";
 import type { ExperimentDocument, RootCause } from "@/api/types";
 import { plural } from "@/format/numbers";
+import { logsPage } from "@/format/places";
 import css from "./experiment.module.css";
 
 interface RootCauseProps {
@@ -13,7 +12,6 @@ interface RootCauseProps {
 }
 
 export function RootCauseCard({ experiment, cause, isBrief }: RootCauseProps) {
-  const logs = `/${path("experiments", experiment.experiment)}?tab=logs${cause.rank === null ? "" : `&rank=${cause.rank}`}`;
   const where = [
     cause.rank === null ? null : `rank ${cause.rank}`,
     cause.node === null ? null : `node ${cause.node}`,
@@ -24,9 +22,9 @@ export function RootCauseCard({ experiment, cause, isBrief }: RootCauseProps) {
     <section className={css.cause} aria-label="Why it failed">
       <div className={css.causeHead}>
         <h2>{cause.cause}</h2>
-        <Link className="link" href={logs}>
+        <a className="link" href={logsPage(experiment.experiment, cause.rank)}>
           {cause.rank === null ? "Logs" : `Logs of rank ${cause.rank}`}
-        </Link>
+        </a>
       </div>
       <div className={css.where}>
         {where.length > 0 && <span>{where.join(" · ")}</span>}

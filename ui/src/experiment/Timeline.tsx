@@ -1,7 +1,7 @@
 /** What happened to an experiment, newest last; where its ranks were started again, what that cost. */
 import { Tooltip } from "@mantine/core";
 import type { Start, TimelineEvent } from "@/api/types";
-import { absolute, clock, duration } from "@/format/times";
+import { absolute, clock, day, duration } from "@/format/times";
 import { stateColor } from "@/format/states";
 import css from "./experiment.module.css";
 
@@ -13,6 +13,7 @@ export function Timeline({ events, starts }: { events: TimelineEvent[]; starts: 
           <li key={index} style={{ "--event": event.to && event.kind === "state" ? stateColor(event.to) : "var(--line-strong)" } as React.CSSProperties}>
             <Tooltip label={absolute(event.at)}>
               <time className="num soft" dateTime={event.at}>
+                {day(event.at) !== day(events[index - 1]?.at ?? events[0]!.at) && <strong>{day(event.at)} </strong>}
                 {clock(event.at)}
               </time>
             </Tooltip>

@@ -22,6 +22,11 @@ export function clock(iso: string): string {
   return CLOCK.format(new Date(iso));
 }
 
+/** `12 Nov`: of what the time of day does not say. */
+export function day(iso: string): string {
+  return DAY.format(new Date(iso));
+}
+
 /** `just now`, `3 min ago`, `5 h ago`, `yesterday`, `12 Nov`. */
 export function relative(iso: string, nowMs: number): string {
   const then = new Date(iso);

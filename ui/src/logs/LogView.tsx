@@ -1,6 +1,7 @@
 /** The lines in view, and a rail that stands for the whole log. */
-import { useVirtualizer } from "@tanstack/react-virtual";
-import { useEffect, useLayoutEffect, useRef, type MouseEvent } from "react";
+import { memo, useEffect, useLayoutEffect, useRef, type MouseEvent } from "react";
+import type { LogLine } from "@/api/types";
+import { useRowsInView } from "@/common/rows";
 import { clock } from "@/format/times";
 import { plainText } from "./text";
 import css from "./logs.module.css";
@@ -9,6 +10,7 @@ import { fractionAt } from "./window";
 
 const LINE = 19;
 const NEAR = 120;
+const OVERSCAN = 20;
 
 interface LogViewProps {
   log: Log;
@@ -17,21 +19,14 @@ interface LogViewProps {
   follow: boolean;
   onFollow: (follow: boolean) => void;
   marked: string | null;
+  onMark: (cursor: string) => void;
 }
 
-export function LogView({ log, showRank, showTimes, follow, onFollow, marked }: LogViewProps) {
+export function LogView({ log, showRank, showTimes, follow, onFollow, marked, onMark }: LogViewProps) {
   const { window, shift, jumps, target } = log;
   const lines = window?.lines ?? [];
   const scroller = useRef<HTMLDivElement>(null);
-  const rows = useVirtualizer({
-    count: lines.length,
-    getScrollElement: () => scroller.current,
-    estimateSize: () => LINE,
-    overscan: 30,
-  });
-  const items = rows.getVirtualItems();
-  const first = items[0]?.index ?? 0;
-  const last = items.at(-1)?.index ?? 0;
+  const { first, last, indexes } = useRowsInView(scroller, lines.length, LINE, OVERSCAN);
 
   // Lines that came or went above must not move those in view.
   useLayoutEffect(() => {
@@ -66,25 +61,19 @@ export function LogView({ log, showRank, showTimes, follow, onFollow, marked }: 
     if (follow && !isAtEnd) onFollow(false);
   };
 
+  /** A click marks a line, for a link to it; who selects text wants something else. */
+  const onClick = (event: MouseEvent) => {
+    const cursor = (event.target as Element).closest<HTMLElement>("[data-cursor]")?.dataset.cursor;
+    if (cursor !== undefined && document.getSelection()?.isCollapsed !== false) onMark(cursor);
+  };
+
   return (
     <div className={css.view}>
-      <div ref={scroller} className={css.lines} onWheel={onScroll} onTouchMove={onScroll} onKeyUp={onScroll} tabIndex={0} role="log" aria-live="off" aria-label="Log">
-        <div style={{ height: rows.getTotalSize(), position: "relative", minWidth: "max-content" }}>
-          {items.map((item) => {
-            const line = lines[item.index]!;
-            return (
-              <div
-                key={item.key}
-                className={css.line}
-                data-marked={line.cursor === marked || undefined}
-                data-stderr={line.stream === "stderr" || undefined}
-                style={{ transform: `translateY(${item.start}px)` }}
-              >
-                {showTimes && <time className={css.time}>{clock(line.at)}</time>}
-                {showRank && <span className={css.rank}>{line.rank}</span>}
-                <span>{plainText(line.text)}</span>
-              </div>
-            );
+      <div ref={scroller} className={css.lines} onClick={onClick} onWheel={onScroll} onTouchMove={onScroll} onKeyUp={onScroll} tabIndex={0} role="log" aria-live="off" aria-label="Log">
+        <div style={{ height: lines.length * LINE, position: "relative", minWidth: "max-content" }}>
+          {indexes.map((index) => {
+            const line = lines[index]!;
+            return <Line key={line.cursor} line={line} top={index * LINE} isMarked={line.cursor === marked} showRank={showRank} showTimes={showTimes} />;
           })}
         </div>
       </div>
@@ -92,6 +81,31 @@ export function LogView({ log, showRank, showTimes, follow, onFollow, marked }: 
     </div>
   );
 }
+
+interface LineProps {
+  line: LogLine;
+  top: number;
+  isMarked: boolean;
+  showRank: boolean;
+  showTimes: boolean;
+}
+
+/** A line is drawn once, not with every step of the scrolling. */
+const Line = memo(function Line({ line, top, isMarked, showRank, showTimes }: LineProps) {
+  return (
+    <div
+      className={css.line}
+      data-cursor={line.cursor}
+      data-marked={isMarked || undefined}
+      data-stderr={line.stream === "stderr" || undefined}
+      style={{ transform: `translateY(${top}px)` }}
+    >
+      {showTimes && <time className={css.time}>{clock(line.at)}</time>}
+      {showRank && <span className={css.rank}>{line.rank}</span>}
+      {plainText(line.text)}
+    </div>
+  );
+});
 
 /** Where in the whole log one is; a click goes there. */
 function Rail({ log, top, bottom }: { log: Log; top: number; bottom: number }) {

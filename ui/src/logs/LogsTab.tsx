@@ -3,10 +3,10 @@ import { ActionIcon, Button, Select, Switch, TextInput, Tooltip } from "@mantine
 import { useQuery } from "@tanstack/react-query";
 import { ArrowDown, ArrowDownToLine, ArrowUp, CaseSensitive, CircleAlert, Download, Regex, Search } from "lucide-react";
 import { useState, type KeyboardEvent, type ReactNode } from "react";
-import { useSearchParams } from "wouter";
-import { get, path, url } from "@/api/client";
+import { get, url } from "@/api/client";
 import { isMissing } from "@/api/errors";
-import type { ExperimentDocument, LogLine, LogStreams } from "@/api/types";
+import type { ExperimentDocument, LogLine } from "@/api/types";
+import { useSearchParams, withValues } from "@/common/address";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { bytes } from "@/format/numbers";
 import { isOver } from "@/format/states";
@@ -24,15 +24,11 @@ export default function LogsTab({ experiment }: { experiment: ExperimentDocument
     attempt: number("attempt"),
     generation: number("generation"),
   };
-  const choose = (key: string, value: string | null) =>
-    setParams((now) => {
-      const next = new URLSearchParams(now);
-      if (value === null) next.delete(key);
-      else next.set(key, value);
-      return next;
-    });
+  // A marked line is one of the log that was chosen.
+  const choose = (name: string, value: string | null) => setParams((now) => withValues(now, { [name]: value, line: null }));
+  const mark = (line: string | null) => setParams((now) => withValues(now, { line }), { replace: true });
   const key = JSON.stringify(choice);
-  return <Chosen key={key} experiment={experiment} name={name} choice={choice} choose={choose} />;
+  return <Chosen key={key} experiment={experiment} name={name} choice={choice} choose={choose} marked={params.get("line")} mark={mark} />;
 }
 
 interface ChosenProps {
@@ -40,25 +36,28 @@ interface ChosenProps {
   name: string;
   choice: LogChoice;
   choose: (key: string, value: string | null) => void;
+  /** The cursor of the line that was found or clicked; in the address, so that a link leads to it. */
+  marked: string | null;
+  mark: (line: string | null) => void;
 }
 
-function Chosen({ experiment, name, choice, choose }: ChosenProps) {
-  const log = useLog(name, choice);
+function Chosen({ experiment, name, choice, choose, marked, mark }: ChosenProps) {
+  const log = useLog(name, choice, marked ?? "end");
   const search = useSearch(name, choice);
-  const [follow, setFollow] = useState(!isOver(experiment.state));
+  const [follow, setFollow] = useState(!isOver(experiment.state) && marked === null);
   const [showTimes, setShowTimes] = useState(false);
   const [wanted, setWanted] = useState<Wanted>({ q: "", regex: false, case: false });
-  const [marked, setMarked] = useState<LogLine | null>(null);
 
   const goTo = async (line: LogLine | null) => {
     if (line === null) return;
     setFollow(false);
-    setMarked(line);
+    mark(line.cursor);
     await log.jump(line.cursor);
   };
   const find = async (direction: "next" | "previous") => {
     if (wanted.q === "") return;
-    const at = direction === "next" ? (marked?.end ?? "start") : (marked?.cursor ?? "end");
+    const line = log.window?.lines.find((each) => each.cursor === marked);
+    const at = direction === "next" ? (line?.end ?? "start") : (line?.cursor ?? "end");
     await goTo(await search.find(wanted, at, direction));
   };
   const findError = async () => goTo(await search.find(null, "start", "next"));
@@ -67,7 +66,7 @@ function Chosen({ experiment, name, choice, choose }: ChosenProps) {
   };
   const want = (change: Partial<Wanted>) => {
     setWanted((now) => ({ ...now, ...change }));
-    setMarked(null);
+    if (marked !== null) mark(null);
   };
   const followAgain = (wanted: boolean) => {
     setFollow(wanted);
@@ -123,7 +122,7 @@ function Chosen({ experiment, name, choice, choose }: ChosenProps) {
             <ActionIcon
               component="a"
               aria-label="Download the log"
-              href={url(path("experiments", name, "logs"), { ...choice, download: true, prefix: choice.rank === null })}
+              href={url("experiments/{name}/logs", { path: { name }, query: { ...choice, prefix: choice.rank === null } })}
               download
             >
               <Download size={15} />
@@ -131,7 +130,7 @@ function Chosen({ experiment, name, choice, choose }: ChosenProps) {
           </Tooltip>
         </span>
       </div>
-      <Body log={log} choice={choice} follow={follow} setFollow={setFollow} showTimes={showTimes} marked={marked?.cursor ?? null} />
+      <Body log={log} choice={choice} follow={follow} setFollow={setFollow} showTimes={showTimes} marked={marked} mark={mark} />
     </div>
   );
 }
@@ -153,21 +152,22 @@ interface BodyProps {
   setFollow: (follow: boolean) => void;
   showTimes: boolean;
   marked: string | null;
+  mark: (line: string) => void;
 }
 
-function Body({ log, choice, follow, setFollow, showTimes, marked }: BodyProps) {
+function Body({ log, choice, follow, setFollow, showTimes, marked, mark }: BodyProps) {
   if (log.error && !isMissing(log.error)) return <Failure error={log.error} retry={() => void log.jump("end")} />;
   if (log.window === null && !log.error) return <Loading what="the log" />;
   if (log.window === null || log.window.lines.length === 0) {
     return <Empty title="No output yet.">What the ranks print appears here as they print it.</Empty>;
   }
-  return <LogView log={log} showRank={choice.rank === null} showTimes={showTimes} follow={follow} onFollow={setFollow} marked={marked} />;
+  return <LogView log={log} showRank={choice.rank === null} showTimes={showTimes} follow={follow} onFollow={setFollow} marked={marked} onMark={mark} />;
 }
 
-function RankChoice({ experiment, choice, choose, attempts }: Omit<ChosenProps, "name"> & { attempts: number[] }) {
+function RankChoice({ experiment, choice, choose, attempts }: Pick<ChosenProps, "experiment" | "choice" | "choose"> & { attempts: number[] }) {
   const streams = useQuery({
     queryKey: ["log-streams", experiment.experiment, choice.attempt],
-    queryFn: () => get<LogStreams>(path("experiments", experiment.experiment, "log-streams"), { attempt: choice.attempt }),
+    queryFn: () => get("experiments/{name}/log-streams", { path: { name: experiment.experiment }, query: { attempt: choice.attempt } }),
   });
   const generations = [...new Set((streams.data?.streams ?? []).map((stream) => stream.generation))].sort((a, b) => a - b);
   const ranks = Array.from({ length: experiment.world_size }, (_, rank) => ({ value: String(rank), label: `Rank ${rank}` }));

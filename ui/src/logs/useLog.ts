@@ -1,6 +1,6 @@
 /** A log of any size: a window of it, moved by scrolling, jumping and following. */
 import { useCallback, useEffect, useRef, useState } from "react";
-import { get, path } from "@/api/client";
+import { get } from "@/api/client";
 import { useLive } from "@/api/live";
 import type { LogPage } from "@/api/types";
 import { append, prepend } from "./window";
@@ -33,7 +33,8 @@ interface State {
   target: string | null;
 }
 
-export function useLog(experiment: string, choice: LogChoice): Log {
+/** `begin` is where to look first. */
+export function useLog(experiment: string, choice: LogChoice, begin: string): Log {
   const [state, setState] = useState<State>({ window: null, shift: 0, jumps: 0, target: null });
   const [error, setError] = useState<unknown>(null);
   const current = useRef(state);
@@ -41,13 +42,15 @@ export function useLog(experiment: string, choice: LogChoice): Log {
   const busy = useRef(false);
   const again = useRef(false);
   const epoch = useRef(0);
-  const route = path("experiments", experiment, "log-window");
   const choiceText = JSON.stringify(choice);
 
   const ask = useCallback(
     (at: string, before: number, after: number) =>
-      get<LogPage>(route, { ...(JSON.parse(choiceText) as LogChoice), at, before, after }),
-    [route, choiceText],
+      get("experiments/{name}/log-window", {
+        path: { name: experiment },
+        query: { ...(JSON.parse(choiceText) as LogChoice), at, before, after },
+      }),
+    [experiment, choiceText],
   );
 
   /** One request at a time; an answer for another choice is dropped. */
@@ -116,7 +119,7 @@ export function useLog(experiment: string, choice: LogChoice): Log {
     });
   }, [ask, once]);
 
-  useEffect(() => void jump("end"), [jump]);
+  useEffect(() => void jump(begin), [jump]);
 
   const news = () => {
     if (current.current.window === null) void jump("end");

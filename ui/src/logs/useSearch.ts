@@ -1,6 +1,6 @@
 /** Searching a log on the server, in slices of work, until something is found or the end is reached. */
 import { useRef, useState } from "react";
-import { get, path } from "@/api/client";
+import { get } from "@/api/client";
 import type { LogLine, LogSearchAnswer } from "@/api/types";
 import { problemOf } from "@/api/errors";
 import type { LogChoice } from "./useLog";
@@ -31,8 +31,8 @@ export function useSearch(experiment: string, choice: LogChoice): LogSearch {
     try {
       let place: string | null = at;
       while (place !== null && mine === turn.current) {
-        const route = path("experiments", experiment, "log-search");
-        const answer: LogSearchAnswer = await get(route, { ...choice, ...(wanted ?? { errors: true }), at: place, direction });
+        const query = { ...choice, ...(wanted ?? { errors: true }), at: place, direction };
+        const answer: LogSearchAnswer = await get("experiments/{name}/log-search", { path: { name: experiment }, query });
         if (mine !== turn.current) return null;
         if (answer.line !== null) return answer.line;
         place = answer.next;

@@ -1,11 +1,10 @@
 /** One machine: its GPUs and CPUs, and who uses them. */
 import { Tooltip } from "@mantine/core";
-import { Link } from "wouter";
-import { path } from "@/api/client";
 import type { Gpu, Machine, Tenant } from "@/api/types";
 import { SimulatedBadge, StateBadge } from "@/common/states";
 import { Ago } from "@/common/time";
 import { mebibytes, plural } from "@/format/numbers";
+import { experimentPage } from "@/format/places";
 import css from "./machines.module.css";
 
 export function MachineCard({ machine }: { machine: Machine }) {
@@ -62,9 +61,9 @@ function GpuCell({ gpu }: { gpu: Gpu }) {
           GPU {gpu.index} · {gpu.name}
         </span>
         {gpu.experiment ? (
-          <Link className="ellipsis" href={`/${path("experiments", gpu.experiment)}`}>
+          <a className="ellipsis" href={experimentPage(gpu.experiment)}>
             {gpu.experiment}
-          </Link>
+          </a>
         ) : (
           <span>{who}</span>
         )}
@@ -79,9 +78,9 @@ function Tenants({ tenants }: { tenants: Tenant[] }) {
     <ul className={css.tenants} aria-label="What runs here">
       {tenants.map((tenant) => (
         <li key={tenant.experiment}>
-          <Link className="ellipsis" href={`/${path("experiments", tenant.experiment)}`}>
+          <a className="ellipsis" href={experimentPage(tenant.experiment)}>
             {tenant.experiment}
-          </Link>
+          </a>
           {tenant.simulated && <SimulatedBadge />}
           <StateBadge state={tenant.state} />
           <span className="soft">{tenant.gpus > 0 ? plural(tenant.gpus, "GPU") : plural(tenant.ranks, "rank")}</span>

@@ -1,35 +1,30 @@
 /** Every machine and GPU, what runs on it and whose it is, and what waits. */
-import { useQuery, useQueryClient } from "@tanstack/react-query";
-import { Link } from "wouter";
-import { get, path } from "@/api/client";
-import { useLive } from "@/api/live";
-import type { Machines, Queue, Waiting } from "@/api/types";
+import { get } from "@/api/client";
+import { useLive, useLiveQuery } from "@/api/live";
+import type { Waiting } from "@/api/types";
 import { DataTable, type Column } from "@/common/DataTable";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
 import { usePagedRows, type RowPage } from "@/common/pages";
+import { SimulatedBadge } from "@/common/states";
 import { Ago } from "@/common/time";
 import { count, plural } from "@/format/numbers";
+import { experimentPage } from "@/format/places";
 import { MachineCard } from "./MachineCard";
 import css from "./machines.module.css";
 
 export default function MachinesPage() {
-  const client = useQueryClient();
-  const machines = useQuery({ queryKey: ["machines"], queryFn: () => get<Machines>("machines") });
+  // What runs where changes when a run does.
+  const machines = useLiveQuery("runs", ["machines"], () => get("machines"));
   const queue = usePagedRows<Waiting, RowPage<Waiting>>(["queue"], async (offset, limit, signal) => {
-    const page = await get<Queue>("queue", { offset, limit }, signal);
+    const page = await get("queue", { query: { offset, limit }, signal });
     return { rows: page.queue, total: page.total };
   });
-  const look = () => {
-    void client.invalidateQueries({ queryKey: ["machines"] }, { cancelRefetch: false });
-    queue.refetch();
-  };
-  // What runs where changes when a run does.
-  useLive("runs", look, look);
+  useLive("runs", queue.refetch, queue.refetch);
   if (machines.error && !machines.data) {
     return (
       <Page title="Machines">
-        <Failure error={machines.error} retry={look} />
+        <Failure error={machines.error} retry={() => void machines.refetch()} />
       </Page>
     );
   }
@@ -69,9 +64,17 @@ const QUEUE: Column<Waiting>[] = [
     id: "experiment",
     header: "Experiment",
     width: "minmax(180px, 1.2fr)",
-    cell: (row) => <Link href={`/${path("experiments", row.experiment)}`}>{row.experiment}</Link>,
+    className: css.named,
+    cell: (row) => (
+      <>
+        <a className="ellipsis" href={experimentPage(row.experiment)}>
+          {row.experiment}
+        </a>
+        {row.simulated && <SimulatedBadge />}
+      </>
+    ),
   },
-  { id: "reason", header: "Waits for", width: "minmax(220px, 2.4fr)", cell: (row) => <span title={row.reason}>{row.reason}</span> },
+  { id: "reason", header: "Waits for", width: "minmax(220px, 2.4fr)", title: (row) => row.reason, cell: (row) => row.reason },
   {
     id: "wants",
     header: "Wants",

@@ -2,18 +2,18 @@
 import { Select } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { get } from "@/api/client";
-import type { ClusterChoice, InstanceType } from "@/api/types";
+import type { InstanceType } from "@/api/types";
 import css from "./newrun.module.css";
 import type { FormPart } from "./NewRunForm";
 import { NumberField } from "./NumberField";
 
 export function MachineFields({ form, change, problemOf }: FormPart) {
-  const clusters = useQuery({ queryKey: ["clusters", "choices"], queryFn: () => get<{ clusters: ClusterChoice[] }>("new-run/clusters") });
+  const clusters = useQuery({ queryKey: ["clusters", "choices"], queryFn: () => get("new-run/clusters") });
   const choices = clusters.data?.clusters ?? [];
   const cluster = form.cluster ?? choices.find((each) => each.default)?.cluster ?? null;
   const types = useQuery({
     queryKey: ["instance-types", cluster],
-    queryFn: () => get<{ instance_types: InstanceType[] }>("instance-types", { cluster }),
+    queryFn: () => get("instance-types", { query: { cluster } }),
     enabled: cluster !== null,
   });
   const rows = types.data?.instance_types ?? [];

@@ -98,7 +98,7 @@ function Rare({ form, change, problemOf }: FormPart) {
 function Datastore({ form, change, problemOf }: FormPart) {
   const stores = useQuery({
     queryKey: ["datastores", "choices"],
-    queryFn: () => get<{ datastores: { name: string; version: number; state: string }[] }>("datastores", { limit: 500 }),
+    queryFn: () => get("datastores", { query: { limit: 500 } }),
   });
   const known = (stores.data?.datastores ?? []).filter((row) => row.state === "succeeded").map((row) => `${row.name}:${row.version}`);
   const data = [...new Set([...known, ...(form.datastore ? [form.datastore] : [])])];

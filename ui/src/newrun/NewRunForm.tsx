@@ -1,11 +1,14 @@
 /** Start a run from a link: the form, what the server would do with it, and the button. */
+import { useDebouncedValue } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
-import { useState } from "react";
-import { useLocation, useSearchParams } from "wouter";
-import { get, path, post } from "@/api/client";
+import { useEffect, useState } from "react";
+import { useLocation } from "wouter";
+import { get, post } from "@/api/client";
 import type { NewRun } from "@/api/types";
+import { useSearchParams } from "@/common/address";
 import { Failure, Loading } from "@/common/notices";
-import { fromAddress } from "./address";
+import { runPage } from "@/format/places";
+import { fromAddress, toAddress } from "./address";
 import { EMPTY } from "./fields";
 import { MachineFields } from "./MachineFields";
 import { MoreFields } from "./MoreFields";
@@ -28,18 +31,28 @@ export default function NewRunForm({ onStarted }: { onStarted: () => void }) {
   const clone = search.get("clone");
   const copied = useQuery({
     queryKey: ["new-run", clone],
-    queryFn: () => get<NewRun>(path("runs", clone ?? "", "new-run")),
+    queryFn: () => get("runs/{name}/new-run", { path: { name: clone ?? "" } }),
     enabled: clone !== null,
   });
   if (clone !== null && copied.isPending) return <Loading what="the run to clone" />;
   if (copied.error) return <Failure error={copied.error} retry={() => void copied.refetch()} />;
-  const initial = { ...EMPTY, ...copied.data, ...(clone === null ? {} : { name: null }), ...fromAddress(search) };
-  return <Form key={clone} initial={initial} onStarted={onStarted} />;
+  const base = { ...EMPTY, ...copied.data, ...(clone === null ? {} : { name: null }) };
+  return <Form key={clone} base={base} said={fromAddress(search)} onStarted={onStarted} />;
 }
 
-function Form({ initial, onStarted }: { initial: NewRun; onStarted: () => void }) {
+interface FormProps {
+  base: NewRun;
+  /** What the address said when the form opened; later it says what is typed. */
+  said: Partial<NewRun>;
+  onStarted: () => void;
+}
+
+function Form({ base, said, onStarted }: FormProps) {
   const [, navigate] = useLocation();
-  const [form, setForm] = useState(initial);
+  const [, setSearch] = useSearchParams();
+  const [form, setForm] = useState({ ...base, ...said });
+  const [settled] = useDebouncedValue(form, 300);
+  useEffect(() => setSearch((now) => toAddress(settled, base, now), { replace: true }), [settled]);
   const [isStarting, setStarting] = useState(false);
   const [failure, setFailure] = useState<unknown>(null);
   const plan = usePlan(form);
@@ -53,9 +66,9 @@ function Form({ initial, onStarted }: { initial: NewRun; onStarted: () => void }
     setStarting(true);
     setFailure(null);
     try {
-      const { run } = await post<{ run: string }>("new-run", form);
+      const { run } = await post("new-run", { body: form });
       onStarted();
-      navigate(`/${path("runs", run)}`);
+      navigate(runPage(run));
     } catch (error) {
       setFailure(error);
     } finally {

@@ -26,7 +26,7 @@ export function SourceFields({ form, change, problemOf, link }: FormPart & { lin
       </div>
     );
   }
-  const problem = problemOf("link", "source", "script");
+  const problem = problemOf("link", "source") ?? (link === null ? problemOf("script") : undefined);
   return (
     <div className={css.group}>
       <TextInput
@@ -40,21 +40,30 @@ export function SourceFields({ form, change, problemOf, link }: FormPart & { lin
         required
         spellCheck={false}
       />
-      {form.link && link && <Parts key={`${link.url} ${link.ref} ${link.path}`} link={link} change={change} />}
+      {form.link && link && <Parts key={`${link.url} ${link.ref} ${link.path}`} link={link} change={change} problem={problemOf("script")} />}
     </div>
   );
 }
 
-function Parts({ link, change }: { link: LinkParts; change: FormPart["change"] }) {
+function Parts({ link, change, problem }: { link: LinkParts; change: FormPart["change"]; problem?: string }) {
   const [parts, setParts] = useState(link);
   useEffect(() => setParts(link), [link]);
+  const say = (name: "url" | "ref" | "path") => {
+    if (parts[name] !== link[name]) change({ link: linkOf(parts), script: "" });
+  };
   const field = (name: "url" | "ref" | "path", label: string, placeholder?: string) => (
     <TextInput
       label={label}
       placeholder={placeholder}
       value={parts[name]}
       onChange={(event) => setParts({ ...parts, [name]: event.currentTarget.value })}
-      onBlur={() => parts[name] !== link[name] && change({ link: linkOf(parts), script: "" })}
+      error={name === "path" && problem !== undefined}
+      onBlur={() => say(name)}
+      onKeyDown={(event) => {
+        if (event.key !== "Enter") return;
+        event.preventDefault(); // what would start is not what is typed here
+        say(name);
+      }}
       spellCheck={false}
     />
   );

@@ -16,7 +16,7 @@ export function usePlan(form: NewRun): LivePlan {
   const isWanted = Boolean(settled.link || settled.copy_of);
   const plan = useQuery({
     queryKey: ["new-run-plan", settled],
-    queryFn: ({ signal }) => post<NewRunPlan>("new-run/plan", settled, signal),
+    queryFn: ({ signal }) => post("new-run/plan", { body: settled, signal }),
     enabled: isWanted,
     placeholderData: keepPreviousData,
     gcTime: 0,

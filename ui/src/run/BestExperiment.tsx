@@ -2,10 +2,10 @@
 import { Select } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Trophy } from "lucide-react";
-import { Link } from "wouter";
-import { get, path } from "@/api/client";
-import type { RunTags, TablePage } from "@/api/types";
+import { get } from "@/api/client";
+import type { RunTags } from "@/api/types";
 import { metric, parameter } from "@/format/numbers";
+import { experimentPage } from "@/format/places";
 import css from "./run.module.css";
 
 interface BestProps {
@@ -23,7 +23,7 @@ export function BestExperiment({ run, tags, usual, chosen, choose }: BestProps) 
   const best = useQuery({
     queryKey: ["table", run, "best", tag.tag, order],
     queryFn: async () => {
-      const page = await get<TablePage>(path("runs", run, "table"), { sort: `metric:${tag.tag}`, order, limit: 1 });
+      const page = await get("runs/{name}/table", { path: { name: run }, query: { sort: `metric:${tag.tag}`, order, limit: 1 } });
       return { rows: page.experiments };
     },
   });
@@ -46,9 +46,9 @@ export function BestExperiment({ run, tags, usual, chosen, choose }: BestProps) 
       {row && value != null && (
         <>
           <strong className="num">{metric(value)}</strong>
-          <Link className="link" href={`/${path("experiments", row.experiment)}`}>
+          <a className="link" href={experimentPage(row.experiment)}>
             {row.experiment}
-          </Link>
+          </a>
           <span className="mono soft ellipsis">
             {Object.entries(row.params)
               .map(([name, each]) => `${name}=${parameter(each)}`)

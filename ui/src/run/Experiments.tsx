@@ -1,11 +1,11 @@
 /** The metrics of a run's experiments, overlaid, and the table of them all. */
 import { useMemo } from "react";
-import { useSearchParams } from "wouter";
 import type { RunSummary, TableColumns } from "@/api/types";
 import { MetricCharts } from "@/charts/MetricCharts";
 import { indexOf } from "@/charts/palette";
 import { useRunTags } from "@/charts/useTags";
 import { DataTable } from "@/common/DataTable";
+import { useSearchParams } from "@/common/address";
 import { Failure, Loading } from "@/common/notices";
 import { BestExperiment } from "./BestExperiment";
 import css from "./run.module.css";
@@ -27,6 +27,7 @@ export default function Experiments({ run }: { run: RunSummary }) {
   const names = useMemo(() => drawn.map((index) => `${run.run}-exp${index}`), [run.run, drawn.join()]);
   return (
     <div className={css.stack}>
+      {tags.error && !tags.data && <Failure error={tags.error} retry={() => void tags.refetch()} />}
       {tags.data && <MetricCharts topic={run.run} tags={tags.data.tags} experiments={names} isBounded={run.experiments > 1} />}
       {tags.data && tags.data.tags.length > 0 && run.experiments > 1 && (
         <BestExperiment run={run.run} tags={tags.data.tags} usual={tags.data.best_by} chosen={query.best} choose={(best) => change({ best })} />
@@ -50,6 +51,7 @@ export default function Experiments({ run }: { run: RunSummary }) {
           onSort={(sorting) => change({ sorting })}
           selection={{
             names: new Set(names),
+            purpose: "Whose metrics are drawn above",
             change: (chosen) => change({ drawn: [...chosen].map(indexOf).sort((a, b) => a - b) }),
           }}
           maxHeight="60vh"

@@ -1,10 +1,10 @@
 /** The artifacts of a run: of the experiment that is chosen, or all in one zip file. */
 import { Button, Select } from "@mantine/core";
 import { Download } from "lucide-react";
-import { useSearchParams } from "wouter";
-import { path, url } from "@/api/client";
+import { url } from "@/api/client";
 import type { RunSummary } from "@/api/types";
 import ArtifactsTab from "@/artifacts/ArtifactsTab";
+import { useSearchParams } from "@/common/address";
 import css from "./run.module.css";
 
 export default function RunArtifacts({ run }: { run: RunSummary }) {
@@ -26,8 +26,8 @@ export default function RunArtifacts({ run }: { run: RunSummary }) {
           />
         )}
         {names.length > 1 && (
-          <Button component="a" variant="default" leftSection={<Download size={14} />} href={url(`${path("runs", run.run)}/artifacts.zip`)} download>
-            Download of all experiments
+          <Button component="a" variant="default" leftSection={<Download size={14} />} href={url("runs/{name}/artifacts.zip", { path: { name: run.run } })} download>
+            Download all experiments
           </Button>
         )}
       </div>

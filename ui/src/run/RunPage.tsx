@@ -2,9 +2,10 @@
 import { Button, Tabs } from "@mantine/core";
 import { CopyPlus } from "lucide-react";
 import { lazy, Suspense } from "react";
-import { Link, useLocation } from "wouter";
+import { useLocation } from "wouter";
 import { isMissing } from "@/api/errors";
 import type { RunSummary } from "@/api/types";
+import { useNewRun } from "@/common/address";
 import { CopyButton } from "@/common/copy";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
@@ -44,13 +45,14 @@ export default function RunPage({ name }: { name: string }) {
 function Loaded({ run }: { run: RunSummary }) {
   const [tab, setTab] = useTab(TABS);
   const [, navigate] = useLocation();
+  const openNewRun = useNewRun();
   return (
     <Page
       title={run.run}
       above={
-        <Link className="link" href="/runs">
+        <a className="link" href="/runs">
           Runs
-        </Link>
+        </a>
       }
       heading={
         <div className={css.heading}>
@@ -63,7 +65,7 @@ function Loaded({ run }: { run: RunSummary }) {
       actions={
         <>
           <TensorBoardButton names={[run.run]} />
-          <Button variant="default" leftSection={<CopyPlus size={13} />} onClick={() => navigate(`/runs?new=1&clone=${encodeURIComponent(run.run)}`)}>
+          <Button variant="default" leftSection={<CopyPlus size={13} />} onClick={() => openNewRun(run.run)}>
             Clone
           </Button>
           <RunMenu run={run} onDeleted={() => navigate("/runs")} />

@@ -1,7 +1,7 @@
 /** Above the table: search, state, columns, CSV. */
 import { Button, Select } from "@mantine/core";
 import { Columns3, Download } from "lucide-react";
-import { path, url } from "@/api/client";
+import { url } from "@/api/client";
 import type { TableColumns } from "@/api/types";
 import { ChoiceMenu, type ChoiceGroup } from "@/common/ChoiceMenu";
 import { plural } from "@/format/numbers";
@@ -43,7 +43,7 @@ export function TableBar({ run, query, change, known, shown, total }: TableBarPr
         component="a"
         variant="default"
         leftSection={<Download size={14} />}
-        href={url(path("runs", run, "table.csv"), tableRequest(query))}
+        href={url("runs/{name}/table.csv", { path: { name: run }, query: tableRequest(query) })}
         download
       >
         CSV

@@ -14,7 +14,7 @@ export function TensorBoardButton({ names }: { names: string[] }) {
     setStarting(true);
     setProblem(null);
     try {
-      const { path } = await post<{ path: string }>("tensorboard", { names });
+      const { path } = await post("tensorboard", { body: { names } });
       if (tab) tab.location.href = new URL(path, window.location.origin).href;
     } catch (error) {
       tab?.close();

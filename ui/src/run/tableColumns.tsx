@@ -1,12 +1,12 @@
 /** The columns of the table of experiments. */
-import { Link } from "wouter";
-import { path } from "@/api/client";
+import type { CSSProperties } from "react";
 import type { TableRow } from "@/api/types";
 import { colorOf, indexOf } from "@/charts/palette";
 import type { Column } from "@/common/DataTable";
-import { StateBadge } from "@/common/states";
+import { SimulatedBadge, StateBadge } from "@/common/states";
 import { Lasting } from "@/common/time";
 import { dollars, metric, parameter } from "@/format/numbers";
+import { experimentPage } from "@/format/places";
 import css from "./run.module.css";
 import { metricOf } from "./tableQuery";
 
@@ -14,15 +14,19 @@ const FIXED: Column<TableRow>[] = [
   {
     id: "name",
     header: "Experiment",
-    width: "minmax(190px, 1.4fr)",
+    width: "minmax(230px, 1.4fr)",
+    title: (row) => row.experiment,
     sort: "index",
+    className: css.name,
+    style: (row) => ({ "--line-color": colorOf(indexOf(row.experiment)) }) as CSSProperties,
     cell: (row) => (
-      <span className={css.name}>
-        <i style={{ background: colorOf(indexOf(row.experiment)) }} />
-        <Link href={`/${path("experiments", row.experiment)}`} className="ellipsis">
-          {row.experiment}
-        </Link>
-      </span>
+      <>
+        <a href={experimentPage(row.experiment)} className={css.link} aria-label={row.experiment}>
+          <span className="ellipsis">{row.run}</span>
+          {row.experiment.slice(row.run.length)}
+        </a>
+        {row.simulated && <SimulatedBadge />}
+      </>
     ),
   },
   { id: "state", header: "State", width: "118px", sort: "state", cell: (row) => <StateBadge state={row.state} stopping={row.stopping} /> },
@@ -34,11 +38,9 @@ const REASON: Column<TableRow> = {
   id: "reason",
   header: "Reason",
   width: "minmax(120px, 1.6fr)",
-  cell: (row) => (
-    <span className={css.reason} title={row.reason}>
-      {row.state === "succeeded" || row.state === "running" ? "" : row.reason}
-    </span>
-  ),
+  className: css.reason,
+  title: (row) => row.reason,
+  cell: (row) => (row.state === "succeeded" || row.state === "running" ? "" : row.reason),
 };
 
 export function tableColumns(shown: string[]): Column<TableRow>[] {
@@ -54,7 +56,8 @@ function column(name: string): Column<TableRow> {
       width: "minmax(84px, 130px)",
       sort: name,
       align: "right",
-      cell: (row) => <span className="mono">{parameter(row.params[param])}</span>,
+      className: "mono",
+      cell: (row) => parameter(row.params[param]),
     };
   }
   const { tag, which } = metricOf(name);

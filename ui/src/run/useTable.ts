@@ -1,9 +1,9 @@
 /** A run's experiments with their hyperparameters and metrics, page by page, live. */
 import { useQueryClient } from "@tanstack/react-query";
 import { useThrottledCallback } from "@mantine/hooks";
-import { get, path } from "@/api/client";
+import { get } from "@/api/client";
 import { useLive } from "@/api/live";
-import type { RunChange, TableColumns, TablePage, TableRow } from "@/api/types";
+import type { RunChange, TableColumns, TableRow } from "@/api/types";
 import { usePagedRows, type RowPage } from "@/common/pages";
 import { neededMetrics, tableRequest, type TableQuery } from "./tableQuery";
 
@@ -13,7 +13,7 @@ export function useTable(run: string, query: TableQuery) {
   const client = useQueryClient();
   const question = { ...tableRequest(query), metric: neededMetrics(query) };
   const table = usePagedRows<TableRow, Page>(["table", run, question], async (offset, limit, signal) => {
-    const page = await get<TablePage>(path("runs", run, "table"), { ...question, offset, limit }, signal);
+    const page = await get("runs/{name}/table", { path: { name: run }, query: { ...question, offset, limit }, signal });
     return { rows: page.experiments, total: page.total, columns: page.columns };
   });
   const refetch = useThrottledCallback(table.refetch, 2000);

@@ -3,9 +3,8 @@ import { CloseButton, Select, TextInput } from "@mantine/core";
 import { useDebouncedCallback } from "@mantine/hooks";
 import { useQuery } from "@tanstack/react-query";
 import { ListFilter, Search, Tag } from "lucide-react";
-import { useEffect, useState } from "react";
+import { memo, useEffect, useState } from "react";
 import { get } from "@/api/client";
-import type { RunFilters } from "@/api/types";
 import { ChoiceMenu } from "@/common/ChoiceMenu";
 import { stateLabel } from "@/format/states";
 import type { RunsQuery } from "./query";
@@ -25,8 +24,16 @@ const SINCE = [
   { value: "30", label: "Last 30 days" },
 ];
 
-export function Filters({ query, change }: { query: RunsQuery; change: (change: Partial<RunsQuery>) => void }) {
-  const known = useQuery({ queryKey: ["run-filters"], queryFn: () => get<RunFilters>("run-filters"), staleTime: 30_000 });
+interface FiltersProps {
+  query: RunsQuery;
+  change: (change: Partial<RunsQuery>) => void;
+  /** Whether to ask what can be chosen: the runs themselves come first. */
+  isAsking: boolean;
+}
+
+/** Drawn anew when the question is another, not with every page of rows. */
+export const Filters = memo(function Filters({ query, change, isAsking }: FiltersProps) {
+  const known = useQuery({ queryKey: ["run-filters"], queryFn: () => get("run-filters"), staleTime: 30_000, enabled: isAsking });
   const labels = (known.data?.labels ?? []).flatMap(({ key, values }) => values.map((value) => (value ? `${key}=${value}` : key)));
   return (
     <div className={css.filters}>
@@ -68,7 +75,7 @@ export function Filters({ query, change }: { query: RunsQuery; change: (change: 
       />
     </div>
   );
-}
+});
 
 /** What is chosen, shortly; else what stands for nothing. */
 function said(chosen: string[], none: string): string {

@@ -1,5 +1,4 @@
 /** What one can do with one run: a button, and the menu once somebody wants it. A list of runs has many of them. */
-import { Ellipsis } from "lucide-react";
 import { lazy, Suspense, useState, type ComponentProps } from "react";
 import type { RunRow } from "@/api/types";
 import css from "./runs.module.css";
@@ -23,9 +22,5 @@ export function RunMenu(props: RunMenuProps) {
 }
 
 export function RunMenuButton({ run, ...rest }: { run: RunRow } & ComponentProps<"button">) {
-  return (
-    <button type="button" className={css.menu} aria-label={`Actions of ${run.run}`} {...rest}>
-      <Ellipsis size={15} />
-    </button>
-  );
+  return <button type="button" {...rest} className={css.menu} aria-label={`Actions of ${run.run}`} />;
 }

@@ -1,8 +1,8 @@
 /** All runs: found, sorted, and acted upon, one or many. */
 import { Button } from "@mantine/core";
 import { CopyPlus, Plus, Square, Trash2 } from "lucide-react";
-import { useMemo, useState } from "react";
-import { useLocation, useSearchParams } from "wouter";
+import { useCallback, useMemo, useState } from "react";
+import { useNewRun, useSearchParams } from "@/common/address";
 import { useConfirm } from "@/common/confirm";
 import { CommandBlock } from "@/common/copy";
 import { DataTable } from "@/common/DataTable";
@@ -21,7 +21,7 @@ export function RunsPage() {
   const query = useMemo(() => parseQuery(params), [params]);
   const [selected, setSelected] = useState<ReadonlySet<string>>(new Set());
   const runs = useRuns(query);
-  const change = (change: Partial<RunsQuery>) => setParams((now) => withQuery(now, change), { replace: true });
+  const change = useCallback((change: Partial<RunsQuery>) => setParams((now) => withQuery(now, change), { replace: true }), [setParams]);
   return (
     <Page
       title="Runs"
@@ -32,7 +32,7 @@ export function RunsPage() {
       }
       actions={selected.size > 0 ? <Bulk names={[...selected]} done={() => setSelected(new Set())} /> : undefined}
     >
-      <Filters query={query} change={change} />
+      <Filters query={query} change={change} isAsking={!runs.isLoading} />
       {runs.error ? (
         <Failure error={runs.error} retry={runs.refetch} />
       ) : runs.isLoading ? (
@@ -59,14 +59,14 @@ export function RunsPage() {
 }
 
 function NoRuns({ isFiltered }: { isFiltered: boolean }) {
-  const [, navigate] = useLocation();
+  const openNewRun = useNewRun();
   if (isFiltered) return <Empty title="No run matches.">Take a filter away, or search for a part of the name.</Empty>;
   return (
     <Empty
       title="No runs yet."
       action={
         <>
-          <Button leftSection={<Plus size={14} />} onClick={() => navigate("/runs?new=1")}>
+          <Button leftSection={<Plus size={14} />} onClick={() => openNewRun()}>
             New run from a link
           </Button>
           <CommandBlock command="grid run --gpus 8 train.py" />

@@ -3,7 +3,8 @@ import { post } from "@/api/client";
 
 export type Kind = "run" | "experiment";
 
-export const stop = (kind: Kind, names: string[]) => post<{ stopped: string[]; already: string[] }>("stop", { kind, names });
-export const resume = (kind: Kind, names: string[]) => post<{ resumed: string[] }>("resume", { kind, names });
-export const destroy = (kind: Kind, names: string[]) => post<{ deleted: string[] }>("delete", { kind, names });
-export const clone = (names: string[]) => post<{ runs: { run: string }[] }>("clone", { names });
+/** With `force`, ranks get no time to save. */
+export const stop = (kind: Kind, names: string[], force = false) => post("stop", { body: { kind, names, force } });
+export const resume = (kind: Kind, names: string[]) => post("resume", { body: { kind, names, failed: false } });
+export const destroy = (kind: Kind, names: string[]) => post("delete", { body: { kind, names } });
+export const clone = (names: string[]) => post("clone", { body: { names } });

@@ -1,26 +1,27 @@
 /** The columns of the list of runs. */
-import { Link } from "wouter";
-import { path } from "@/api/client";
 import type { RunRow } from "@/api/types";
 import type { Column } from "@/common/DataTable";
 import { CountBar, runState, SimulatedBadge, StateBadge } from "@/common/states";
 import { Ago } from "@/common/time";
 import { hourly } from "@/format/numbers";
 import { machinesLine } from "@/format/machines";
+import { runPage } from "@/format/places";
 import { stateColor } from "@/format/states";
 import { RunMenu } from "./RunMenu";
 import css from "./runs.module.css";
 
 function countColumn(id: "queued" | "running" | "completed" | "stopped" | "failed", tooltip: string): Column<RunRow> {
+  const some = { color: stateColor(id), fontWeight: 550 };
   return {
     id,
     header: id[0]!.toUpperCase(),
-    width: "46px",
+    width: "39px",
     align: "right",
     sort: id,
     tooltip,
-    cell: (run) =>
-      run[id] === 0 ? <span className={css.none}>0</span> : <span style={{ color: stateColor(id), fontWeight: 550 }}>{run[id]}</span>,
+    className: css.count,
+    style: (run) => (run[id] === 0 ? undefined : some),
+    cell: (run) => run[id],
   };
 }
 
@@ -29,28 +30,29 @@ export const COLUMNS: Column<RunRow>[] = [
     id: "run",
     header: "Run",
     width: "minmax(230px, 2.4fr)",
+    title: (run) => run.run,
     sort: "run",
+    className: css.name,
     cell: (run) => (
-      <div className={css.two}>
-        <div className={css.name}>
-          <Link href={`/${path("runs", run.run)}`} className="ellipsis">
-            {run.run}
-          </Link>
-          {run.simulated && <SimulatedBadge />}
-        </div>
+      <>
+        <a href={runPage(run.run)} className="ellipsis">
+          {run.run}
+        </a>
+        {run.simulated && <SimulatedBadge />}
         <Second run={run} />
-      </div>
+      </>
     ),
   },
   {
     id: "state",
     header: "State",
-    width: "128px",
+    width: "112px",
+    className: css.state,
     cell: (run) => (
-      <div className={css.state}>
+      <>
         <StateBadge state={runState(run)} />
         {run.experiments > 1 && <CountBar run={run} />}
-      </div>
+      </>
     ),
   },
   countColumn("queued", "Queued, building or pending"),
@@ -61,18 +63,19 @@ export const COLUMNS: Column<RunRow>[] = [
   {
     id: "machines",
     header: "Machines",
-    width: "minmax(150px, 1.3fr)",
+    width: "minmax(170px, 1fr)",
+    className: css.two,
     cell: (run) => (
-      <div className={css.two}>
+      <>
         <span className="ellipsis">{machinesLine(run)}</span>
         <span className={`${css.second} mono ellipsis`}>{run.devices || run.instance_type}</span>
-      </div>
+      </>
     ),
   },
-  { id: "cost", header: "Cost/h", width: "86px", align: "right", cell: (run) => hourly(run.hourly_cost) },
-  { id: "user", header: "User", width: "104px", sort: "user", cell: (run) => run.user },
-  { id: "created", header: "Created", width: "108px", sort: "created_at", cell: (run) => <Ago at={run.created_at} /> },
-  { id: "menu", header: "", width: "44px", cell: (run) => <RunMenu run={run} /> },
+  { id: "cost", header: "Cost/h", width: "80px", align: "right", cell: (run) => hourly(run.hourly_cost) },
+  { id: "user", header: "User", width: "84px", sort: "user", cell: (run) => run.user },
+  { id: "created", header: "Created", width: "98px", sort: "created_at", cell: (run) => <Ago at={run.created_at} /> },
+  { id: "menu", header: "", width: "42px", cell: (run) => <RunMenu run={run} /> },
 ];
 
 /** Under the name: why it waits, or what it is. */

@@ -3,7 +3,7 @@ import { useQueryClient } from "@tanstack/react-query";
 import { useMemo, useRef } from "react";
 import { get } from "@/api/client";
 import { useLive } from "@/api/live";
-import type { RunPage, RunRow, RunsChange } from "@/api/types";
+import type { RunRow, RunsChange } from "@/api/types";
 import { usePagedRows, type PagedRows, type RowPage } from "@/common/pages";
 import { toRequest, type RunsQuery } from "./query";
 
@@ -12,7 +12,7 @@ export function useRuns(query: RunsQuery): PagedRows<RunRow> {
   const all = useRef<number | null>(null);
   const key = useMemo(() => ["runs", toRequest(query)], [query]);
   const runs = usePagedRows<RunRow, RowPage<RunRow>>(key, async (offset, limit, signal) => {
-    const page = await get<RunPage>("runs", { ...toRequest(query), offset, limit }, signal);
+    const page = await get("runs", { query: { ...toRequest(query), offset, limit }, signal });
     return { rows: page.runs, total: page.total };
   });
   useLive<RunsChange>(

@@ -70,6 +70,7 @@ class QueueRow(Document):
     reason: str
     gpus: int
     instance_type: str
+    simulated: bool
     created_at: str
 
 

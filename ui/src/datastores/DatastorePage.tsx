@@ -2,11 +2,11 @@
 import { Button, Select } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Trash2 } from "lucide-react";
-import { useState } from "react";
-import { Link, useLocation, useSearchParams } from "wouter";
-import { get, path, remove } from "@/api/client";
+import { useLocation } from "wouter";
+import { get, remove } from "@/api/client";
 import { isMissing } from "@/api/errors";
-import type { DatastoreDetails, DatastoreFile, DatastoreFiles, DatastorePage } from "@/api/types";
+import type { DatastoreDetails, DatastoreFile } from "@/api/types";
+import { useSearchParams, withValues } from "@/common/address";
 import { useConfirm } from "@/common/confirm";
 import { CommandBlock } from "@/common/copy";
 import { DataTable, type Column } from "@/common/DataTable";
@@ -15,19 +15,22 @@ import { Card, Facts, Page } from "@/common/Page";
 import { usePagedRows, type RowPage } from "@/common/pages";
 import { Ago } from "@/common/time";
 import { bytes, count } from "@/format/numbers";
+import { runPage } from "@/format/places";
 import { SearchField } from "@/runs/Filters";
 import css from "./datastores.module.css";
-import { StateOf } from "./DatastoresPage";
+import { DatastoreState } from "./DatastoreState";
 
-export function DatastorePageOf({ name }: { name: string }) {
+export default function DatastorePage({ name }: { name: string }) {
   const [params, setParams] = useSearchParams();
-  const versions = useQuery({ queryKey: ["datastores", "of", name], queryFn: () => get<DatastorePage>("datastores", { name, limit: 500 }) });
+  const versions = useQuery({ queryKey: ["datastores", "of", name], queryFn: () => get("datastores", { query: { name, limit: 500 } }) });
   const numbers = (versions.data?.datastores ?? []).map((row) => row.version);
   const version = Number(params.get("version") ?? numbers[0] ?? 0);
   const details = useQuery({
     queryKey: ["datastore", name, version],
-    queryFn: () => get<DatastoreDetails>(path("datastores", name, version)),
+    queryFn: () => get("datastores/{name}/{version}", { path: { name, version } }),
     enabled: version > 0,
+    // Nothing tells of uploads: look now and then.
+    refetchInterval: ({ state }) => (state.data?.state === "processing" ? 2000 : false),
   });
   const error = details.error ?? versions.error;
   const isAbsent = isMissing(error) || (versions.data !== undefined && numbers.length === 0);
@@ -35,9 +38,9 @@ export function DatastorePageOf({ name }: { name: string }) {
     <Page
       title={name}
       above={
-        <Link className="link" href="/datastores">
+        <a className="link" href="/datastores">
           Datastores
-        </Link>
+        </a>
       }
       actions={
         numbers.length > 0 ? (
@@ -75,7 +78,7 @@ function Version({ datastore }: { datastore: DatastoreDetails }) {
         <Card title={`Version ${datastore.version}`}>
           <Facts
             facts={[
-              ["State", <StateOf row={datastore} />],
+              ["State", <DatastoreState row={datastore} />],
               ...(datastore.reason ? [["Reason", datastore.reason] as [string, string]] : []),
               ["Size", `${bytes(datastore.size)} in ${count(datastore.files)} files`],
               ["Source", <code className="mono">{datastore.source}</code>],
@@ -104,9 +107,9 @@ function Uses({ datastore }: { datastore: DatastoreDetails }) {
     <ul className={css.uses}>
       {datastore.used_by.map((use) => (
         <li key={use.run}>
-          <Link className="link" href={`/${path("runs", use.run)}`}>
+          <a className="link" href={runPage(use.run)}>
             {use.run}
-          </Link>
+          </a>
           <span className="soft">{use.active ? "active" : "over"}</span>
         </li>
       ))}
@@ -115,9 +118,10 @@ function Uses({ datastore }: { datastore: DatastoreDetails }) {
 }
 
 function Files({ name, version }: { name: string; version: number }) {
-  const [search, setSearch] = useState("");
+  const [params, setParams] = useSearchParams();
+  const search = params.get("search") ?? "";
   const files = usePagedRows<DatastoreFile, RowPage<DatastoreFile>>(["datastore-files", name, version, search], async (offset, limit, signal) => {
-    const page = await get<DatastoreFiles>(path("datastores", name, version, "files"), { offset, limit, search }, signal);
+    const page = await get("datastores/{name}/{version}/files", { path: { name, version }, query: { offset, limit, search }, signal });
     return { rows: page.files, total: page.total };
   });
   return (
@@ -126,7 +130,7 @@ function Files({ name, version }: { name: string; version: number }) {
         <h2>
           Files <span className="soft num">{count(files.total)}</span>
         </h2>
-        <SearchField value={search} change={setSearch} label="Search files" />
+        <SearchField value={search} change={(text) => setParams((now) => withValues(now, { search: text }), { replace: true })} label="Search files" />
       </div>
       {files.error ? (
         <Failure error={files.error} retry={files.refetch} />
@@ -140,9 +144,9 @@ function Files({ name, version }: { name: string; version: number }) {
 }
 
 const FILES: Column<DatastoreFile>[] = [
-  { id: "path", header: "Path", width: "minmax(240px, 3fr)", cell: (row) => <span className="mono">{row.path}</span> },
+  { id: "path", header: "Path", width: "minmax(240px, 3fr)", className: "mono", title: (row) => row.path, cell: (row) => row.path },
   { id: "size", header: "Size", width: "100px", align: "right", cell: (row) => bytes(row.size) },
-  { id: "sha256", header: "SHA-256 or pin", width: "minmax(160px, 1.6fr)", cell: (row) => <span className="mono soft">{row.sha256 || row.pin}</span> },
+  { id: "sha256", header: "SHA-256 or pin", width: "minmax(160px, 1.6fr)", className: "mono soft", cell: (row) => row.sha256 || row.pin },
 ];
 
 function Delete({ datastore: { name, version } }: { datastore: DatastoreDetails }) {
@@ -155,7 +159,7 @@ function Delete({ datastore: { name, version } }: { datastore: DatastoreDetails 
       action: "Delete version",
       isDangerous: true,
       act: async () => {
-        await remove(path("datastores", name, version));
+        await remove("datastores/{name}/{version}", { path: { name, version } });
         navigate("/datastores");
       },
     });
