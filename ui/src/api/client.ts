@@ -5,7 +5,7 @@ import type { paths } from "./schema";
 type Method = "get" | "post" | "delete";
 
 /** The routes that know a method, without the prefix that all share. */
-export type Route<M extends Method> = {
+type Route<M extends Method> = {
   [Path in keyof paths]: Path extends `/api/v1/${infer Rest}` ? (paths[Path] extends Record<M, object> ? Rest : never) : never;
 }[keyof paths];
 
@@ -14,7 +14,7 @@ type Operation<M extends Method, R> = R extends string ? (`/api/v1/${R}` extends
 type Parameters<O, Place extends "path" | "query"> = O extends { parameters: { [P in Place]?: infer Values } } ? NonNullable<Values> : never;
 
 /** The body of a route's answer. */
-export type Answer<M extends Method, R extends Route<M>> =
+type Answer<M extends Method, R extends Route<M>> =
   Operation<M, R> extends { responses: infer Responses }
     ? { [Status in keyof Responses]: Status extends 200 | 201 ? Json<Responses[Status]> : never }[keyof Responses]
     : never;

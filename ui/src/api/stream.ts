@@ -3,7 +3,7 @@
  * A topic's events are changes; what was missed while away is told as "not fresh", and then the topic is fetched anew.
  */
 
-export interface Listener {
+interface Listener {
   /** Something changed; `data` is what the server says of the topic. */
   change?: (data: never) => void;
   /** Something may have been missed: fetch. */

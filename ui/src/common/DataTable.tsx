@@ -30,7 +30,7 @@ export interface Sorting {
   descending: boolean;
 }
 
-export interface Selection {
+interface Selection {
   names: ReadonlySet<string>;
   change: (names: ReadonlySet<string>) => void;
   /** What becomes of the selected rows, where it is not what the page offers above. */

@@ -17,8 +17,6 @@ export interface PagedRows<Row> {
   rowAt: (index: number) => Row | undefined;
   onVisible: (first: number, last: number) => void;
   isLoading: boolean;
-  /** Rows of an earlier question are shown until the answer is here. */
-  isStale: boolean;
   error: unknown;
   refetch: () => void;
 }
@@ -51,7 +49,6 @@ export function usePagedRows<Row, Page extends RowPage<Row>>(
     rowAt: (index) => pages.get(Math.floor(index / size))?.rows[index % size],
     onVisible,
     isLoading: first.isPending,
-    isStale: first.isPlaceholderData,
     // What is there stays, when asking anew fails: the banner tells that the server is away.
     error: first.data === undefined ? first.error : null,
     refetch,

@@ -2,7 +2,7 @@
 import { useLayoutEffect, useRef, useState, type RefObject } from "react";
 import { flushSync } from "react-dom";
 
-export interface Range {
+interface Range {
   first: number;
   last: number;
 }

@@ -12,7 +12,7 @@ export interface Wanted {
   case: boolean;
 }
 
-export interface LogSearch {
+interface LogSearch {
   isSearching: boolean;
   /** What came of the last search, when nothing was found. */
   note: string | null;

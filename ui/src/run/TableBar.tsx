@@ -5,6 +5,7 @@ import { url } from "@/api/client";
 import type { TableColumns } from "@/api/types";
 import { ChoiceMenu, type ChoiceGroup } from "@/common/ChoiceMenu";
 import { plural } from "@/format/numbers";
+import { stateLabel } from "@/format/states";
 import { SearchField } from "@/runs/Filters";
 import css from "./run.module.css";
 import { tableRequest, type TableQuery } from "./tableQuery";
@@ -28,7 +29,7 @@ export function TableBar({ run, query, change, known, shown, total }: TableBarPr
       <Select
         aria-label="State"
         placeholder="Any state"
-        data={STATES.map((state) => ({ value: state, label: state === "succeeded" ? "Completed" : state[0]!.toUpperCase() + state.slice(1) }))}
+        data={STATES.map((state) => ({ value: state, label: stateLabel(state) }))}
         value={query.state}
         onChange={(state) => change({ state })}
         clearable
