@@ -27,6 +27,7 @@ from opengrid.planning.dependencies import find_dependencies
 from opengrid.planning.environment import Environment, EnvironmentState
 from opengrid.planning.own_packages import TreeFiles
 from opengrid.planning.pruning import Bounds
+from opengrid.services.building import BuildFailed, Commands
 from opengrid.services.environments import Environments
 
 DAY_S = 86400.0
@@ -297,6 +298,24 @@ def test_secrets_do_not_reach_the_build_s_log(site: Site) -> None:
     assert b"hunter2hunter2" not in log
     assert b"*" * 14 + b" " + b"*" * 14 in log
     assert "hunter2hunter2" not in failed.reason + failed.log_tail
+
+
+def test_a_command_that_starts_while_the_server_ends_is_ended_too(tmp_path: Path) -> None:
+    for number in range(10):
+        log = tmp_path / str(number)
+        commands = Commands(log, ())
+        ended = threading.Event()
+
+        def run(commands: Commands = commands, ended: threading.Event = ended) -> None:
+            with pytest.raises(BuildFailed):
+                commands.run(["sleep", "60"], tmp_path, os.environ, title="sleep")
+            ended.set()
+
+        threading.Thread(target=run, daemon=True).start()
+        while not log.exists():  # written just before the command starts
+            pass
+        commands.kill()
+        assert ended.wait(30)
 
 
 def test_a_build_that_the_server_s_end_cut_off_is_begun_anew(site: Site) -> None:

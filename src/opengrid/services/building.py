@@ -38,28 +38,30 @@ class Commands:
         self.masks, self._log = Masks(secrets), log
         self._process: subprocess.Popen[bytes] | None = None
         self._killed = False
+        self._lock = threading.Lock()  #: lest a command starts that kill() does not see
         self._deadline = time.monotonic() + _LONGEST_S
         with contextlib.suppress(FileNotFoundError):
             log.unlink()
 
     def run(self, arguments: Sequence[str], folder: Path, environment: Mapping[str, str], *, title: str) -> str:
         """Run a command to its end and return what it wrote; BuildFailed when it ends with anything but 0."""
-        if self._killed:
-            raise BuildFailed("the server ended meanwhile")
-        self._write(self.masks.hide(f"$ {title}\n".encode()))
-        try:
-            process = subprocess.Popen(
-                arguments,
-                cwd=folder,
-                env=dict(environment),
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
-        except OSError as error:
-            raise BuildFailed(f"{title}: {error.strerror}") from error
-        self._process = process
+        with self._lock:
+            if self._killed:
+                raise BuildFailed("the server ended meanwhile")
+            self._write(self.masks.hide(f"$ {title}\n".encode()))
+            try:
+                process = subprocess.Popen(
+                    arguments,
+                    cwd=folder,
+                    env=dict(environment),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    stderr=subprocess.STDOUT,
+                    start_new_session=True,
+                )
+            except OSError as error:
+                raise BuildFailed(f"{title}: {error.strerror}") from error
+            self._process = process
         overdue = threading.Timer(max(0.0, self._deadline - time.monotonic()), self.kill)
         overdue.start()
         try:
@@ -76,10 +78,11 @@ class Commands:
 
     def kill(self) -> None:
         """End the command that runs, and start no other one."""
-        self._killed = True
-        if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(self._process.pid, signal.SIGKILL)
+        with self._lock:
+            self._killed = True
+            if self._process is not None and self._process.poll() is None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(self._process.pid, signal.SIGKILL)
 
     def tail(self) -> str:
         """Return the end of the log."""
