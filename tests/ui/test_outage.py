@@ -23,9 +23,13 @@ def test_a_page_outlives_its_server_and_goes_on(browser: Browser, new_grid: Call
     grid.kill_server()
     expect(page.get_by_text("The server does not answer.")).to_be_visible()
     expect(page.get_by_text("No runs yet.")).to_be_visible()
+    page.get_by_role("link", name="Machines").click()  # a part of the page that is not loaded yet
+    expect(page.get_by_text("Loading page…")).to_be_visible()
 
     grid.ok("server", "start")  # takes the port that it had
     expect(page.get_by_text("The server does not answer.")).to_be_hidden()
+    expect(page.get_by_role("heading", name="Machines")).to_be_visible()
+    page.get_by_role("link", name="Runs").click()
     grid.submit("--framework", "torch", "--name", "after-outage-1", str(SCRIPTS / "train.py"), "--steps", "1")
     expect(page.get_by_role("link", name="after-outage-1")).to_be_visible()
     context.close()

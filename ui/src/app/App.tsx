@@ -1,9 +1,10 @@
 /** Providers and routes. */
 import { MantineProvider } from "@mantine/core";
 import { QueryCache, QueryClient, QueryClientProvider } from "@tanstack/react-query";
-import { lazy, Suspense } from "react";
+import { Suspense } from "react";
 import { Redirect, Route, Switch } from "wouter";
 import { isSignedOut, Refusal } from "@/api/errors";
+import { lazyPart } from "@/common/lazyPart";
 import { Empty, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
 import { RunsPage } from "@/runs/RunsPage";
@@ -14,11 +15,11 @@ import { Shell } from "./Shell";
 import { SignIn } from "./SignIn";
 import { cssVariables, theme } from "./theme";
 
-const RunPage = lazy(() => import("@/run/RunPage"));
-const ExperimentPage = lazy(() => import("@/experiment/ExperimentPage"));
-const MachinesPage = lazy(() => import("@/machines/MachinesPage"));
-const DatastorePage = lazy(() => import("@/datastores/DatastorePage"));
-const DatastoresPage = lazy(() => import("@/datastores/DatastoresPage"));
+const RunPage = lazyPart(() => import("@/run/RunPage"));
+const ExperimentPage = lazyPart(() => import("@/experiment/ExperimentPage"));
+const MachinesPage = lazyPart(() => import("@/machines/MachinesPage"));
+const DatastorePage = lazyPart(() => import("@/datastores/DatastorePage"));
+const DatastoresPage = lazyPart(() => import("@/datastores/DatastoresPage"));
 
 const client: QueryClient = new QueryClient({
   queryCache: new QueryCache({

@@ -1,12 +1,13 @@
 /** The New run sheet, open wherever the address has `new=1`. */
 import { Drawer } from "@mantine/core";
-import { lazy, Suspense } from "react";
+import { Suspense } from "react";
 import { useSearchParams } from "@/common/address";
+import { lazyPart } from "@/common/lazyPart";
 import { Loading } from "@/common/notices";
 import { FIELDS } from "@/newrun/address";
 import { Boundary } from "./Boundary";
 
-const NewRunForm = lazy(() => import("@/newrun/NewRunForm"));
+const NewRunForm = lazyPart(() => import("@/newrun/NewRunForm"));
 
 export default function NewRunSheet() {
   const [search, setSearch] = useSearchParams();

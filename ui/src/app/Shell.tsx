@@ -1,10 +1,11 @@
 /** Navigation on the left, the page on the right, and a banner while the server is away. */
 import { ActionIcon, Button, Tooltip } from "@mantine/core";
 import { Database, LayoutList, LogOut, Plus, Server } from "lucide-react";
-import { lazy, Suspense, useRef, useState, type ReactNode } from "react";
+import { Suspense, useRef, useState, type ReactNode } from "react";
 import { useLocation } from "wouter";
 import { remove } from "@/api/client";
 import { useNewRun, useSearchParams } from "@/common/address";
+import { lazyPart } from "@/common/lazyPart";
 import { ConnectionBanner, useRecovery } from "./connection";
 import { useLinks } from "./links";
 import { SchemeSwitch } from "./SchemeSwitch";
@@ -12,7 +13,7 @@ import { useSession } from "./session";
 import { useActiveRuns } from "./useActiveRuns";
 import css from "./Shell.module.css";
 
-const NewRunSheet = lazy(() => import("./NewRunSheet"));
+const NewRunSheet = lazyPart(() => import("./NewRunSheet"));
 
 export function Shell({ children }: { children: ReactNode }) {
   useRecovery();

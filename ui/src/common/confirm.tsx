@@ -1,7 +1,8 @@
 /** Asking before what cannot be taken back. */
-import { lazy, Suspense, useState, type ReactNode } from "react";
+import { Suspense, useState, type ReactNode } from "react";
+import { lazyPart } from "./lazyPart";
 
-const ConfirmDialog = lazy(() => import("./ConfirmDialog"));
+const ConfirmDialog = lazyPart(() => import("./ConfirmDialog"));
 
 export interface Question {
   title: string;

@@ -1,9 +1,10 @@
 /** Experiment details: what was used, what happened, what came out. */
 import { Tabs } from "@mantine/core";
-import { lazy, Suspense } from "react";
+import { Suspense } from "react";
 import { isMissing } from "@/api/errors";
 import type { ExperimentDocument } from "@/api/types";
 import { CopyButton } from "@/common/copy";
+import { lazyPart } from "@/common/lazyPart";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
 import { SimulatedBadge, StateBadge } from "@/common/states";
@@ -18,10 +19,10 @@ import { RootCauseCard } from "./RootCauseCard";
 import { ExperimentStrip } from "./ExperimentStrip";
 import { useExperiment } from "./useExperiment";
 
-const Logs = lazy(() => import("@/logs/LogsTab"));
-const Artifacts = lazy(() => import("@/artifacts/ArtifactsTab"));
-const Metrics = lazy(() => import("./Metrics"));
-const System = lazy(() => import("./System"));
+const Logs = lazyPart(() => import("@/logs/LogsTab"));
+const Artifacts = lazyPart(() => import("@/artifacts/ArtifactsTab"));
+const Metrics = lazyPart(() => import("./Metrics"));
+const System = lazyPart(() => import("./System"));
 
 const TABS = ["overview", "parameters", "metrics", "logs", "build", "artifacts", "system"] as const;
 type Tab = (typeof TABS)[number];

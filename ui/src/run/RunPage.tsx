@@ -1,12 +1,13 @@
 /** One run: its metrics, its experiments, what it made. */
 import { Button, Tabs } from "@mantine/core";
 import { CopyPlus } from "lucide-react";
-import { lazy, Suspense } from "react";
+import { Suspense } from "react";
 import { useLocation } from "wouter";
 import { isMissing } from "@/api/errors";
 import type { RunSummary } from "@/api/types";
 import { useNewRun } from "@/common/address";
 import { CopyButton } from "@/common/copy";
+import { lazyPart } from "@/common/lazyPart";
 import { Empty, Failure, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
 import { runState, SimulatedBadge, StateBadge } from "@/common/states";
@@ -18,8 +19,8 @@ import { RunStrip } from "./RunStrip";
 import { TensorBoardButton } from "./TensorBoardButton";
 import { useRun } from "./useRun";
 
-const Experiments = lazy(() => import("./Experiments"));
-const RunArtifacts = lazy(() => import("./RunArtifacts"));
+const Experiments = lazyPart(() => import("./Experiments"));
+const RunArtifacts = lazyPart(() => import("./RunArtifacts"));
 
 const TABS = ["experiments", "artifacts", "details"] as const;
 

@@ -1,9 +1,10 @@
 /** What one can do with one run: a button, and the menu once somebody wants it. A list of runs has many of them. */
-import { lazy, Suspense, useState, type ComponentProps } from "react";
+import { Suspense, useState, type ComponentProps } from "react";
 import type { RunRow } from "@/api/types";
+import { lazyPart } from "@/common/lazyPart";
 import css from "./runs.module.css";
 
-const RunActions = lazy(() => import("./RunActions"));
+const RunActions = lazyPart(() => import("./RunActions"));
 
 export interface RunMenuProps {
   run: RunRow;
