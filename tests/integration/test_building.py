@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -24,10 +24,12 @@ class World:
     def __init__(self, folder: Path) -> None:
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
         self.environment, self.looked, self.forgotten = READY, 0, 0
+        self.waiting: set[str] | None = None
         self.recorded: list[tuple[str, str]] = []
         self.building = Building(
             self.database,
             look=self._look,
+            keep_only=self._keep_only,
             forget_failure=self._forget_failure,
             keep_records=self._keep_records,
             now_us=lambda: 2_000_000,
@@ -39,6 +41,9 @@ class World:
     def _look(self, _: Run) -> Environment:
         self.looked += 1
         return self.environment
+
+    def _keep_only(self, runs: Collection[str]) -> None:
+        self.waiting = set(runs)
 
     def _forget_failure(self, _: Run) -> None:
         self.forgotten += 1
@@ -107,3 +112,10 @@ def test_what_shall_stop_is_left_to_be_stopped(world: World) -> None:
     world.building.build()
 
     assert world.states() == ["queued", "building"]
+    assert world.waiting == {world.run.id}
+
+    with world.database.transaction() as tx:
+        tx.runs.request_stop(world.experiments()[1].id, "by hand", 2_000_000)
+    world.building.build()
+
+    assert world.waiting == set(), "nobody waits for its environment any more"

@@ -318,6 +318,25 @@ def test_a_command_that_starts_while_the_server_ends_is_ended_too(tmp_path: Path
         assert ended.wait(30)
 
 
+def test_a_build_for_which_nobody_waits_any_more_is_ended_and_made_anew_for_the_next(
+    site: Site, tmp_path: Path
+) -> None:
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    actions = Actions(on_build=(f"echo begun >> {begun}; test -e {go} || sleep 600",))
+    first, next_one = site.run(actions=actions), site.run(actions=actions)
+    site.environments.look(first)
+    while not begun.exists():
+        pass
+    site.environments.keep_only({first.id})
+    assert site.environments.look(first).state is BUILDING
+
+    go.touch()
+    site.environments.keep_only(())
+
+    assert site.made(next_one).state is READY
+    assert begun.read_text() == "begun\n" * 2
+
+
 def test_a_build_that_the_server_s_end_cut_off_is_begun_anew(site: Site) -> None:
     run = site.run(actions=Actions(on_build=("sleep 600",)))
     assert site.environments.look(run).state is BUILDING

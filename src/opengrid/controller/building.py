@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from opengrid.core.records.experiments import Experiment, ExperimentState, RootCause, Run
 from opengrid.planning.environment import Environment, EnvironmentState
@@ -14,8 +14,9 @@ _WAITING = (ExperimentState.QUEUED, ExperimentState.BUILDING)
 class Building:
     """The stage of the controller that moves experiments whose environment is not there.
 
-    `look` tells how a run's environment stands, and begins to make it; `forget_failure` lets it be tried again, and
-    `keep_records` writes down what experiments were that will never start.
+    `look` tells how a run's environment stands, and begins to make it; `keep_only` ends the making of all but these
+    runs', `forget_failure` lets it be tried again, and `keep_records` writes down what experiments were that will
+    never start.
     """
 
     def __init__(
@@ -23,12 +24,14 @@ class Building:
         database: Database,
         *,
         look: Callable[[Run], Environment],
+        keep_only: Callable[[Collection[str]], None],
         forget_failure: Callable[[Run], None],
         keep_records: Callable[[Sequence[Experiment]], None],
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._now_us = database, now_us
-        self._look, self._forget_failure, self._keep_records = look, forget_failure, keep_records
+        self._look, self._keep_only = look, keep_only
+        self._forget_failure, self._keep_records = forget_failure, keep_records
 
     def build(self) -> bool:
         """Move what waits to where its environment stands: building, back to the queue, or failed."""
@@ -36,6 +39,7 @@ class Building:
             waiting = tx.runs.experiments_in(_WAITING)
             runs = {id: tx.runs.find_by_id(id) for id in {e.run_id for e in waiting}}
         environments = {id: self._look(run) for id, run in runs.items()}  # reads files: not inside a transaction
+        self._keep_only({e.run_id for e in waiting if e.stop_requested is None})
         due = [e for e in waiting if _target(e, environments[e.run_id]) is not None]
         for id, environment in environments.items():
             failing = [e for e in due if e.run_id == id] if environment.state is EnvironmentState.FAILED else []

@@ -263,6 +263,7 @@ class Server:
         building = Building(
             database,
             look=environments.look,
+            keep_only=environments.keep_only,
             forget_failure=environments.forget_failure,
             keep_records=records.keep,
             now_us=now_us,

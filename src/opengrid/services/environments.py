@@ -59,7 +59,8 @@ class Environments:
         self._keys: dict[str, str] = {}  #: by run
         self._known: dict[str, Environment] = {}  #: by key: made, being made, or failed
         self._used: set[tuple[str, str]] = set()  #: keys and runs of which it is written down that they belong together
-        self._commands: set[Commands] = set()  #: of the builds that are under way
+        self._commands: dict[str, Commands] = {}  #: by key: of the builds that are under way
+        self._abandoned: set[str] = set()  #: keys of builds that end, or do not begin, because no run waits for them
         self._is_closed = False
         self._workers = ThreadPoolExecutor(max_workers=_AT_ONCE, thread_name_prefix="build")
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,6 +75,8 @@ class Environments:
         with self._lock:
             key = self._key(run, recipe)
             known = self._known.get(key)
+            if key not in self._commands:
+                self._abandoned.discard(key)  # it has not begun yet, and may
             if known is None:
                 known = self._known[key] = self._read(key) or self._begin(key, recipe, run)
             if known.state is EnvironmentState.READY and (key, run.id) not in self._used:
@@ -81,6 +84,17 @@ class Environments:
                 (self._runs_folder(key) / run.id).touch()
                 self._used.add((key, run.id))
             return known
+
+    def keep_only(self, runs: Collection[str]) -> None:
+        """End the builds for which none of these runs waits; whoever looks later has them made anew."""
+        with self._lock:
+            wanted = {self._keys.get(run) for run in runs}
+            building = {key for key, known in self._known.items() if known.state is EnvironmentState.BUILDING}
+            idle = building - wanted - self._abandoned
+            self._abandoned |= idle
+            under_way = [commands for key, commands in self._commands.items() if key in idle]
+        for commands in under_way:
+            commands.kill()
 
     def forget_failure(self, run: Run) -> None:
         """Let the next look begin anew."""
@@ -173,7 +187,7 @@ class Environments:
         """End what is being made: the next server begins it anew."""
         with self._lock:
             self._is_closed = True
-            under_way = list(self._commands)
+            under_way = list(self._commands.values())
         self._workers.shutdown(wait=False, cancel_futures=True)
         for commands in under_way:
             commands.kill()
@@ -203,9 +217,9 @@ class Environments:
             return
         commands = Commands(self._log_file(key), secrets.values())
         with self._lock:
-            if self._is_closed:
+            if self._is_closed or self._forgets(key):
                 return
-            self._commands.add(commands)
+            self._commands[key] = commands
         try:
             variables = {**self._environment, **run.spec.shell, **run.spec.environment, **secrets, **_identity(run)}
             bundle = self._blobs.path(recipe.bundle) if recipe.bundle is not None else None
@@ -217,12 +231,21 @@ class Environments:
             log.exception("cannot build", run=run.name)
             made, failure = None, repr(error)
         with self._lock:
-            self._commands.discard(commands)
+            del self._commands[key]
+            is_forgotten = self._forgets(key)
             if made is not None:
                 self._known[key] = made
-        if made is None:
+        if made is None and not is_forgotten:
             self._fail(key, commands.masks.hide_text(failure), commands.tail())
         self._changed()
+
+    def _forgets(self, key: str) -> bool:
+        """Return whether a build was abandoned, which is then forgotten. Call with the lock held."""
+        if key not in self._abandoned:
+            return False
+        self._abandoned.discard(key)
+        self._known.pop(key, None)
+        return True
 
     def _fail(self, key: str, reason: str, log_tail: str) -> None:
         with self._lock:
