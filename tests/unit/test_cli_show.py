@@ -463,6 +463,14 @@ def test_datastore_verify_fails_on_damage_and_says_how_to_repair_it(api: FakeApi
     assert "from its source again" in done.err
 
 
+def test_datastore_verify_says_of_a_reference_that_its_source_has_changed(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", "/api/v1/datastores/stl10", {**datastore_row(), "kind": "referenced", "source": "s3://b/x"})
+    api.on("POST", "/api/v1/datastores/stl10/2/verify", {"files": 2, "damaged": ["a"], "repaired": []})
+    done = grid("datastore", "verify", "stl10")
+    assert (done.code, done.out) == (1, "changed: a\nstl10:2: 2 files, 1 changed\n")
+    assert done.err == "hint: create stl10 from s3://b/x again: that is another version\n"
+
+
 def test_errors_of_the_server_keep_message_hint_and_exit_code(api: FakeApi, grid: Typist) -> None:
     error = {"code": "not_found", "message": "there is no run nosuch", "hint": "did you mean calm-fox-7?"}
     api.on("GET", "/api/v1/runs/nosuch", (404, {"error": error}))

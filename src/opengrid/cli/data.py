@@ -134,17 +134,21 @@ def verify(which: str) -> int:
     """Read every byte of a version, and repair what can be."""
     name, version = _parse(which)
     with connected() as api:
-        version = api.datastore(name, version)["version"]
+        document = api.datastore(name, version)
+        version, is_copied = document["version"], document["kind"] == "copied"
         verdict = api.verify_datastore(name, version)
+    wrong = "damaged" if is_copied else "changed"
     if settings().is_json:
         print_json({"name": name, "version": version, **verdict})
     else:
         for path in verdict["repaired"]:
             click.echo(f"repaired: {_printable(path)}")
         for path in verdict["damaged"]:
-            click.echo(f"damaged: {_printable(path)}")
-        click.echo(f"{name}:{version}: {plural(verdict['files'], 'file')}, {len(verdict['damaged'])} damaged")
-    if verdict["damaged"]:
+            click.echo(f"{wrong}: {_printable(path)}")
+        click.echo(f"{name}:{version}: {plural(verdict['files'], 'file')}, {len(verdict['damaged'])} {wrong}")
+    if verdict["damaged"] and not is_copied:
+        tell(f"hint: create {name} from {document['source']} again: that is another version")
+    elif verdict["damaged"]:
         tell(f"hint: create {name} from its source again, which brings what is damaged; then verify repairs it")
     return 1 if verdict["damaged"] else 0
 

@@ -10,6 +10,7 @@ GridError                    something failed                         exit 1, HT
 │   ├── Unauthorized         no valid token                           HTTP 401
 │   ├── Forbidden            a valid token, the wrong thing           HTTP 403
 │   └── Unusable             this host or folder cannot be used       HTTP 507
+│       └── DataChanged      a datastore is not what it was made of
 ├── Superseded               a newer attempt or generation exists     HTTP 410
 └── ServerUnreachable        no server answers                        HTTP 503
 """

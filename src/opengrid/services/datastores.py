@@ -403,7 +403,7 @@ class Datastores:
         changed = self.verify(found.name, found.version).damaged
         if changed:
             raise DataChanged(
-                f"datastore {found.name}:{found.version} refers to {found.source}, where {len(changed)} files have "
+                f"datastore {found.name}:{found.version} refers to {found.source}, where {_files(len(changed))} "
                 f"changed since: {_named(changed)}",
                 hint=f"create {found.name} from there again: that is another version",
             )
@@ -482,6 +482,10 @@ def _as_filled(tx: Transaction, found: DatastoreVersion) -> DatastoreVersion:
         return found
     files, size = tx.data.count_files(found.name, found.version)
     return dataclasses.replace(found, files=files, size=size)
+
+
+def _files(number: int) -> str:
+    return "1 file has" if number == 1 else f"{number:,} files have"
 
 
 def _named(names: Sequence[str]) -> str:
