@@ -106,7 +106,7 @@ class FolderBlobs:
 
     def location(self, digest: str) -> str:
         """Return where a blob lies, or would, for people to see."""
-        return str(self._place(digest))
+        return self._name(digest)
 
     def remove(self, digests: Collection[str]) -> int:
         """Remove blobs, harmless where there is none; return the bytes that this freed."""

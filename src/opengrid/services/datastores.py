@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import shutil
 import threading
 import time
@@ -125,8 +126,8 @@ class Datastores:
         check_paths([file.path for file in files])
         filling = self._filling(name, version, round)
         staging = self._staging(filling)
-        digests = dict.fromkeys(file.digest for file in files)
-        self._contents.adopt_all(staging, [digest for digest in digests if self._contents.size(digest) is None])
+        staged = {file.digest for file in files}.intersection(_names(staging))
+        self._contents.adopt_all(staging, [digest for digest in staged if self._contents.size(digest) is None])
         # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
         with self._database.transaction() as tx:
             _check_round(tx.data.find(name, version), round)
@@ -482,6 +483,13 @@ def _as_filled(tx: Transaction, found: DatastoreVersion) -> DatastoreVersion:
         return found
     files, size = tx.data.count_files(found.name, found.version)
     return dataclasses.replace(found, files=files, size=size)
+
+
+def _names(folder: Path) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except FileNotFoundError:
+        return []
 
 
 def _files(number: int) -> str:

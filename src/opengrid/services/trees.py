@@ -195,19 +195,19 @@ class Trees:
             (self._root / name).rmdir()
 
     def _put(self, file: DatastoreFile, place: str) -> None:
-        content, mode = self._contents.path(file.digest), 0o555 if file.executable else 0o444
-        self._can_clone = self._can_clone and clone_file(content, Path(place))
+        content, mode = self._contents.location(file.digest), 0o555 if file.executable else 0o444
+        self._can_clone = self._can_clone and clone_file(Path(content), Path(place))
         if self._can_clone:
             os.chmod(place, mode)
         elif self._has_mounts() and _link(content, place):
             if file.executable:  # of all that have this content: they are one file
                 os.chmod(place, mode)
         else:
-            copy_file(content, Path(place))
+            copy_file(Path(content), Path(place))
             os.chmod(place, mode)
 
 
-def _link(content: Path, place: str) -> bool:
+def _link(content: str, place: str) -> bool:
     try:
         os.link(content, place)
     except OSError as error:
