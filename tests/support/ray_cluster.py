@@ -30,6 +30,7 @@ _QUICK = {
     "RAY_health_check_period_ms": "1000",
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
+    "RAY_raylet_start_wait_time_s": "120",  # on a loaded machine its 30 are not enough
 }
 
 #: What a cluster file must have, though nothing is done by it here.

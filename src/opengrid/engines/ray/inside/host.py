@@ -364,6 +364,7 @@ def _environment_of(id: str, token: str) -> dict[str, str]:
         "RAY_health_check_timeout_ms": "5000",
         "RAY_health_check_failure_threshold": "4",
         "RAY_DEFAULT_PYTHON_VERSION_MATCH_LEVEL": "minor",
+        "RAY_raylet_start_wait_time_s": "120",  # a node of a busy host is not up in Ray's own 30 s
         **kept,
         "PATH": path,
         "RAY_AUTH_MODE": "token",
