@@ -8,6 +8,7 @@ import { lazyPart } from "@/common/lazyPart";
 import { Empty, Loading } from "@/common/notices";
 import { Page } from "@/common/Page";
 import { RunsPage } from "@/runs/RunsPage";
+import { prefetchRuns } from "@/runs/useRuns";
 import { Boundary } from "./Boundary";
 import { NewRunRoute } from "./NewRunRoute";
 import { SessionGate } from "./session";
@@ -36,6 +37,8 @@ const client: QueryClient = new QueryClient({
     },
   },
 });
+
+if (["/", "/runs"].includes(window.location.pathname)) prefetchRuns(client, new URLSearchParams(window.location.search));
 
 export function App() {
   return (

@@ -120,9 +120,12 @@ function Uses({ datastore }: { datastore: DatastoreDetails }) {
 function Files({ name, version }: { name: string; version: number }) {
   const [params, setParams] = useSearchParams();
   const search = params.get("search") ?? "";
-  const files = usePagedRows<DatastoreFile, RowPage<DatastoreFile>>(["datastore-files", name, version, search], async (offset, limit, signal) => {
-    const page = await get("datastores/{name}/{version}/files", { path: { name, version }, query: { offset, limit, search }, signal });
-    return { rows: page.files, total: page.total };
+  const files = usePagedRows<DatastoreFile, RowPage<DatastoreFile>>({
+    key: ["datastore-files", name, version, search],
+    fetchPage: async (offset, limit, signal) => {
+      const page = await get("datastores/{name}/{version}/files", { path: { name, version }, query: { offset, limit, search }, signal });
+      return { rows: page.files, total: page.total };
+    },
   });
   return (
     <>

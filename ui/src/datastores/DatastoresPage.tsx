@@ -14,9 +14,12 @@ import css from "./datastores.module.css";
 import { DatastoreState } from "./DatastoreState";
 
 export default function DatastoresPage() {
-  const rows = usePagedRows<DatastoreRow, RowPage<DatastoreRow>>(["datastores"], async (offset, limit, signal) => {
-    const page = await get("datastores", { query: { offset, limit }, signal });
-    return { rows: page.datastores, total: page.total };
+  const rows = usePagedRows<DatastoreRow, RowPage<DatastoreRow>>({
+    key: ["datastores"],
+    fetchPage: async (offset, limit, signal) => {
+      const page = await get("datastores", { query: { offset, limit }, signal });
+      return { rows: page.datastores, total: page.total };
+    },
   });
   // Nothing tells of uploads: look now and then.
   useInterval(rows.refetch, 5000, { autoInvoke: true });

@@ -16,9 +16,12 @@ import css from "./machines.module.css";
 export default function MachinesPage() {
   // What runs where changes when a run does.
   const machines = useLiveQuery("runs", ["machines"], () => get("machines"));
-  const queue = usePagedRows<Waiting, RowPage<Waiting>>(["queue"], async (offset, limit, signal) => {
-    const page = await get("queue", { query: { offset, limit }, signal });
-    return { rows: page.queue, total: page.total };
+  const queue = usePagedRows<Waiting, RowPage<Waiting>>({
+    key: ["queue"],
+    fetchPage: async (offset, limit, signal) => {
+      const page = await get("queue", { query: { offset, limit }, signal });
+      return { rows: page.queue, total: page.total };
+    },
   });
   useLive("runs", queue.refetch, queue.refetch);
   if (machines.error && !machines.data) {

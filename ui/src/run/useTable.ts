@@ -12,9 +12,12 @@ type Page = RowPage<TableRow> & { columns: TableColumns };
 export function useTable(run: string, query: TableQuery) {
   const client = useQueryClient();
   const question = { ...tableRequest(query), metric: neededMetrics(query) };
-  const table = usePagedRows<TableRow, Page>(["table", run, question], async (offset, limit, signal) => {
-    const page = await get("runs/{name}/table", { path: { name: run }, query: { ...question, offset, limit }, signal });
-    return { rows: page.experiments, total: page.total, columns: page.columns };
+  const table = usePagedRows<TableRow, Page>({
+    key: ["table", run, question],
+    fetchPage: async (offset, limit, signal) => {
+      const page = await get("runs/{name}/table", { path: { name: run }, query: { ...question, offset, limit }, signal });
+      return { rows: page.experiments, total: page.total, columns: page.columns };
+    },
   });
   const refetch = useThrottledCallback(table.refetch, 2000);
   useLive<RunChange>(

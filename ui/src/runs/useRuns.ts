@@ -1,20 +1,34 @@
 /** The runs that match a question, page by page, live. */
-import { useQueryClient } from "@tanstack/react-query";
+import { useQueryClient, type QueryClient } from "@tanstack/react-query";
 import { useMemo, useRef } from "react";
 import { get } from "@/api/client";
 import { useLive } from "@/api/live";
 import type { RunRow, RunsChange } from "@/api/types";
-import { usePagedRows, type PagedRows, type RowPage } from "@/common/pages";
-import { toRequest, type RunsQuery } from "./query";
+import { pageOf, usePagedRows, type Paged, type PagedRows, type RowPage } from "@/common/pages";
+import { parseQuery, toRequest, type RunsQuery } from "./query";
 
+function listOf(query: RunsQuery): Paged<RowPage<RunRow>> {
+  const request = toRequest(query);
+  return {
+    key: ["runs", request],
+    fetchPage: async (offset, limit, signal) => {
+      const page = await get("runs", { query: { ...request, offset, limit }, signal });
+      return { rows: page.runs, total: page.total };
+    },
+  };
+}
+
+/** Ask for the first page before anything is drawn: it is what most visits wait for. */
+export function prefetchRuns(client: QueryClient, params: URLSearchParams): void {
+  void client.prefetchQuery(pageOf(listOf(parseQuery(params)), 0));
+}
+
+/** Follow the runs that match. */
 export function useRuns(query: RunsQuery): PagedRows<RunRow> {
   const client = useQueryClient();
   const all = useRef<number | null>(null);
-  const key = useMemo(() => ["runs", toRequest(query)], [query]);
-  const runs = usePagedRows<RunRow, RowPage<RunRow>>(key, async (offset, limit, signal) => {
-    const page = await get("runs", { query: { ...toRequest(query), offset, limit }, signal });
-    return { rows: page.runs, total: page.total };
-  });
+  const list = useMemo(() => listOf(query), [query]);
+  const runs = usePagedRows<RunRow, RowPage<RunRow>>(list);
   useLive<RunsChange>(
     "runs",
     ({ runs: changed, total }) => {
