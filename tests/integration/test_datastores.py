@@ -82,8 +82,7 @@ class World:
         with database.transaction() as tx:
             tx.runs.create(run, [experiment], T0)
             tx.data.use(run.id, [(name, version)])
-            if state is not ExperimentState.QUEUED:
-                tx.runs.move(experiment, state, reason="", now_us=T0)
+            tx.runs.move(experiment, state, reason="", now_us=T0)
         database.close()
 
 
@@ -519,7 +518,7 @@ def test_a_version_that_is_used_is_not_deleted_and_the_users_are_named(world: Wo
     world.write("a")
     world.create()
     world.create()
-    world.use(1, state=ExperimentState.QUEUED)
+    world.use(1, state=ExperimentState.PENDING)  # the server would start one that is queued
     user = make_run().name
     with pytest.raises(Conflict, match=f"data:1 is used by {user}-exp0"):
         world.api.delete_datastore("data", 1)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -54,10 +55,11 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
+def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     made.attempt(1)
-    return made
+    yield made
+    made.database.close()
 
 
 def cpu(rank: int, value: float) -> Sample:

@@ -30,7 +30,8 @@ class World:
         self.database = Database.open(f"sqlite:///{folder / 'grid.db'}")
         ensure_token(self.settings, self.database, now_us=now_us)
         self.token = (folder / "token").read_text()
-        self.app = Server(self.settings, self.database, URL, stop=lambda: None).app
+        self.server = Server(self.settings, self.database, URL, stop=lambda: None)
+        self.app = self.server.app
 
     def browser(self, base_url: str = URL) -> TestClient:
         return TestClient(self.app, base_url=base_url, raise_server_exceptions=False)
@@ -52,6 +53,7 @@ class World:
 def world(tmp_path: Path) -> Iterator[World]:
     made = World(tmp_path)
     yield made
+    made.server.close()
     made.database.close()
 
 
@@ -96,7 +98,9 @@ def test_links_and_sessions_expire(world: World) -> None:
 
 def test_a_session_outlives_the_server_and_ends_with_signing_out(world: World) -> None:
     cookies = world.signed_in().cookies
-    world.app = Server(world.settings, world.database, URL, stop=lambda: None).app
+    world.server.close()
+    world.server = Server(world.settings, world.database, URL, stop=lambda: None)
+    world.app = world.server.app
     browser = world.browser()
     browser.cookies = cookies
     assert browser.get("/api/v1/runs").status_code == 200

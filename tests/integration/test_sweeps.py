@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,13 @@ from tests.integration.test_controller import World
 from opengrid.core.names import experiment_name
 from opengrid.core.protocol import Ended, Exited, Released
 from opengrid.core.records.experiments import Experiment, ExperimentState
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.database.close()
 
 
 def sweep(world: World, count: int, **options: object) -> list[Experiment]:
@@ -40,8 +48,7 @@ def fail(world: World, experiment: Experiment, exception: str, frame: str) -> No
     world.tell(agent, exited, Ended(generation=1), Released())
 
 
-def test_parallel_caps_what_runs_at_once_and_says_so(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_parallel_caps_what_runs_at_once_and_says_so(world: World) -> None:
     members = sweep(world, 4, parallel=2)
     assert states(world, members) == ["pending", "pending", "queued", "queued"]
     assert {world.experiment(e).reason for e in members[2:]} == {"waits: the run's --parallel 2 are running"}
@@ -50,8 +57,7 @@ def test_parallel_caps_what_runs_at_once_and_says_so(tmp_path: Path) -> None:
     assert states(world, members) == ["pending", "succeeded", "pending", "queued"]
 
 
-def test_fail_fast_stops_the_rest_when_the_first_three_fail_alike(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_fail_fast_stops_the_rest_when_the_first_three_fail_alike(world: World) -> None:
     members = sweep(world, 6, parallel=4, fail_fast=True)
     for number in range(2):
         fail(world, members[number], f"ValueError: bad lr 0.{number}", "train.py:3 in main")
@@ -73,8 +79,7 @@ def test_fail_fast_stops_the_rest_when_the_first_three_fail_alike(tmp_path: Path
      (("ValueError: bad lr", "train.py:3 in main"), False)],
     ids=["another exception", "another place", "not asked"],
 )  # fmt: skip
-def test_what_fails_differently_goes_on(tmp_path: Path, last: tuple[str, str], fail_fast: bool) -> None:
-    world = World(tmp_path)
+def test_what_fails_differently_goes_on(world: World, last: tuple[str, str], fail_fast: bool) -> None:
     members = sweep(world, 4, fail_fast=fail_fast)
     for member in members[:2]:
         fail(world, member, "ValueError: bad lr", "train.py:3 in main")
@@ -83,8 +88,7 @@ def test_what_fails_differently_goes_on(tmp_path: Path, last: tuple[str, str], f
     assert world.experiment(members[3]).stop_requested is None
 
 
-def test_max_time_counts_from_the_first_start(tmp_path: Path) -> None:
-    world = World(tmp_path)
+def test_max_time_counts_from_the_first_start(world: World) -> None:
     early, late = sweep(world, 2, max_time_s=5400.0)
     (agent,) = world.start(world.experiment(early))
     assert states(world, [early, late]) == ["running", "pending"]

@@ -19,8 +19,10 @@ from opengrid.services.tensorboards import TensorBoards, prefix
 
 
 @pytest.fixture
-def world(tmp_path: Path) -> World:
-    return World(tmp_path)
+def world(tmp_path: Path) -> Iterator[World]:
+    made = World(tmp_path)
+    yield made
+    made.database.close()
 
 
 @pytest.fixture

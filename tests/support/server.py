@@ -99,6 +99,7 @@ def serving(home: Path, **changes: Any) -> Iterator[tuple[Caller, TestClient]]:
         server = Server(settings, database, URL, stop=lambda: None)
         client = TestClient(server.app, base_url=URL, raise_server_exceptions=False)
         yield Caller(client, settings.token_file.read_text()), client
+        server.close()
     finally:
         database.close()
 
@@ -131,4 +132,5 @@ def listening(home: Path) -> Iterator[Listening]:
         loop.call_soon_threadsafe(server.begin_shutdown)
         http.should_exit = True
         thread.join(30)
+        loop.close()
         database.close()

@@ -405,6 +405,10 @@ class Server:
             task.cancel()
         self._controller.close()
         self._scalar_reader.close()
+        self.close()
+
+    def close(self) -> None:
+        """Let go what a server holds though it has not begun to serve. What it has started goes on."""
         self._boards.close()
         self._environments.close()
         self._records.close()

@@ -26,7 +26,9 @@ def user_api() -> dict[str, Any]:
         database = Database.open(f"sqlite:///{home / 'grid.db'}")
         try:
             settings = Settings(home=home, state=home, cache=home / "cache")
-            document = Server(settings, database, "http://127.0.0.1", stop=lambda: None).app.openapi()
+            server = Server(settings, database, "http://127.0.0.1", stop=lambda: None)
+            document = server.app.openapi()
+            server.close()
         finally:
             database.close()
     document["info"] = {"title": "OpenGrid", "version": "1"}  # it changes with the API, not with every release

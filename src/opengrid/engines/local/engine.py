@@ -254,7 +254,7 @@ class _Watch:
     def add(self, pid: int) -> None:
         """Watch a process; one that has already ended is reported at once, one already watched is left alone."""
         with self._lock:
-            if pid in self._pidfds:
+            if pid in self._pidfds or self._closing:
                 return
             try:
                 descriptor = os.pidfd_open(pid)
@@ -263,11 +263,13 @@ class _Watch:
                 return
             self._pidfds[pid] = descriptor
             self._poll.register(descriptor, select.POLLIN)
-        os.write(self._wake_write, b"+")
+            os.write(self._wake_write, b"+")
 
     def close(self) -> None:
-        self._closing = True
-        os.write(self._wake_write, b"x")
+        with self._lock:
+            if not self._closing:
+                self._closing = True
+                os.write(self._wake_write, b"x")
         self._thread.join(5)
 
     def _loop(self) -> None:
@@ -283,3 +285,7 @@ class _Watch:
                     os.close(descriptor)
             if ended:
                 self._on_change()
+        with self._lock:
+            for descriptor in (self._wake_read, self._wake_write, *self._pidfds.values()):
+                os.close(descriptor)
+            self._pidfds.clear()
