@@ -6,6 +6,8 @@ import concurrent.futures
 import json
 import os
 import signal
+import subprocess
+import sys
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +22,7 @@ from opengrid.client.embedded import Embedded
 from opengrid.client.home import Home, read_about
 from opengrid.client.starting import start_server, stop_server
 from opengrid.core.errors import NotFound, ServerUnreachable, Unusable, UserError
+from opengrid.core.locks import try_lock
 
 
 @pytest.fixture
@@ -70,6 +73,25 @@ def test_several_commands_at_once_start_one_server(home: Home) -> None:
     with concurrent.futures.ThreadPoolExecutor() as pool:
         abouts = list(pool.map(lambda _: start_server(home), range(4)))
     assert len({about.pid for about in abouts}) == 1
+
+
+def test_a_command_that_ends_while_its_server_starts_leaves_it_to_the_next(home: Home) -> None:
+    program = "import sys; from opengrid.client.starting import start_server; from opengrid.client.home import Home; "
+    program += "from pathlib import Path; start_server(Home(root=Path(sys.argv[1]), state=Path(sys.argv[2])))"
+    command = subprocess.Popen([sys.executable, "-c", program, str(home.root), str(home.state)])
+    lock = home.state / "grid.db.lock"
+    eventually(lambda: lock.exists() and lock.read_text().startswith("process "))
+    server = int(lock.read_text().split()[1])
+    os.kill(server, signal.SIGSTOP)  # it has the database, and others cannot see yet that it runs
+    command.kill()
+    command.wait()
+    if read_about(home) is None:
+        with (home.state / "start.lock").open() as lock_of_starts:
+            assert not try_lock(lock_of_starts.fileno())
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        next_one = pool.submit(start_server, home)
+        os.kill(server, signal.SIGCONT)
+        assert next_one.result().pid == server
 
 
 def test_stop_waits_until_the_server_is_gone_and_may_be_repeated(home: Home) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import re
 import signal
@@ -38,9 +39,14 @@ def start_server(home: Home, *, arguments: Sequence[str] = (), refused: About | 
     server says when it cannot start.
     """
     make_usable(home)
-    with _only_one(home):
+
+    def is_there() -> bool:
         about = read_about(home)
-        if about is not None and about != refused and about.is_alive:
+        return about is not None and about != refused and about.is_alive
+
+    with _only_one(home, is_there) as lock:
+        about = read_about(home)
+        if about is not None and is_there():
             return about
         if about is not None and not about.is_elsewhere:
             arguments = arguments or about.arguments
@@ -54,8 +60,11 @@ def start_server(home: Home, *, arguments: Sequence[str] = (), refused: About | 
                 cwd="/",
                 env=_environment(os.environ, home),
                 start_new_session=True,
+                pass_fds=(lock,),  # should this command end too early, the next one waits for the same server
             )
-        return _wait_until_ready(home, process, end)
+        ready = _wait_until_ready(home, process, end)
+        fcntl.flock(lock, fcntl.LOCK_UN)  # for the server, too
+        return ready
 
 
 def stop_server(home: Home, *, expected: About | None = None) -> int | None:
@@ -96,16 +105,16 @@ def check_here(about: About, home: Home) -> None:
 
 
 @contextlib.contextmanager
-def _only_one(home: Home) -> Generator[None]:
-    """Let one command at a time start a server; the lock ends with its holder, however that ends."""
+def _only_one(home: Home, is_there: Callable[[], bool]) -> Generator[int]:
+    """Let one command at a time start a server, or none when one is there; give the lock: it ends with its holders."""
     try:
         descriptor = os.open(home.state / "start.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
         raise _explained(error, home.state) from error
     try:
-        if not _poll(lambda: try_lock(descriptor), 2 * _START_S):
+        if not _poll(lambda: is_there() or try_lock(descriptor), 2 * _START_S):
             raise GridError(f"another command has been starting the server of {home.root} for too long")
-        yield
+        yield descriptor
     finally:
         os.close(descriptor)
 
