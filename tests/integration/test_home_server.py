@@ -82,15 +82,16 @@ def test_a_command_that_ends_while_its_server_starts_leaves_it_to_the_next(home:
     lock = home.state / "grid.db.lock"
     eventually(lambda: lock.exists() and lock.read_text().startswith("process "))
     server = int(lock.read_text().split()[1])
-    os.kill(server, signal.SIGSTOP)  # it has the database, and others cannot see yet that it runs
-    command.kill()
-    command.wait()
-    if read_about(home) is None:
-        with (home.state / "start.lock").open() as lock_of_starts:
-            assert not try_lock(lock_of_starts.fileno())
-    with concurrent.futures.ThreadPoolExecutor() as pool:
-        next_one = pool.submit(start_server, home)
-        os.kill(server, signal.SIGCONT)
+    with concurrent.futures.ThreadPoolExecutor() as pool, (home.state / "start.lock").open() as lock_of_starts:
+        os.kill(server, signal.SIGSTOP)  # it has the database, and others cannot see yet that it runs
+        try:
+            command.kill()
+            command.wait()
+            is_held = read_about(home) is not None or not try_lock(lock_of_starts.fileno())
+            next_one = pool.submit(start_server, home)
+        finally:
+            os.kill(server, signal.SIGCONT)
+        assert is_held
         assert next_one.result().pid == server
 
 
