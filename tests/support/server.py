@@ -132,5 +132,7 @@ def listening(home: Path) -> Iterator[Listening]:
         loop.call_soon_threadsafe(server.begin_shutdown)
         http.should_exit = True
         thread.join(30)
+        left = asyncio.all_tasks(loop)
         loop.close()
+        assert not left, "a server that has ended leaves no task"
         database.close()

@@ -109,6 +109,9 @@ from opengrid.store.run_list import RunFilter
 
 _DAY_S = 24 * 3600.0
 
+#: What is done on the loop's side is waited for at most so long when the server ends.
+_END_S = 2.0
+
 
 def now_us() -> int:
     """Return microseconds since the epoch."""
@@ -401,8 +404,11 @@ class Server:
         self._announce()
         tasks = [asyncio.create_task(one) for one in upkeep]
         yield
-        for task in tasks:
+        self.begin_shutdown()  # of whom no signal has ended
+        ending = [*tasks, *self._stream.watchers()]
+        for task in ending:
             task.cancel()
+        await asyncio.wait(ending, timeout=_END_S)  # one may be in a thread that a slow disk holds
         self._controller.close()
         self._scalar_reader.close()
         self.close()

@@ -138,12 +138,13 @@ class Stream:
                 self._leave(topic, viewer)
 
     def close(self) -> None:
-        """Let all viewers go: the server is shutting down."""
+        """Let all viewers go: the server is shutting down, and has closed its wake-ups."""
         for viewer in self._viewers:
             viewer.news.set()
-        for topic in self._topics.values():
-            if topic.task is not None:
-                topic.task.cancel()
+
+    def watchers(self) -> list[asyncio.Task[None]]:
+        """Return what looks at the subjects: to be cancelled, and waited for, when no viewer is left."""
+        return [topic.task for topic in self._topics.values() if topic.task is not None]
 
     async def _join(self, name: str, viewer: _Viewer) -> None:
         topic = self._topics.get(name)
@@ -194,8 +195,9 @@ class Stream:
 
     async def _watch(self, name: str, topic: _Topic) -> None:
         """Look at a subject whenever something may have changed, until nobody has watched for a while."""
+        is_wanted = True
         try:
-            while topic.viewers or time.monotonic() - topic.left_at < _LINGER_S:
+            while is_wanted:
                 looked_at = time.monotonic()
                 with self._wakeups.watching(*topic.feed.keys) as event:
                     change = await self._look(name, topic.feed)
@@ -208,6 +210,9 @@ class Stream:
                     with contextlib.suppress(asyncio.TimeoutError):
                         await asyncio.wait_for(event.wait(), _LOOK_S)
                 await asyncio.sleep(max(0.0, looked_at + topic.feed.pause_s - time.monotonic()))
+                has_lingered = not topic.viewers and time.monotonic() - topic.left_at >= _LINGER_S
+                # wait_for() may lose a cancellation that comes together with the event.
+                is_wanted = not (has_lingered or self._wakeups.is_closing)
         finally:
             if self._topics.get(name) is topic:
                 del self._topics[name]
