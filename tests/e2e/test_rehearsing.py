@@ -88,7 +88,11 @@ def test_a_killed_server_leaves_the_training_alone(new_grid: Any, folder: Path) 
     before = grid.server["pid"]
     assert "the server is killed" in grid.ok("rehearse", name, "kill-server")
     eventually(lambda: grid.experiment(name) and grid.server["pid"] != before)
-    assert grid.experiment(name)["generations"] == 1
+    experiment = grid.experiment(name)
+    assert experiment["generations"] == 1
+    killed, back = [event["reason"] for event in experiment["events"] if event["kind"] == "rehearsal"]
+    assert killed.startswith("rehearsal: the server is killed")
+    assert back.startswith("rehearsal: the server is back after ")
     grid.ok("rehearse", name, "kill-rank", "1")
     restarted(grid, name, 1, 2)
     grid.ok("stop", name)

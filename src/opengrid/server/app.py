@@ -387,6 +387,7 @@ class Server:
         self._controller.start()
         self._scalar_reader.start()
         self._imports.fail_left()
+        self._rehearsals.say_that_server_is_back()
         upkeep = [
             end_idle_boards(self._boards.end_idle),
             prune_caches([self._environments.prune, self._links.prune]),

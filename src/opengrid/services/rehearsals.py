@@ -44,8 +44,8 @@ class Rehearsals:
             chosen = target if target is not None else whole - 1
             if not 0 <= chosen < whole:
                 raise InvalidValue(f"{name} has no {what} {chosen}: 0 to {whole - 1}", field="target")
-            text = f"rehearsal: {_WORDS[fault].format(chosen)} (asked for by {caller.name})"
-            tx.runs.note(self._event(experiment, attempt, text))
+            text = f"{_said(fault).format(chosen)} (asked for by {caller.name})"
+            tx.runs.note(self._event(experiment.id, attempt.number, attempt.generation, text))
             moved = None
             if fault is not Fault.KILL_SERVER:
                 machine = next(p.node.machine for p in gang.ranks() if p.rank == chosen) if what == "rank" else chosen
@@ -63,16 +63,28 @@ class Rehearsals:
             self._moved(moved)
         return text
 
+    def say_that_server_is_back(self) -> None:
+        """Note that a server which a rehearsal killed has begun again; once, where its experiment has not ended."""
+        with self._database.read() as tx:
+            lasts = tx.runs.last_rehearsals()
+        killed = [last for last in lasts if last.reason.startswith(_said(Fault.KILL_SERVER))]
+        if killed:
+            with self._database.transaction() as tx:
+                for last in killed:
+                    away_s = (self._now_us() - last.at_us) / 1e6
+                    text = f"rehearsal: the server is back after {away_s:.1f} s"
+                    tx.runs.note(self._event(last.experiment_id, last.attempt, last.generation, text))
+
     def forget(self, attempt_id: str) -> None:
         """Drop what is remembered of an attempt that has ended."""
         self._of.pop(attempt_id, None)
 
-    def _event(self, experiment: Experiment, attempt: Attempt, text: str) -> Event:
+    def _event(self, experiment_id: str, attempt: int | None, generation: int | None, text: str) -> Event:
         return Event(
             at_us=self._now_us(),
-            experiment_id=experiment.id,
-            attempt=attempt.number,
-            generation=attempt.generation,
+            experiment_id=experiment_id,
+            attempt=attempt,
+            generation=generation,
             kind="rehearsal",
             reason=text,
         )
@@ -86,6 +98,10 @@ _WORDS = {
     Fault.PREEMPT: "machine {} is told that it goes away",
     Fault.KILL_SERVER: "the server is killed",
 }
+
+
+def _said(fault: Fault) -> str:
+    return f"rehearsal: {_WORDS[fault]}"
 
 
 def _running(tx: Transaction, experiment: Experiment) -> Attempt:

@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from sqlalchemy import (
     BigInteger,
+    ColumnElement,
     Connection,
     Executable,
     Table,
@@ -255,9 +256,13 @@ class Runs:
 
     def events(self, experiment_id: str) -> list[Event]:
         """Return what happened to an experiment, in order."""
-        columns = [c for c in events.columns if c.name != "sequence"]
-        found = select(*columns).where(events.c.experiment_id == experiment_id).order_by(events.c.sequence)
-        return [Event(**fields(row)) for row in self._connection.execute(found).mappings()]
+        return self._events(events.c.experiment_id == experiment_id)
+
+    def last_rehearsals(self) -> list[Event]:
+        """Return the newest rehearsal of each experiment that has not ended, in order."""
+        rehearsed = select(func.max(events.c.sequence)).join(experiments).group_by(events.c.experiment_id)
+        going = rehearsed.where(events.c.kind == "rehearsal", experiments.c.state.in_(OPEN))
+        return self._events(events.c.sequence.in_(going))
 
     def delete_experiment(self, id: str) -> None:
         """Remove an experiment with its attempts, exits and events. Its run stays, even empty."""
@@ -300,6 +305,11 @@ class Runs:
 
     def _experiments(self, query: Executable) -> list[Experiment]:
         return [Experiment(**row) for row in all_fields(self._connection.execute(query))]
+
+    def _events(self, wanted: ColumnElement[bool]) -> list[Event]:
+        columns = [c for c in events.columns if c.name != "sequence"]
+        found = select(*columns).where(wanted).order_by(events.c.sequence)
+        return [Event(**fields(row)) for row in self._connection.execute(found).mappings()]
 
     def _note_all(self, noted: Sequence[Event]) -> None:
         columns = [c.name for c in events.columns if c.name != "sequence"]

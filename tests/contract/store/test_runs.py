@@ -363,6 +363,18 @@ def test_events_keep_the_order_in_which_they_were_written(database: Database) ->
         assert tx.runs.events("nosuch") == []
 
 
+def test_the_newest_rehearsal_of_what_has_not_ended_is_found(database: Database) -> None:
+    stored(database, number=3)
+    with database.transaction() as tx:
+        for reason, name in (("old", "exp0"), ("new", "exp0"), ("of what has ended", "exp1")):
+            id = tx.runs.experiment(f"brave-otter-{name}").id
+            tx.runs.note(Event(at_us=T0, experiment_id=id, attempt=1, generation=1, kind="rehearsal", reason=reason))
+            tx.runs.note(Event(at_us=T0, experiment_id=id, reason="something else"))
+    moved(database, E.STOPPED, name="brave-otter-exp1")
+    with database.read() as tx:
+        assert [event.reason for event in tx.runs.last_rehearsals()] == ["new"]
+
+
 def test_experiments_count_their_attempts_and_generations(database: Database) -> None:
     stored(database, number=2)
     with database.transaction() as tx:
