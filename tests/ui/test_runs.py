@@ -63,6 +63,15 @@ def test_the_table_sorts_by_a_metric_and_its_csv_is_the_apis(viewer: Viewer, exa
         assert (tmp_path / "table.csv").read_bytes() == answer.read()
 
 
+def test_a_long_name_stands_whole_in_the_table_where_there_is_room(viewer: Viewer, grid: Grid) -> None:
+    run = "a-name-as-long-as-those-that-scripts-make-of-all-their-parameters-" + "m" * 20
+    grid.finish("--framework", "torch", "--name", run, str(SCRIPTS / "train.py"), "--steps", "1")
+    viewer.page.set_viewport_size({"width": 1920, "height": 900})
+    name = viewer.go(f"/runs/{run}?tab=experiments").get_by_role("table", name="Experiments").get_by_text(run)
+    expect(name).to_be_visible()
+    assert name.evaluate("name => name.scrollWidth <= name.clientWidth"), "it is cut"
+
+
 def test_a_new_run_appears_by_itself_and_its_counts_move(viewer: Viewer, grid: Grid) -> None:
     page = viewer.go("/runs?search=appearing")
     expect(page.get_by_text("No run matches.")).to_be_visible()

@@ -22,7 +22,9 @@ export default function Experiments({ run }: { run: RunSummary }) {
   const table = useTable(run.run, query);
   const known: TableColumns = table.first?.columns ?? { params: [], metrics: [] };
   const shown = shownColumns(query.columns, known);
-  const columns = useMemo(() => tableColumns(shown), [JSON.stringify(shown)]);
+  const longest = `${run.run}-exp${run.experiments - 1}`;
+  const hasReasons = run.running + run.completed < run.experiments;
+  const columns = useMemo(() => tableColumns(shown, longest, hasReasons), [JSON.stringify(shown), longest, hasReasons]);
   const drawn = query.drawn ?? Array.from({ length: Math.min(run.experiments, DRAWN_AT_FIRST) }, (_, index) => index);
   const names = useMemo(() => drawn.map((index) => `${run.run}-exp${index}`), [run.run, drawn.join()]);
   return (

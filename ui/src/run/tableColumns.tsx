@@ -1,4 +1,4 @@
-/** The columns of the table of experiments. */
+/** The columns of the table of experiments: names have what they need, and the others share what is left. */
 import type { CSSProperties } from "react";
 import type { TableRow } from "@/api/types";
 import { colorOf, indexOf } from "@/charts/palette";
@@ -10,11 +10,20 @@ import { experimentPage } from "@/format/places";
 import css from "./run.module.css";
 import { metricOf } from "./tableQuery";
 
-const FIXED: Column<TableRow>[] = [
-  {
+/** What a name's cell holds beside it, in pixels: a dot, the badge of what is simulated, and space. */
+const BESIDE_NAME = 124;
+
+/** `longest` is the longest name; without reasons, which none has that runs or is completed, there is more room. */
+export function tableColumns(shown: string[], longest: string, hasReasons: boolean): Column<TableRow>[] {
+  return [nameColumn(longest), ...FIXED, ...shown.map(column), ...(hasReasons ? [REASON] : [])];
+}
+
+function nameColumn(longest: string): Column<TableRow> {
+  return {
     id: "name",
     header: "Experiment",
-    width: "minmax(230px, 1.4fr)",
+    // By their number of letters, as each row is a grid of its own: 1ch is a digit, and most letters are narrower.
+    width: `minmax(230px, calc(${(0.9 * longest.length).toFixed(1)}ch + ${BESIDE_NAME}px))`,
     title: (row) => row.experiment,
     sort: "index",
     className: css.name,
@@ -28,7 +37,10 @@ const FIXED: Column<TableRow>[] = [
         {row.simulated && <SimulatedBadge />}
       </>
     ),
-  },
+  };
+}
+
+const FIXED: Column<TableRow>[] = [
   { id: "state", header: "State", width: "118px", sort: "state", cell: (row) => <StateBadge state={row.state} stopping={row.stopping} /> },
   { id: "duration", header: "Run time", width: "92px", align: "right", sort: "duration", cell: (row) => <Lasting from={row.started_at} to={row.ended_at} /> },
   { id: "cost", header: "Cost", width: "76px", align: "right", cell: (row) => dollars(row.cost) },
@@ -37,15 +49,11 @@ const FIXED: Column<TableRow>[] = [
 const REASON: Column<TableRow> = {
   id: "reason",
   header: "Reason",
-  width: "minmax(120px, 1.6fr)",
+  width: "minmax(120px, 4fr)",
   className: css.reason,
   title: (row) => row.reason,
   cell: (row) => (row.state === "succeeded" || row.state === "running" ? "" : row.reason),
 };
-
-export function tableColumns(shown: string[]): Column<TableRow>[] {
-  return [...FIXED, ...shown.map(column), REASON];
-}
 
 function column(name: string): Column<TableRow> {
   if (name.startsWith("param:")) {
@@ -53,7 +61,7 @@ function column(name: string): Column<TableRow> {
     return {
       id: name,
       header: param,
-      width: "minmax(84px, 130px)",
+      width: "minmax(84px, 1fr)",
       sort: name,
       align: "right",
       className: "mono",
@@ -65,7 +73,7 @@ function column(name: string): Column<TableRow> {
     id: name,
     header: which === "best" ? tag : `${tag} ${which}`,
     tooltip: `${tag}: ${which}`,
-    width: "minmax(100px, 150px)",
+    width: "minmax(100px, 1fr)",
     sort: name,
     align: "right",
     cell: (row) => row.metrics[tag]?.text ?? metric(row.metrics[tag]?.[which]),

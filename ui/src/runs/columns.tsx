@@ -63,7 +63,7 @@ export const COLUMNS: Column<RunRow>[] = [
   {
     id: "machines",
     header: "Machines",
-    width: "minmax(170px, 1fr)",
+    width: "minmax(120px, 1fr)",
     className: css.two,
     cell: (run) => (
       <>
