@@ -8,7 +8,6 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong
-from functools import partial
 from typing import cast
 
 import structlog
@@ -18,6 +17,7 @@ from opengrid.core.errors import GridError, NotFound
 from opengrid.core.masking import Masks
 from opengrid.core.records.clusters import LOCAL_CLUSTER
 from opengrid.core.records.experiments import Experiment, Run
+from opengrid.planning.patches import without_files
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.sources import Sources
 from opengrid.services.views import source_view, time_text
@@ -77,7 +77,8 @@ class RunRecords:
 
     def _keep(self, run: Run, experiments: Sequence[Experiment], packages: list[str] | None) -> None:
         try:
-            common, masks = self._of_run(run, packages), Masks(self._secrets_of(run).values())
+            masks = Masks(self._secrets_of(run).values())
+            common = self._of_run(run, packages, masks)
             documents = {
                 one.id: {"experiment": one.name, "arguments": list(one.arguments), **common} for one in experiments
             }
@@ -92,7 +93,7 @@ class RunRecords:
         except Exception:  # the edge of a thread, for whose end the controller waits
             log.exception("no run.json", experiment=experiments[0].name)
 
-    def _of_run(self, run: Run, packages: list[str] | None) -> dict[str, object]:
+    def _of_run(self, run: Run, packages: list[str] | None, masks: Masks) -> dict[str, object]:
         spec = run.spec
         return {
             "run": run.name,
@@ -102,10 +103,10 @@ class RunRecords:
             "program": to_json(spec.program),
             "plan": run.plan.to_wire(),
             "source": to_json(source_view(spec.source)),
-            "patch": _unsigned(self._patch(run)),
+            "patch": self._patch(run, masks),
             "python": run.plan.python,
             "packages": packages,  # None: of other machines, which nobody knows here
-            "dependencies": _unsigned(to_json(spec.dependencies)),
+            "dependencies": _hidden(to_json(spec.dependencies), _unsigned),
             "actions": to_json(spec.actions),
             "framework": spec.framework.value,
             "seed": spec.seed,
@@ -113,17 +114,21 @@ class RunRecords:
             "secrets": list(spec.secrets),
         }
 
-    def _patch(self, run: Run) -> str | None:
+    def _patch(self, run: Run, masks: Masks) -> str | None:
+        """Return the difference, of whole files only: one in which something is hidden would not apply."""
         try:
             content = self._sources.patch(run.spec.source).read_bytes()
         except NotFound:
             return None
+        if len(content) > _LONGEST_PATCH:
+            return None
         # Bytes that are no UTF-8 become escapes from which they can be had again.
-        return content.decode("utf-8", "surrogateescape") if len(content) <= _LONGEST_PATCH else None
+        patch = content.decode("utf-8", "surrogateescape")
+        return without_files(patch, lambda file: masks.hide_text(_unsigned(file)) != file)
 
 
-def _unsigned(value: object) -> object:
-    return _hidden(value, partial(_SIGNED.sub, "****@"))
+def _unsigned(text: str) -> str:
+    return _SIGNED.sub("****@", text)
 
 
 def _hidden(value: object, hide: Callable[[str], str]) -> object:
