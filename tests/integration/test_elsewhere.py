@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run, make_spec
 
 from opengrid.blobs.folder import FolderBlobs
-from opengrid.core.errors import DataChanged, InvalidValue
+from opengrid.core.errors import DataChanged, GridError, InvalidValue, Unusable
 from opengrid.core.mounts import Mount, seen_elsewhere
 from opengrid.core.protocol import PROTOCOL, Assignment, Hello, Packages
 from opengrid.core.records.attempts import AttemptState, MachineState
 from opengrid.core.records.clusters import Cluster
+from opengrid.core.records.experiments import Run
 from opengrid.core.spec import Actions, Dependencies, Program, ProgramKind, RunSpec
 from opengrid.core.tokens import token_hash
 from opengrid.services.agents import Agents
@@ -40,6 +41,7 @@ def lab_with(
     cluster: str,
     spec: RunSpec | None = None,
     check_mounts: Callable[[Sequence[Mount], str], None] = lambda mounts, attempt_id: None,
+    secrets_of: Callable[[Run], Mapping[str, str]] = lambda _: {"API_KEY": "s3cr3t"},
 ) -> tuple[Agents, Hello, Database]:
     """Return a server with one run on a cluster, and what the agent of its first machine says."""
     database = Database.open(f"sqlite:///{folder / 'grid.db'}")
@@ -68,7 +70,7 @@ def lab_with(
         Assignments(
             FolderBlobs(folder / "blobs"),
             work=folder / "work",
-            secrets_of=lambda _: {"API_KEY": "s3cr3t"},
+            secrets_of=secrets_of,
             staging=lambda attempt, machine: folder / "staging",
             least_free=5 << 30,
             check_mounts=check_mounts,
@@ -159,3 +161,21 @@ def test_a_machine_is_not_there_when_its_data_is_not_what_it_was_and_the_reason_
         machine = tx.attempts.machine(hello.attempt_id, 0)
     assert (machine.state, machine.session_hash) == (MachineState.WAITING, None)
     assert machine.broken == "datastore stl10:2 is damaged: a (create it again)"
+
+
+@pytest.mark.parametrize(
+    ("error", "is_retryable"),
+    [(Unusable("the secret KEY cannot be opened", hint="set it"), False), (GridError("away", hint="set it"), True)],
+)
+def test_what_an_agent_cannot_be_given_is_the_reason_for_which_its_machine_is_broken(
+    tmp_path: Path, error: GridError, is_retryable: bool
+) -> None:
+    def refuse(_: Run) -> Mapping[str, str]:
+        raise error
+
+    agents, hello, database = lab_with(tmp_path, "lab", secrets_of=refuse)
+    with pytest.raises(type(error)):
+        agents.hello(hello, "t")
+    with database.read() as tx:
+        machine = tx.attempts.machine(hello.attempt_id, 0)
+    assert (machine.broken, machine.is_retryable) == (f"{error.message} (set it)", is_retryable)

@@ -186,11 +186,12 @@ def test_a_run_that_the_server_refuses_ends_with_its_words(api: FakeApi, grid: T
     assert (as_json.code, as_json.json) == (2, {"error": error})
 
 
-def test_why_the_store_of_a_server_cannot_be_used_is_told(api: FakeApi, grid: Typist) -> None:
+@pytest.mark.parametrize("status", [500, 507])
+def test_why_the_store_of_a_server_cannot_be_used_is_told(api: FakeApi, grid: Typist, status: int) -> None:
     answer, sent = api.answer, taking_blobs(api)
     grid("run", "train.py")
     api.answer = answer
-    refusal = (507, {"error": {"code": "unusable", "message": "there is no bucket x", "hint": "make it"}})
+    refusal = (status, {"error": {"code": "unusable", "message": "there is no bucket x", "hint": "make it"}})
     for method in ("HEAD", "PUT"):
         api.on(method, sent[0].path, refusal)
     refused(grid("run", "train.py"), "there is no bucket x", "make it")

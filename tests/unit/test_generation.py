@@ -163,6 +163,18 @@ def test_what_a_machine_was_refused_with_ends_the_attempt_though_its_agent_is_go
     assert again.reason == step.reason
 
 
+def test_what_may_be_better_the_next_time_is_tried_again_and_told_though_its_agent_is_gone() -> None:
+    refused = machine(1, MachineState.PRESENT, broken="the bucket does not answer", is_retryable=True)
+    for a in (attempt(AttemptState.SUBMITTED), attempt()):
+        step = move(a, [machine(0), refused], lost=frozenset({1}))
+        assert step is not None
+        assert (step.changes["outcome"], step.reason) == ("lost", "machine 1: the bucket does not answer")
+    often = Past(generations=(), lost_attempts=3)
+    step = move(attempt(AttemptState.SUBMITTED), [machine(0), refused], lost=frozenset({1}), past=often)
+    assert step is not None
+    assert step.changes["outcome"] == "failed"
+
+
 def test_an_attempt_is_over_when_all_living_agents_have_released() -> None:
     ending = attempt(AttemptState.ENDING, outcome="succeeded", reason="done")
     released = machine(0, MachineState.RELEASED)

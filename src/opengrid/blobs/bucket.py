@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Collection, Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -111,12 +112,35 @@ class Bucket:
             return Unusable(f"there is no bucket {self._name}", hint="make it, or name another")
         if isinstance(error, _REFUSALS) or "403 Forbidden" in text or "401 Unauthorized" in text:
             return Unusable(
-                f"the bucket {self._name} refuses us: {_line(text)}",
+                f"the bucket {self._name} refuses us: {_said(text)}",
                 hint="AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY of the server say who asks",
             )
         if isinstance(error, FileNotFoundError):
             return NotFound(f"{self.url} has lost a content: {_line(text)}")
-        return GridError(f"{self.url} does not answer as it should: {_line(text)}", hint="try again")
+        if "kind: Connect," in text:
+            return GridError(
+                f"nothing answers for {self.url}: {_said(text)}",
+                hint="AWS_ENDPOINT_URL of the server, where it is set, says where the bucket is",
+            )
+        return GridError(f"{self.url} does not answer as it should: {_said(text)}", hint="try again")
+
+
+#: Whom the library asked; what the service answered; what the system said when there was no answer.
+_ASKED = re.compile(r"https?://[^/\s?,]+")
+_ANSWERED = re.compile(r"<Code>([^<]+)</Code>(?:\s*<Message>([^<]+)</Message>)?")
+_SYSTEM = re.compile(r'(?:message|error): "([^"]+)"')
+
+
+def _said(text: str) -> str:
+    """Return why a request failed, and where it went; the library's own words where that is not among them."""
+    asked, answered, system = _ASKED.search(text), _ANSWERED.search(text), _SYSTEM.search(text)
+    if answered is not None:
+        why = ": ".join(filter(None, answered.groups()))
+    elif system is not None:
+        why = system[1]
+    else:
+        return _line(text)
+    return f"{why} ({asked[0]})" if asked is not None else why
 
 
 def _line(text: str) -> str:

@@ -71,7 +71,8 @@ def _assemble(
         return _end("stopped", stop_reason)
     broken = next((m for m in machines if m.broken), None)
     if broken is not None:
-        return _end("failed", _broken(broken))
+        outcome = "lost" if broken.is_retryable and may_try_again(past) else "failed"
+        return _end(outcome, _broken(broken))
     if len(alive) < len(machines):
         outcome = "lost" if may_try_again(past) else "failed"
         return _end(outcome, _gone(machines, alive) + " before all agents had said hello")
@@ -181,8 +182,8 @@ def _trouble(
     broken = next((m for m in machines if m.broken), None)
     if broken is not None and not broken.is_retryable:
         return "failed", _broken(broken)
-    if len(alive) < len(machines):
-        return "lost", _gone(machines, alive)
+    if len(alive) < len(machines):  # what it was told before it went says more than that it went
+        return "lost", _gone(machines, alive) if broken is None else _broken(broken)
     failed = sorted((e for e in exits if e.exit_code != 0), key=lambda e: e.at_ns)
     if failed:
         return "failed", f"rank {failed[0].rank} {describe_exit(failed[0].exit_code)}"

@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable
 
-from opengrid.core.errors import DataChanged, GridError, InvalidValue, NotFound, Superseded, Unauthorized
+from opengrid.core.errors import GridError, InvalidValue, NotFound, Superseded, Unauthorized, UserError
 from opengrid.core.protocol import (
     POLL_S,
     PROTOCOL,
@@ -57,7 +57,7 @@ class Agents:
     def hello(self, hello: Hello, token: str) -> Assignment:
         """Exchange an attempt token for a session; harmless when repeated with the same session secret.
 
-        A machine that could not read its data is not there: the gang does not begin without it.
+        A machine whose data, secrets or environment are not there is broken: the gang does not begin without it.
         """
         if hello.protocol != PROTOCOL:
             raise InvalidValue(f"this server speaks agent protocol {PROTOCOL}, not {hello.protocol}")
@@ -67,9 +67,14 @@ class Agents:
             run = tx.runs.find_by_id(tx.runs.experiment_by_id(attempt.experiment_id).run_id)
         try:
             self._assignments.check(run, attempt)
-        except DataChanged as error:  # another machine would be told the same
+            return self._welcome(hello, token, session_hash)
+        except (Unauthorized, Superseded):
+            raise
+        except GridError as error:  # the agent ends with it, and its death would hide the reason
             self._refuse(attempt, machine, error)
             raise
+
+    def _welcome(self, hello: Hello, token: str, session_hash: str) -> Assignment:
         with self._database.transaction() as tx:
             attempt, machine = self._known(tx, hello, token, session_hash)
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
@@ -89,8 +94,9 @@ class Agents:
                 machine = tx.attempts.machine(attempt.id, machine.index)
             earlier = tx.attempts.of_experiment(experiment.id)[: attempt.number - 1]
         self._memory.remember_session(session_hash, AgentIdentity(attempt_id=attempt.id, machine=machine.index))
+        assignment = self._assignments.make(run, experiment, attempt, machine, earlier=earlier, cluster=cluster)
         self._changed(attempt.id)
-        return self._assignments.make(run, experiment, attempt, machine, earlier=earlier, cluster=cluster)
+        return assignment
 
     def _known(self, tx: Transaction, hello: Hello, token: str, session_hash: str) -> tuple[Attempt, AttemptMachine]:
         """Return whose hello it is; Unauthorized, Superseded for one that does not count, or not any more."""
@@ -107,8 +113,9 @@ class Agents:
 
     def _refuse(self, attempt: Attempt, machine: AttemptMachine, error: GridError) -> None:
         words = f"{error.message} ({error.hint})" if error.hint else error.message
+        again = not isinstance(error, UserError)  # what the user must change, another machine would be told too
         with self._database.transaction() as tx:
-            tx.attempts.update_machine(attempt.id, machine.index, broken=words, is_retryable=False)
+            tx.attempts.update_machine(attempt.id, machine.index, broken=words, is_retryable=again)
         self._changed(attempt.id)
 
     def _as_found(self, tx: Transaction, run: Run, attempt: Attempt, hello: Hello) -> Run:

@@ -15,7 +15,7 @@ from pathlib import Path
 import structlog
 
 from opengrid.blobs.blobs import Blobs
-from opengrid.core.errors import GridError, Unusable
+from opengrid.core.errors import GridError
 from opengrid.core.files import folder_size
 from opengrid.core.interpreters import build_variables, changed_at, installed, site_packages
 from opengrid.core.records.clusters import LOCAL_CLUSTER
@@ -107,11 +107,11 @@ class Environments:
     def overlay(self, run: Run) -> str | None:
         """Return the folder with what the interpreter of a run lacks; None when it lacks nothing.
 
-        Unusable when it is not there any more.
+        GridError when it is not there any more: it is made again, and may be there the next time.
         """
         environment = self.look(run)
         if environment.state is not EnvironmentState.READY:
-            raise Unusable(f"the environment of {run.name} is not there: it is made again")
+            raise GridError(f"the environment of {run.name} is not there any more: it is made again")
         return environment.overlay
 
     def packages(self, run: Run) -> list[str]:

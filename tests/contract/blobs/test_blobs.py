@@ -227,6 +227,20 @@ def test_a_service_that_stays_away_is_told_and_nothing_counts_as_stored(
     assert blobs.exists(put(blobs, b"content"))
 
 
+def test_an_address_at_which_nothing_answers_is_named(
+    make_objects: Callable[..., ObjectBlobs], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    with pytest.raises(GridError, match=r"nothing answers for s3:.*: Connection refused \(http://127\.0\.0\.1:9\)$"):
+        make_objects().exists(digest_of(b"x"))
+
+
+def test_what_a_service_says_of_itself_is_told(make_objects: Callable[..., ObjectBlobs], endpoint: Endpoint) -> None:
+    endpoint.fail(*[503] * 500)
+    with pytest.raises(GridError, match=r"does not answer as it should: SlowDown: no \(http://[0-9.:]+\)$"):
+        make_objects().exists(digest_of(b"x"))
+
+
 @pytest.mark.parametrize("url", ["s3://", "s3:///x", "http://bucket/x", "/folder", "s3://b?x=1", ""])
 def test_another_address_is_no_storage(tmp_path: Path, url: str) -> None:
     with pytest.raises(InvalidValue, match="no place for contents"):

@@ -52,7 +52,7 @@ class RunCalls(Calls):
         """Send a blob that the server has not yet; return whether it had to be sent."""
         path = f"/api/v1/blobs/{digest}"
         # Why the store cannot be used, an answer without a body does not say, and that to the next request does.
-        if self._transport.request("HEAD", path, accept=(404, 507)).status < 400:
+        if self._transport.request("HEAD", path, accept=(404, 500, 507)).status < 400:
             return False
         self._transport.request("PUT", path, body=content, timeout_s=600)
         return True
