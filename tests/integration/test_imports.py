@@ -120,14 +120,25 @@ def test_other_addresses_are_refused_at_once(api: Api, url: str) -> None:
     assert api.datastores() == []
 
 
-def test_a_server_that_ended_meanwhile_leaves_no_version_half_made(home: Path) -> None:
+def test_what_a_server_left_half_made_the_next_one_goes_on_with(web: Web, home: Path) -> None:
     with running_app(home) as (api, _, _):
-        api.open_datastore("data", "https://example.org/x.zip")
+        api.open_datastore("data", f"{web.url}/data.zip")
         api.open_datastore("mine", "/a/folder")
+    web.content["/data.zip"] = zip_of(FILES)
     with running_app(home) as (api, _, _):
-        states = {row["name"]: (row["state"], row["reason"]) for row in api.datastores()}
-    assert states["data"] == ("failed", "the server ended meanwhile; create it again")
-    assert states["mine"][0] == "processing"
+        assert end_of(api, "data")["state"] == "succeeded"
+        assert api.datastore("mine", 1)["state"] == "processing"
+
+
+def test_what_many_servers_left_half_made_is_given_up(web: Web, home: Path) -> None:
+    with running_app(home) as (api, _, _):
+        upload = api.open_datastore("data", f"{web.url}/data.zip")["upload"]
+        for _ in range(4):
+            api.open_datastore("data", f"{web.url}/data.zip", upload)
+    with running_app(home) as (api, _, _):
+        ended = api.datastore("data", 1)
+        assert (ended["state"], ended["reason"]) == ("failed", "the server ended 5 times meanwhile; create it again")
+        assert not web.ranges
 
 
 def bring(web: Web, target: Path, **options: Any) -> bytes:

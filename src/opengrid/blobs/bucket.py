@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, cast
 from urllib.parse import urlsplit
 
 import obstore
-from obstore.exceptions import BaseError, PermissionDeniedError, UnauthenticatedError
+from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionError, UnauthenticatedError
 from obstore.store import S3Store
 
-from opengrid.core.errors import GridError, InvalidValue, NotFound, Unusable
+from opengrid.core.errors import DataChanged, GridError, InvalidValue, NotFound, Unusable
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -77,13 +77,24 @@ class Bucket:
         with self._explained():
             obstore.put(self._store, key, body, use_multipart=size > _PART, chunk_size=_PART)
 
-    def read(self, key: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
-        """Yield bytes of an object, which has them: so many, or all from there on."""
+    def read(self, key: str, offset: int = 0, size: int | None = None, *, etag: str = "") -> Iterator[bytes]:
+        """Yield bytes of an object, which has them: so many, or all from there on.
+
+        With `etag`: DataChanged when the object is another one by now, or gone.
+        """
         if size == 0:
             return
         wanted: GetOptions = {"range": {"offset": offset} if size is None else (offset, offset + size)}
+        if etag:
+            wanted["if_match"] = f'"{etag}"'
         with self._explained():
-            answer = obstore.get(self._store, key, options=wanted)
+            try:
+                answer = obstore.get(self._store, key, options=wanted)
+            except (PreconditionError, FileNotFoundError) as error:
+                if not etag:
+                    raise
+                changed = f"{self.url}/{key} has changed since it was listed"
+                raise DataChanged(changed, hint="create the datastore again") from error
             for block in answer.stream(_PART):
                 yield bytes(block)
 

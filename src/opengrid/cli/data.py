@@ -94,7 +94,10 @@ def _name_of(source: str) -> str:
 @click.argument("name", required=False)
 @global_options
 def resume(name: str | None) -> None:
-    """Go on with uploads that were broken off: all of this computer's, or those of one datastore."""
+    """Go on with uploads that were broken off: all of this computer's, or those of one datastore.
+
+    What the server fetches by itself, it goes on with; the command waits for it.
+    """
     _tell_made(continue_uploads(name))
 
 

@@ -34,36 +34,51 @@ def send_source(source: Path, name: str) -> DatastoreRow:
 
 
 def import_source(source: str, name: str, *, refers: bool = False) -> DatastoreRow:
-    """Have the server make a version of an address, or refer to it, and wait; it goes on when this command ends."""
-    line = ProgressLine()
+    """Have the server make a version of an address, or refer to it, and wait; it goes on when this command ends.
+
+    Waits for the one that the server makes of it already, where an earlier command was broken off.
+    """
+    made_of_it = (source, "referenced" if refers else "copied")
     with connected() as api:
-        row = api.import_datastore(name, source, refers=refers)
-        if not line.is_possible and not refers:
-            note(f"the server fetches it as {row['name']}:{row['version']}, and goes on when this command ends")
-        try:
-            while row["state"] == "processing":
-                line.show(f"{row['name']}:{row['version']}  {row['reason']}")
-                time.sleep(_LOOK_S)
-                row = api.datastore(row["name"], row["version"])
-        finally:
-            line.clear()
+        begun = [row for row in _imports(api, name) if (row["source"], row["kind"]) == made_of_it]
+        row = begun[0] if begun else api.import_datastore(name, source, refers=refers)
+        if begun:
+            note(f"the server is at {name}:{row['version']} of it already")
+        return _import_ended(api, row)
+
+
+def _imports(api: Api, name: str | None) -> list[DatastoreRow]:
+    """Return the versions that the server is making."""
+    rows = [row for row in api.datastores(name) if row["state"] == "processing"]
+    return [row for row in rows if "://" in row["source"] or row["kind"] == "referenced"]
+
+
+def _import_ended(api: Api, row: DatastoreRow) -> DatastoreRow:
+    line = ProgressLine()
+    if not line.is_possible and row["kind"] == "copied":
+        note(f"the server fetches it as {row['name']}:{row['version']}, and goes on when this command ends")
+    try:
+        while row["state"] == "processing":
+            line.show(f"{row['name']}:{row['version']}  {row['reason']}")
+            time.sleep(_LOOK_S)
+            row = api.datastore(row["name"], row["version"])
+    finally:
+        line.clear()
     if row["state"] != "succeeded":
         raise UserError(f"{row['name']}:{row['version']} has failed: {row['reason']}")
     return row
 
 
 def continue_uploads(name: str | None) -> list[DatastoreRow]:
-    """Go on with everything that was broken off, or with one datastore's."""
+    """Go on with everything that was broken off, or with one datastore's; also wait for what the server makes."""
     uploads = _uploads()
     made: list[DatastoreRow] = []
     begun = [one for one in uploads.unfinished() if name in (None, one.name)]
-    if not begun:
-        return made
     with connected() as api:
         for one in begun:
             material = find_material(Path(one.source))
             made.append(_send(api, uploads, material, one.name, one.source, one))
-    return made
+        return made + [_import_ended(api, row) for row in _imports(api, name)]
 
 
 def _send(

@@ -386,7 +386,7 @@ class Server:
         self._cluster_starts.open()
         self._controller.start()
         self._scalar_reader.start()
-        self._imports.fail_left()
+        self._imports.go_on()
         self._rehearsals.say_that_server_is_back()
         upkeep = [
             end_idle_boards(self._boards.end_idle),
@@ -418,6 +418,7 @@ class Server:
         """Let go what a server holds though it has not begun to serve. What it has started goes on."""
         self._boards.close()
         self._environments.close()
+        self._imports.close()
         self._records.close()
         self._engines.close()
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
-import os
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +17,8 @@ from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, Datas
 from opengrid.core.sizes import size_text
 from opengrid.services.archives import Unpacked, unpack
 from opengrid.services.callers import Caller
-from opengrid.services.datastores import MOST_FILES, Datastores
+from opengrid.services.copying import BucketCopy
+from opengrid.services.datastores import MOST_FILES, Datastores, Opened
 from opengrid.services.fetching import check_url, fetch
 from opengrid.services.references import OpenBucket, is_bucket, no_bucket, referred_files
 
@@ -29,12 +27,16 @@ log = structlog.get_logger(__name__)
 #: How often the version says how far it is.
 _TELL_S = 1.0
 
-#: So many bytes of a bucket are staged before they are taken over.
-_COPIED_TOGETHER = 256 << 20
+#: A version that was begun so often without becoming whole may be what ended the servers.
+_MOST_ROUNDS = 5
+
+
+class _Closed(Exception):
+    """This server ends."""
 
 
 class Imports:
-    """One thread for each version that is being made. A server that ends leaves them failed."""
+    """One thread for each version that is being made. What a server leaves half made, the next one goes on with."""
 
     def __init__(
         self,
@@ -47,6 +49,7 @@ class Imports:
         self._datastores, self._disks, self._may_ask_own_network = datastores, disks, may_ask_own_network
         self._open_bucket = open_bucket
         self._threads: list[threading.Thread] = []
+        self._is_closed = False
 
     @property
     def are_running(self) -> bool:
@@ -59,16 +62,29 @@ class Imports:
         """Open the next version of a datastore and begin to fill it; Forbidden, InvalidValue for an address."""
         if kind is DatastoreKind.COPIED and not is_bucket(source):
             check_url(source, may_ask_own_network=self._may_ask_own_network)
-        opened = self._datastores.open(name, source, caller, kind=kind)
+        return self._begin(self._datastores.open(name, source, caller, kind=kind))
+
+    def go_on(self) -> None:
+        """Go on with the versions that an earlier server was filling."""
+        for version in self._datastores.filled_from("http://", "https://", "s3://"):
+            if version.round >= _MOST_ROUNDS:
+                self._datastores.fail(version, f"the server ended {version.round} times meanwhile; create it again")
+                continue
+            owner = Caller(name=version.user, is_admin=False)
+            try:
+                self._begin(self._datastores.open(version.name, version.source, owner, version.upload))
+            except GridError as error:
+                self._datastores.fail(version, error.message)
+
+    def close(self) -> None:
+        """Have the threads end when they next tell how far they are."""
+        self._is_closed = True
+
+    def _begin(self, opened: Opened) -> DatastoreVersion:
         thread = threading.Thread(target=self._fill, args=(opened.version, opened.staging), name="import", daemon=True)
         self._threads = [other for other in self._threads if other.is_alive()] + [thread]
         thread.start()
         return opened.version
-
-    def fail_left(self) -> None:
-        """Say of versions that an earlier server was filling that it did not come to an end."""
-        for version in self._datastores.filled_from("http://", "https://", "s3://"):
-            self._datastores.fail(version, "the server ended meanwhile; create it again")
 
     def _fill(self, version: DatastoreVersion, staging: Path) -> None:
         try:
@@ -82,6 +98,8 @@ class Imports:
                 files = self._unpack(version, archive, staging)
                 archive.unlink()
                 self._store(version, files)
+        except _Closed:
+            log.info("import goes on with the next server", datastore=version.name, version=version.version)
         except (GridError, OSError) as error:
             reason = error.message if isinstance(error, GridError) else f"{error.filename}: {error.strerror}"
             self._datastores.fail(version, reason)
@@ -91,29 +109,10 @@ class Imports:
             raise
 
     def _copy(self, version: DatastoreVersion, staging: Path) -> None:
-        """Copy the objects of a bucket, some at a time: what was taken over is not staged any more."""
-        tell, come = self._teller(version), 0
-        bucket = self._open_bucket(version.source)
-        files: list[DatastoreFile] = []
-        batch: list[DatastoreFile] = []
         found = referred_files(version.source, self._open_bucket)
-        total = sum(file.size for file in found)
-        for file in found:
-            self._disks.check(staging, file.size)
-            partial, digest = staging / "object", hashlib.sha256()
-            with partial.open("wb") as copy:
-                for block in bucket.read(file.path, 0, file.size):
-                    copy.write(block)
-                    digest.update(block)
-            os.replace(partial, staging / digest.hexdigest())
-            batch.append(dataclasses.replace(file, digest=digest.hexdigest()))
-            come += file.size
-            tell(lambda come=come: f"copied {size_text(come)} of {size_text(total)}")
-            if len(batch) == MOST_FILES or sum(one.size for one in batch) >= _COPIED_TOGETHER or file is found[-1]:
-                self._datastores.offer(version.name, version.version, version.round, batch)
-                files += batch
-                batch = []
-        self._finish(version, files)
+        bucket = self._open_bucket(version.source)
+        copy = BucketCopy(self._datastores, self._disks, version, bucket, staging, self._teller(version))
+        self._finish(version, copy.run(found))
 
     def _fetch(self, version: DatastoreVersion, archive: Path) -> None:
         tell = self._teller(version)
@@ -159,6 +158,8 @@ class Imports:
 
         def tell(text: Callable[[], str]) -> None:
             nonlocal told
+            if self._is_closed:
+                raise _Closed
             if time.monotonic() - told >= _TELL_S:
                 told = time.monotonic()
                 self._datastores.tell(version, text())

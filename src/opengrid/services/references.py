@@ -31,8 +31,8 @@ class ForeignBucket(Protocol):
         """Return where to GET objects, for so long."""
         ...
 
-    def read(self, key: str, offset: int = 0, size: int | None = None) -> Iterator[bytes]:
-        """Yield the bytes of an object."""
+    def read(self, key: str, offset: int = 0, size: int | None = None, *, etag: str = "") -> Iterator[bytes]:
+        """Yield the bytes of an object; DataChanged when its ETag is another one."""
         ...
 
 

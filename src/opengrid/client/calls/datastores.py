@@ -27,9 +27,9 @@ _HASHED_BYTES_A_SECOND = 20 << 20
 class DatastoreCalls(Calls):
     """Datastores: listed, filled, imported, verified, deleted."""
 
-    def datastores(self) -> list[DatastoreRow]:
-        """Return all versions of all datastores, newest first."""
-        return cast("list[DatastoreRow]", self._get("/api/v1/datastores")["datastores"])
+    def datastores(self, name: str | None = None) -> list[DatastoreRow]:
+        """Return all versions of all datastores, or of one, newest first."""
+        return cast("list[DatastoreRow]", self._get("/api/v1/datastores", {"name": name})["datastores"])
 
     def datastore(self, name: str, version: int | None) -> DatastoreDocument:
         """Return a version, or the newest whole one, with who uses it."""

@@ -1,0 +1,39 @@
+"""`grid datastore`, against a server that answers what the test tells it to."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from tests.support.fake_api import FakeApi
+from tests.support.typed import Typist
+
+SOURCE = "s3://bucket/data"
+
+
+def row(state: str, **changes: object) -> dict[str, Any]:
+    made = {"name": "data", "version": 3, "state": state, "reason": "", "kind": "copied", "files": 2, "size": 5}
+    return {**made, "source": SOURCE, "user": "ada", "digest": None, "created_at": "2026-01-01T00:00:00Z", **changes}
+
+
+@pytest.mark.parametrize("command", [("create", SOURCE), ("resume",), ("resume", "data")])
+def test_a_command_that_was_broken_off_waits_for_what_the_server_makes_of_it(
+    api: FakeApi, grid: Typist, command: tuple[str, ...]
+) -> None:
+    api.on("GET", "/api/v1/datastores", {"datastores": [row("processing")], "total": 1})
+    api.on("GET", "/api/v1/datastores/data/3", row("succeeded"))
+    done = grid("datastore", *command)
+    assert (done.code, done.out.splitlines()[0]) == (0, "data:3 has 2 files, 5 B")
+
+
+@pytest.mark.parametrize("other", [{"source": "s3://bucket/else"}, {"kind": "referenced"}, {"state": "failed"}])
+def test_another_source_or_way_is_another_version(api: FakeApi, grid: Typist, other: dict[str, object]) -> None:
+    api.on("GET", "/api/v1/datastores", {"datastores": [{**row("processing"), **other}], "total": 1})
+    api.on("POST", "/api/v1/datastores/imports", (201, row("succeeded", version=4)))
+    done = grid("datastore", "create", SOURCE)
+    assert (done.code, done.out.splitlines()[0]) == (0, "data:4 has 2 files, 5 B")
+
+
+def test_with_nothing_broken_off_there_is_nothing_to_go_on_with(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", "/api/v1/datastores", {"datastores": [row("succeeded")], "total": 1})
+    assert grid("datastore", "resume").out == "nothing was broken off\n"
