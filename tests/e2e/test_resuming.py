@@ -140,8 +140,8 @@ def test_every_step_counts_once_over_the_death_of_a_rank_and_of_a_machine(
         assert pieces == {"['.metadata', '__0_0.distcp', '__1_0.distcp', '__2_0.distcp', '__3_0.distcp']"}
 
 
-def test_a_rank_that_dies_while_the_server_is_away_is_recovered_when_it_is_back(new_grid: Any, folder: Path) -> None:
-    grid = new_grid()
+def counting_without_server(grid: Grid, folder: Path) -> tuple[str, Path]:
+    """Start a training, and kill the server once it has saved; return its experiment's name and what it saves."""
     (folder / "count.py").write_text(script(OWN_FILE))
     name = grid.submit(*MACHINES, *TORCH, "count.py", str(folder / "end"), cwd=folder)
     grid.running(name)
@@ -149,6 +149,12 @@ def test_a_rank_that_dies_while_the_server_is_away_is_recovered_when_it_is_back(
     state = Path(grid.experiment(name)["work_dir"]) / "node0" / "state.pt"
     saved(state.parent, "state.pt")
     grid.kill_server()
+    return name, state
+
+
+def test_a_rank_that_dies_while_the_server_is_away_is_recovered_when_it_is_back(new_grid: Any, folder: Path) -> None:
+    grid = new_grid()
+    name, state = counting_without_server(grid, folder)
     written = state.stat().st_mtime_ns
     eventually(lambda: state.stat().st_mtime_ns > written)  # it goes on without a server
     (rank,) = titled(f"grid {name} rank 2/")
@@ -161,13 +167,7 @@ def test_a_rank_that_dies_while_the_server_is_away_is_recovered_when_it_is_back(
 @pytest.mark.full  # as long as such absences are
 def test_a_server_that_is_off_for_minutes_costs_no_step_and_no_line(new_grid: Any, folder: Path) -> None:
     grid = new_grid()
-    (folder / "count.py").write_text(script(OWN_FILE))
-    name = grid.submit(*MACHINES, *TORCH, "count.py", str(folder / "end"), cwd=folder)
-    grid.running(name)
-    assert begun(grid, name, 1) == [0] * 4
-    state = Path(grid.experiment(name)["work_dir"]) / "node0" / "state.pt"
-    saved(state.parent, "state.pt")
-    grid.kill_server()
+    name, state = counting_without_server(grid, folder)
     killed_at = time.time()
     eventually(lambda: state.stat().st_mtime > killed_at + 150, timeout_s=300)
     ended = finish(grid, name, folder / "end")  # this command starts the server

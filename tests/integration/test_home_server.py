@@ -19,7 +19,7 @@ from tests.support.processes import is_alive
 from opengrid import __version__
 from opengrid.client.api import Api
 from opengrid.client.embedded import Embedded
-from opengrid.client.home import Home, read_about
+from opengrid.client.home import About, Home, boot_id, read_about
 from opengrid.client.starting import start_server, stop_server
 from opengrid.core.errors import NotFound, ServerUnreachable, Unusable, UserError
 from opengrid.core.locks import try_lock
@@ -148,3 +148,26 @@ def test_another_hosts_server_within_reach_is_used_and_never_started_here(home: 
     with pytest.raises(ServerUnreachable):
         Api(Embedded(home, tell=quiet)).server()
     assert not home.state.exists()
+
+
+def test_a_pid_that_another_program_has_by_now_is_no_server() -> None:
+    started = [sys.executable, "-c", "print(flush=True); input()"]
+    other = subprocess.Popen(started, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    server = subprocess.Popen([*started, "opengrid.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    try:
+        for process in (other, server):
+            assert process.stdout is not None
+            process.stdout.readline()
+        assert not _about(other.pid, boot_id()).is_alive
+        assert _about(server.pid, boot_id()).is_alive
+        assert not _about(server.pid, "another").is_alive
+    finally:
+        for process in (other, server):
+            process.kill()
+            process.communicate()
+
+
+def _about(pid: int, boot: str) -> About:
+    return About(
+        pid=pid, url="http://127.0.0.1:1", version="0.1.0", started_at="", home="/home", host="here", boot_id=boot
+    )

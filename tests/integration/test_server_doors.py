@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.support.certificate import certificate
 
-from opengrid.server.__main__ import Settings
+from opengrid.core.errors import InvalidValue
 from opengrid.server.app import Server, now_us
 from opengrid.server.keys import ensure_token
+from opengrid.server.settings import Settings, check_certificate, read_settings
 from opengrid.store.database import Database
 
 URL = "http://127.0.0.1"
@@ -137,3 +140,22 @@ def test_no_body_breaks_the_server(client: TestClient, path: str) -> None:
             answer = client.post(path, content=json.dumps(body), headers={"Content-Type": "application/json"})
             assert answer.status_code < 500, (path, way, last, repr(nasty)[:100], answer.text)
             assert answer.status_code < 400 or answer.json()["error"]["message"]
+
+
+def test_a_certificate_that_cannot_be_served_with_is_refused_before_anything_starts(tmp_path: Path) -> None:
+    cert, key = certificate(tmp_path)
+
+    def check(cert: str, key: str) -> None:
+        check_certificate(read_settings({}, listen="0.0.0.0:1", tls_cert=cert, tls_key=key))
+
+    check(cert, key)
+    check_certificate(read_settings({}))
+    with pytest.raises(InvalidValue, match=r"--tls-key .*/none\.pem: No such file"):
+        check(cert, f"{tmp_path}/none.pem")
+    with pytest.raises(InvalidValue, match="are no certificate with its key"):
+        check(key, cert)
+    locked = tmp_path / "locked.pem"
+    subprocess.run(["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", locked], check=True)
+    with pytest.raises(InvalidValue, match="are no certificate with its key") as error:
+        check(cert, str(locked))
+    assert "without a passphrase" in (error.value.hint or "")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -65,13 +64,7 @@ def serving(home: Path) -> Iterator[FakeApi]:
     api = FakeApi(home=home)
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(api))
     threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
-    process = subprocess.Popen(
-        [sys.executable, "-c", "print(flush=True); input()", "opengrid.server"],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-    )
-    assert process.stdout is not None
-    process.stdout.readline()  # from now on /proc shows its command line
+    process = subprocess.Popen(["/bin/sh", "-c", "read _", "opengrid.server"], stdin=subprocess.PIPE)
     home.mkdir(parents=True, exist_ok=True)
     about = {
         "pid": process.pid,

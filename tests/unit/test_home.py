@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import socket
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -64,23 +62,6 @@ def test_another_hosts_server_is_named_with_the_way_out(tmp_path: Path) -> None:
 )
 def test_a_server_of_this_host_or_within_reach_is_used(tmp_path: Path, ours: dict[str, str]) -> None:
     check_here(about(**ours), home_at(tmp_path))
-
-
-def test_a_pid_that_another_program_has_by_now_is_no_server() -> None:
-    started = [sys.executable, "-c", "print(flush=True); input()"]
-    other = subprocess.Popen(started, stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    server = subprocess.Popen([*started, "opengrid.server"], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-    try:
-        for process in (other, server):
-            assert process.stdout is not None
-            process.stdout.readline()
-        assert not about(pid=other.pid, boot_id=boot_id()).is_alive
-        assert about(pid=server.pid, boot_id=boot_id()).is_alive
-        assert not about(pid=server.pid, boot_id="another").is_alive
-    finally:
-        for process in (other, server):
-            process.kill()
-            process.communicate()
 
 
 MOUNTS = r"""/dev/sda1 / ext4 rw 0 0

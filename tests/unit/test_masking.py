@@ -38,7 +38,7 @@ def test_only_what_may_become_a_secret_is_held_back() -> None:
     assert masker.feed(b"", is_last=True) == b"hu"
 
 
-@settings(max_examples=200)
+@settings(max_examples=100)
 @given(
     secrets=st.lists(st.text("ab", min_size=4, max_size=6), min_size=1, max_size=3),
     pieces=st.lists(st.text("ab", max_size=7), max_size=8),

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import subprocess
-from pathlib import Path
-
 import pytest
-from tests.support.certificate import certificate
 
 from opengrid.core.errors import InvalidValue
-from opengrid.server.settings import IDLE_S, check_certificate, read_settings
+from opengrid.server.settings import IDLE_S, read_settings
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("", IDLE_S), ("90", 90.0), ("1.5", 1.5), ("inf", float("inf"))])
@@ -38,22 +34,3 @@ def test_what_starts_a_server_again_is_what_started_it() -> None:
     ]
     safe = read_settings({}, listen="0.0.0.0:1", tls_cert="/c.pem", tls_key="/k.pem")
     assert safe.arguments(1) == ["--listen", "0.0.0.0:1", "--tls-cert", "/c.pem", "--tls-key", "/k.pem"]
-
-
-def test_a_certificate_that_cannot_be_served_with_is_refused_before_anything_starts(tmp_path: Path) -> None:
-    cert, key = certificate(tmp_path)
-
-    def check(cert: str, key: str) -> None:
-        check_certificate(read_settings({}, listen="0.0.0.0:1", tls_cert=cert, tls_key=key))
-
-    check(cert, key)
-    check_certificate(read_settings({}))
-    with pytest.raises(InvalidValue, match=r"--tls-key .*/none\.pem: No such file"):
-        check(cert, f"{tmp_path}/none.pem")
-    with pytest.raises(InvalidValue, match="are no certificate with its key"):
-        check(key, cert)
-    locked = tmp_path / "locked.pem"
-    subprocess.run(["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", locked], check=True)
-    with pytest.raises(InvalidValue, match="are no certificate with its key") as error:
-        check(cert, str(locked))
-    assert "without a passphrase" in (error.value.hint or "")

@@ -12,8 +12,8 @@ from typing import Any
 import click
 import numpy as np
 import pytest
+from tests.commands.test_cli_run import CREATED, PLAN, taking_blobs
 from tests.support.fake_api import Asked, FakeApi, serving
-from tests.unit.test_cli_run import CREATED, PLAN, taking_blobs
 
 from opengrid import Actions, Grid, GridError
 from opengrid.cli.run import run as command

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.commands.test_cli_run import PLAN
 from tests.support.fake_api import FakeApi, serving
 from tests.support.typed import Typist, make_typist
-from tests.unit.test_cli_run import PLAN
 
 from opengrid.core.codec import from_json
 from opengrid.core.spec import RunSpec

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from tests.commands.test_cli_run import CREATED, PLAN, taking_blobs
 from tests.support.fake_api import FakeApi, serving
 from tests.support.typed import Typist, make_typist
-from tests.unit.test_cli_run import CREATED, PLAN, taking_blobs
 
 from opengrid.core.spec import Place, Program, ProgramKind, RunSpec, Source
 from opengrid.planning.command import OPTIONS, OTHERS, command_line, without_values
