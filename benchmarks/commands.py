@@ -16,7 +16,7 @@ from benchmarks.sides import Bench, wait_until
 from benchmarks.support import median, print_rows, processor_s, server_process
 
 #: What the server imports: its libraries alone, and with our own modules.
-_LIBRARIES = "import fastapi, uvicorn, uvloop, httptools, sqlalchemy, pydantic, structlog, coolname"
+_LIBRARIES = "import fastapi, uvicorn, uvloop, httptools, sqlalchemy, pydantic, structlog"
 _IMPORTS = f"{_LIBRARIES}; import opengrid.server.__main__"
 
 _WARM_UP, _WINDOWS, _WINDOW_S = 50, 30, 3.0

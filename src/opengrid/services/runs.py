@@ -9,8 +9,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import coolname
-
 from opengrid.core.errors import Conflict, InvalidValue
 from opengrid.core.gang import Plan
 from opengrid.core.mounts import Mount, seen_elsewhere
@@ -289,6 +287,8 @@ def _check_free(tx: Transaction, name: str) -> None:
 
 def free_name(tx: Transaction) -> str:
     """Return a made-up name that no run has."""
+    import coolname  # its words take 0.02 s, of which the start of a server is free
+
     while True:
         name = f"{coolname.generate_slug(2)}-{random.randint(1, 9999)}"  # noqa: S311 - a name, no secret
         if not tx.runs.taken(name):

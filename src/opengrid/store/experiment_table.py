@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, Double, Select, String, and_, case, cast, exists, func, or_, select
-from sqlalchemy.dialects.postgresql import JSONB
 
 from opengrid.core.records.experiments import ExperimentState
 from opengrid.planning.goals import goal_of
@@ -133,8 +132,8 @@ class ExperimentTable:
     def _number_of(self, key: Param) -> _Value:
         """Return a hyperparameter where it is a number, else NULL."""
         if self._is_postgres:
-            value = cast(experiments.c.params, JSONB)[key.name]
-            return case((func.jsonb_typeof(value) == "number", cast(value.astext, Double)))
+            kind = func.json_typeof(func.json_extract_path(experiments.c.params, key.name))
+            return case((kind == "number", cast(self._text_of(key), Double)))
         path = f'$."{key.name}"'
         kind = func.json_type(experiments.c.params, path)
         return case((kind.in_(("integer", "real")), func.json_extract(experiments.c.params, path)))
@@ -142,7 +141,7 @@ class ExperimentTable:
     def _text_of(self, key: Param) -> _Value:
         """Return a hyperparameter as text."""
         if self._is_postgres:
-            return cast(experiments.c.params, JSONB)[key.name].astext
+            return func.json_extract_path_text(experiments.c.params, key.name)
         path = f'$."{key.name}"'
         kind = func.json_type(experiments.c.params, path)
         as_text = cast(func.json_extract(experiments.c.params, path), String)
