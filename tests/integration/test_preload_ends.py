@@ -16,7 +16,8 @@ from tests.support.processes import is_alive, wait_until
 from opengrid.core.codec import to_json
 from opengrid.core.spec import Program, ProgramKind
 from opengrid.node import spawn
-from opengrid.node.preload.client import LauncherLost, TemplateSpec, connect_launcher
+from opengrid.node.preload.client import TemplateSpec, connect_launcher
+from opengrid.node.preload.connection import LauncherLost
 
 SCRIPT = Program(kind=ProgramKind.SCRIPT, target="script.py")
 

@@ -19,7 +19,8 @@ from tests.support.processes import is_alive, wait_until
 
 from opengrid.core.errors import Unusable
 from opengrid.node import spawn
-from opengrid.node.preload.client import PreloadFailed, TemplateSpec, connect_launcher, ensure_template
+from opengrid.node.preload.client import TemplateSpec, connect_launcher, ensure_template
+from opengrid.node.preload.connection import PreloadFailed
 
 
 @pytest.fixture

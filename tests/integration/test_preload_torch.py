@@ -6,7 +6,7 @@ import pytest
 from tests.support.preloading import Bench
 
 from opengrid.core.spec import Program, ProgramKind
-from opengrid.node.preload.client import PreloadFailed
+from opengrid.node.preload.connection import PreloadFailed
 from opengrid.node.preload.messages import RankStart
 
 SCRIPT = Program(kind=ProgramKind.SCRIPT, target="script.py")

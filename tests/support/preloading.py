@@ -19,7 +19,8 @@ import pytest
 import opengrid
 from opengrid.core.spec import Program, ProgramKind
 from opengrid.node import spawn
-from opengrid.node.preload.client import Event, Launcher, TemplateSpec, connect_launcher
+from opengrid.node.preload.client import TemplateSpec, connect_launcher
+from opengrid.node.preload.connection import Event, Launcher
 from opengrid.node.preload.messages import Cleared, RankExited, RankStart, RankStarted
 from opengrid.node.probe import probe
 

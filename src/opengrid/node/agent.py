@@ -20,7 +20,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
 
-from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError
 from opengrid.core.gone import GoneWatch
 from opengrid.core.masking import Masks
@@ -43,8 +42,8 @@ from opengrid.core.protocol import (
 )
 from opengrid.node.actions import NodeActions
 from opengrid.node.artifacts import Collector
-from opengrid.node.cache import DataCache
 from opengrid.node.clock import ServerClock
+from opengrid.node.errands import Errands
 from opengrid.node.event_files import event_stream, find_metrics
 from opengrid.node.identity import Places
 from opengrid.node.inbox import (
@@ -61,17 +60,15 @@ from opengrid.node.inbox import (
 from opengrid.node.link import Channel, Link, ServerAddress
 from opengrid.node.logs import LogShipper, find_streams
 from opengrid.node.orphan import OrphanLimits, OrphanWatch, Verdict
-from opengrid.node.packages import PackageMaker
-from opengrid.node.preload.client import PreloadFailed, TemplateSpec
+from opengrid.node.preload.client import TemplateSpec
+from opengrid.node.preload.connection import PreloadFailed
 from opengrid.node.ranks import Ranks
-from opengrid.node.readying import Failed, Ready, make_ready
+from opengrid.node.readying import Failed, Ready
 from opengrid.node.rehearsals import Rehearsals
-from opengrid.node.restoring import put_back
 from opengrid.node.settling import SETTLE_S
 from opengrid.node.stacks import StackSender
 from opengrid.node.steps import AskToEnd, Clear, Own, Prepare, PutBack, Skip, Stage, Start, Step, next_step
 from opengrid.node.telemetry import Telemetry, find_samples
-from opengrid.node.workspace import node_folders
 
 #: How an agent that has lost its server ends ranks that make no progress.
 _ORPHANS_STOP = Stop(terminate=True, grace_s=15.0)
@@ -108,7 +105,6 @@ class Agent:
     ) -> None:
         self._assignment, self._files, self._settings, self._log = assignment, files, settings, settings.log
         self._inbox = Inbox()
-        self._channel = Channel(address, session)  # of the thread that makes ready
         self._link = Link(
             address,
             session,
@@ -125,11 +121,6 @@ class Agent:
             on_superseded=self._on_superseded,
             log=self._log,
         )
-        self._data = (
-            DataCache(Path(assignment.data_cache), assignment.data_cache_bytes, disks=DiskGuard(assignment.least_free))
-            if assignment.data_cache
-            else None
-        )
         self._artifacts = Collector(
             Channel(address, session),
             staging=assignment.staging,
@@ -140,8 +131,16 @@ class Agent:
             settle_s=settings.settle_s,
             on_event_file=self._ship_event_file,
         )
-        self._actions = NodeActions(assignment, files.spool, files.sessions, ship=self._logs.add)
-        self._packages = PackageMaker(assignment, os.environ)
+        self._errands = Errands(
+            assignment,
+            Channel(address, session),
+            scratch=files.spool,
+            actions=NodeActions(assignment, files.spool, files.sessions, ship=self._logs.add),
+            artifacts=self._artifacts,
+            template=settings.template,
+            inbox=self._inbox,
+            log=self._log,
+        )
         self._stacks = StackSender(Channel(address, session), on_idle=self._inbox.put, log=self._log)
         self._ranks = Ranks(
             assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
@@ -201,8 +200,7 @@ class Agent:
             self._rehearsals.take(news.rehearsals, self._own)
             self._logs.set_interval(news.flush_interval_s)
             if news.phase in (Phase.STOP, Phase.RELEASED) and self._own.stage is Stage.PREPARING:
-                self._packages.cancel()
-                self._actions.cancel()
+                self._errands.cancel()
         elif isinstance(news, Ready):
             self._ready(news)
         elif isinstance(news, Failed):
@@ -281,7 +279,8 @@ class Agent:
         if isinstance(step, Prepare):
             self._prepare(step.generation)
         elif isinstance(step, PutBack):
-            self._begin_to_put_back()
+            self._own = dataclasses.replace(self._own, stage=Stage.RESTORING)
+            self._errands.put_back(self._own.generation)
         elif isinstance(step, Start):
             self._start()
         elif isinstance(step, AskToEnd):
@@ -302,64 +301,14 @@ class Agent:
     def _prepare(self, generation: int) -> None:
         self._own = Own(generation=generation, stage=Stage.PREPARING)
         self._is_orphaned, self._restore = False, Restore()
-        launcher = self._ranks.launcher
-
-        def work() -> None:
-            ready = make_ready(
-                generation,
-                self._assignment,
-                launcher,
-                template=self._settings.template,
-                channel=self._channel,
-                data=self._data,
-                scratch=self._files.spool,
-                packages=self._packages,
-                actions=self._actions,
-                waits=lambda reason: self._inbox.put(Waits(generation=generation, reason=reason)),
-            )
-            if isinstance(ready, Ready):
-                ready = self._begun(ready)
-            if isinstance(ready, Ready) and self._assignment.collects:
-                try:
-                    if ready.before is not None and self._assignment.salvage is not None:
-                        lost = dataclasses.replace(self._assignment, work_dir=self._assignment.salvage)
-                        self._artifacts.salvage(node_folders(lost), before=ready.before)
-                    self._artifacts.watch(node_folders(self._assignment), before=ready.before)
-                    if generation > 1:
-                        self._artifacts.collect_all()  # the next ranks go on from what the last ones left
-                except OSError as error:
-                    ready.launcher.close()
-                    ready = Failed(generation, f"cannot watch for artifacts: {error}")
-            self._inbox.put(ready)
-
-        threading.Thread(target=work, name="prepare", daemon=True).start()
-
-    def _begun(self, ready: Ready) -> Ready | Failed:
-        """Carry out the user's actions before the first ranks."""
-        try:
-            failure = self._actions.begin(ready.generation)
-        except OSError as error:
-            failure = f"actions: {error.filename or 'bash'}: {error.strerror or error}"
-        if failure is None:
-            return ready
-        ready.launcher.close()
-        return Failed(ready.generation, failure)
+        self._errands.prepare(generation, self._ranks.launcher)
 
     def _end(self) -> None:
         """Collect the last files, after the user's actions at the end."""
-        if not self._assignment.on_end:
+        if self._assignment.on_end:
+            self._errands.end(self._own.generation)
+        else:
             self._artifacts.drain()
-            return
-        generation = self._own.generation
-
-        def work() -> None:
-            try:
-                self._actions.end(generation)
-            except OSError as error:
-                self._log(f"actions at the end: {error}")
-            self._inbox.put(ActionsEnded())
-
-        threading.Thread(target=work, name="actions", daemon=True).start()
 
     def _ready(self, ready: Ready) -> None:
         if self._own.stage is not Stage.PREPARING:
@@ -377,28 +326,6 @@ class Agent:
         self._tell(
             Prepared(generation=ready.generation, store_port=port, launch=ready.launch, launch_reason=ready.reason)
         )
-
-    def _begin_to_put_back(self) -> None:
-        self._own = dataclasses.replace(self._own, stage=Stage.RESTORING)
-        generation = self._own.generation
-
-        def work() -> None:
-            try:
-                restore, notes = put_back(
-                    self._assignment,
-                    generation,
-                    self._channel,
-                    digest_of=self._artifacts.digest_of,
-                    before=self._artifacts.before,
-                )
-                self._inbox.put(PutBackDone(generation, restore, notes))
-            except GridError as error:
-                self._inbox.put(Failed(generation, f"cannot put the checkpoint back: {error.message}"))
-            except OSError as error:
-                what = f"{error.filename or 'the disk'}: {error.strerror or error}"
-                self._inbox.put(Failed(generation, f"cannot put the checkpoint back: {what}"))
-
-        threading.Thread(target=work, name="put back", daemon=True).start()
 
     def _put_back(self, news: PutBackDone) -> None:
         if self._own.stage is Stage.RESTORING:
@@ -458,8 +385,7 @@ class Agent:
         poll.poll(max(0.0, until - time.monotonic()) * 1000)
 
     def _leave(self) -> None:
-        self._packages.cancel()
-        self._actions.cancel()
+        self._errands.cancel()
         self._link.stop()
         self._telemetry.stop()
         self._logs.stop()

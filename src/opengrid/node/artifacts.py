@@ -1,32 +1,27 @@
-"""Collects artifacts: finds new files of the work folders, and brings their contents to the server.
+"""Collects artifacts: finds new files of the work folders, and has them brought to the server.
 
 A thread of low priority looks every two seconds, and less often where a look takes long. It hashes what has settled,
-asks which contents the server lacks, and sends those. Nothing here can harm the ranks; what goes wrong is tried again
+and hands that to the delivery. Nothing here can harm the ranks; what goes wrong is tried again
 and, if it is so in the end, named.
 """
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import fcntl
-import functools
 import os
-import shutil
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from opengrid.client.packs import Content, Uploader
 from opengrid.core import checkpoint_file
-from opengrid.core.codec import from_json, to_json
-from opengrid.core.errors import GridError, ServerUnreachable, Superseded
-from opengrid.core.packs import MissingPacks, Packed, PackedContents, PackLinks, WantedPacks
-from opengrid.core.protocol import ArtifactFile, Artifacts, Unsaved, UnsavedFile, Wanted
+from opengrid.core.errors import ServerUnreachable, Superseded
+from opengrid.core.protocol import ArtifactFile, Unsaved, UnsavedFile
 from opengrid.node.closings import Closings
-from opengrid.node.contents import NotNow, check_whole, digest_as_scanned, opened, put, server_time_s, stage, version_of
+from opengrid.node.contents import NotNow, check_whole, digest_as_scanned, version_of
+from opengrid.node.delivery import Delivery, Item
 from opengrid.node.event_files import is_event_file
 from opengrid.node.link import Channel
 from opengrid.node.scan import names, scan
@@ -57,14 +52,6 @@ class _Folder:
     closed: set[str]  #: what was closed by its writer and not collected since
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
-    folder: _Folder
-    path: str
-    version: Version
-    offer: ArtifactFile
-
-
 class Collector:
     """One thread that collects from all work folders of this machine.
 
@@ -89,9 +76,7 @@ class Collector:
         self._on_drained, self._on_superseded = on_drained, on_superseded
         self._on_event_file, self._event_files = on_event_file, set[Path]()
         self._is_salvaging = False
-        self._has_links = has_links
-        is_here = staging is not None and not has_links and os.access(staging, os.W_OK)
-        self._staging = Path(staging) if staging is not None and is_here else None
+        self._delivery = Delivery(channel, staging=staging, has_links=has_links)
         self._folders: list[_Folder] = []
         self._locks: list[int] = []  # held until the process ends
         self._unreadable: dict[str, str] = {}
@@ -208,8 +193,7 @@ class Collector:
             if draining:
                 unsaved, tries = self._unsaved(), tries + 1
                 if unsaved is None or tries >= _LAST_TRIES:
-                    if self._staging is not None:
-                        shutil.rmtree(self._staging, ignore_errors=True)
+                    self._delivery.close()
                     self._on_drained(unsaved)
                     return
                 self._stopped.wait(_LAST_PAUSE_S)
@@ -221,7 +205,7 @@ class Collector:
         return max(self._settle_s, min(_LONGEST_S, self._scans_s / _SHARE)) if self._folders else None
 
     def _collect(self, *, final: bool) -> None:
-        batch: list[_Candidate] = []
+        batch: dict[Item, _Folder] = {}
         unreadable: dict[str, str] = {}
         self._unreadable, self._scans_s = unreadable, 0.0
         before, self._coming = self._coming, {}
@@ -243,12 +227,12 @@ class Collector:
             for path in due:
                 if self._stopped.is_set() or ((self._draining or self._asked) and not final):
                     return
-                candidate = self._read(folder, path, found.files[path], before, final=final)
-                if candidate is not None:
-                    batch.append(candidate)
-                if len(batch) >= _BATCH_FILES or sum(c.version.size for c in batch) >= _BATCH_BYTES:
+                item = self._read(folder, path, found.files[path], before, final=final)
+                if item is not None:
+                    batch[item] = folder
+                if len(batch) >= _BATCH_FILES or sum(one.version.size for one in batch) >= _BATCH_BYTES:
                     self._save(batch)
-                    batch = []
+                    batch = {}
         if batch:
             self._save(batch)
 
@@ -276,7 +260,7 @@ class Collector:
         before: dict[Path, tuple[Version, str]],
         *,
         final: bool,
-    ) -> _Candidate | None:
+    ) -> Item | None:
         known = before.get(folder.root / path)
         try:
             if checkpoint_file.is_candidate(path):
@@ -302,88 +286,18 @@ class Collector:
             sha256=digest,
             modified_us=version.modified_ns // 1000,
         )
-        return _Candidate(folder, path, version, offer)
+        return Item(folder.root, path, version, offer)
 
-    def _save(self, batch: list[_Candidate]) -> None:
+    def _save(self, batch: dict[Item, _Folder]) -> None:
         """Bring files to the server and remember which are safe; ServerUnreachable, nothing lost, while it is away."""
-        try:
-            answer = self._offer(batch)
-            wanted, coming = set(answer.contents), set(answer.coming)
-            brought = self._bring_all({digest: [c for c in batch if c.offer.sha256 == digest] for digest in wanted})
-            offered = [c for c in batch if c.offer.sha256 in brought]
-            refused = set(self._offer(offered).contents) if offered else set[str]()
-        except (ServerUnreachable, Superseded):
-            raise
-        except GridError as error:
-            _fail(batch, error.message)
-            return
-        _fail([c for c in offered if c.offer.sha256 in refused], "it changed while it was being saved")
-        for candidate in batch:
-            place, digest = candidate.folder.root / candidate.path, candidate.offer.sha256
-            if digest in coming:
-                self._coming[place] = candidate.version, digest
-            elif digest not in (wanted - brought) | refused:
-                candidate.folder.settling.save(candidate.path, candidate.version)
-                self._digests[place] = candidate.version, digest
-
-    def _offer(self, batch: list[_Candidate]) -> Wanted:
-        message = to_json(Artifacts(files=tuple(candidate.offer for candidate in batch)))
-        timeout_s = server_time_s(sum(candidate.version.size for candidate in batch))
-        response = self._channel.call(
-            lambda http: http.request("POST", "/agent/v1/artifacts", json=message, timeout_s=timeout_s)
-        )
-        return from_json(Wanted, response.json())
-
-    def _bring_all(self, wanted: dict[str, list[_Candidate]]) -> set[str]:
-        """Bring contents that several files may have each; return those for which that went well."""
-        if self._has_links and len(wanted) > 1:
-            with contextlib.suppress(OSError, NotNow, ValueError):  # which one it was is found one by one
-                changed = self._upload([alike[0] for alike in wanted.values()])
-                for digest in changed:
-                    _fail(wanted[digest], "it kept changing")
-                return wanted.keys() - changed
-        return {digest for digest, alike in wanted.items() if self._bring(alike)}
-
-    def _upload(self, candidates: list[_Candidate]) -> set[str]:
-        """Put contents into the bucket; return those that are not any more what they were."""
-        uploader = Uploader(_ArtifactCarrier(self._channel), shares=False)
-        return uploader.bring(
-            [
-                Content(
-                    sha256=one.offer.sha256,
-                    size=one.offer.size,
-                    open=functools.partial(opened, one.folder.root, one.path, one.version),
-                )
-                for one in candidates
-            ]
-        )
-
-    def _bring(self, alike: list[_Candidate]) -> bool:
-        """Send or stage a content that several files may have; return whether that went well."""
-        candidate = alike[0]
-        try:
-            if self._has_links:
-                is_same = not self._upload([candidate])
-            else:
-                with opened(candidate.folder.root, candidate.path, candidate.version) as file:
-                    if self._staging is not None:
-                        stage(file, candidate.offer, self._staging)
-                    else:
-                        self._channel.call(lambda http: put(http, file, candidate.offer))
-                is_same = True
-            if is_same:
-                return True
-            reason = "it kept changing"
-        except (ServerUnreachable, Superseded):
-            raise
-        except GridError as error:
-            reason = error.message
-        except OSError as error:
-            reason = error.strerror or str(error)
-        except (NotNow, ValueError) as error:
-            reason = str(error)
-        _fail(alike, reason)
-        return False
+        delivered = self._delivery.bring(list(batch))
+        for item, reason in delivered.failed:
+            batch[item].settling.fail(item.path, reason, time.monotonic())
+        for item in delivered.coming:
+            self._coming[item.root / item.path] = item.version, item.offer.sha256
+        for item in delivered.safe:
+            batch[item].settling.save(item.path, item.version)
+            self._digests[item.root / item.path] = item.version, item.offer.sha256
 
     def _unsaved(self) -> Unsaved | None:
         troubles = [
@@ -393,28 +307,6 @@ class Collector:
         ]
         troubles += [UnsavedFile(path=_told(path), reason=reason) for path, reason in self._unreadable.items()]
         return Unsaved(files=tuple(troubles[:_NAMED]), total=len(troubles)) if troubles else None
-
-
-class _ArtifactCarrier:
-    """The server, asked about packs of artifacts."""
-
-    def __init__(self, channel: Channel) -> None:
-        self._channel = channel
-
-    def links(self, packs: Sequence[str]) -> Mapping[str, str]:
-        wanted = to_json(WantedPacks(packs=tuple(packs)))
-        answer = self._channel.call(lambda http: http.request("POST", "/agent/v1/artifacts/links", json=wanted))
-        return {link.pack: link.url for link in from_json(PackLinks, answer.json()).links}
-
-    def add(self, contents: Sequence[Packed]) -> Sequence[str]:
-        brought = to_json(PackedContents(contents=tuple(contents)))
-        answer = self._channel.call(lambda http: http.request("PUT", "/agent/v1/artifacts/packed", json=brought))
-        return from_json(MissingPacks, answer.json()).missing
-
-
-def _fail(candidates: list[_Candidate], reason: str) -> None:
-    for candidate in candidates:
-        candidate.folder.settling.fail(candidate.path, reason, time.monotonic())
 
 
 def _told(path: str) -> str:

@@ -19,7 +19,7 @@ from opengrid.node.logs import Stream, make_streams
 from opengrid.node.memory import available_mib, oom_kills
 from opengrid.node.network import ReservedPort
 from opengrid.node.outcome import Outcome, read_outcome
-from opengrid.node.preload.client import Event, Launcher, PreloadFailed
+from opengrid.node.preload.connection import Event, Launcher, PreloadFailed
 from opengrid.node.preload.messages import STACKS_SIGNAL, Cleared, RankExited, RankStarted, StoreFailed
 from opengrid.node.program import needs_store
 from opengrid.node.progress import read_steps, usage

@@ -24,7 +24,8 @@ from opengrid.node.data import fetch_data
 from opengrid.node.generation import places, reason_for_processes, start_directory
 from opengrid.node.link import Channel
 from opengrid.node.packages import PackageMaker
-from opengrid.node.preload.client import Launcher, PreloadFailed, TemplateSpec, connect_launcher
+from opengrid.node.preload.client import TemplateSpec, connect_launcher
+from opengrid.node.preload.connection import Launcher, PreloadFailed
 from opengrid.node.workspace import files_of_bundle, find_bundle, make_folders
 
 #: How often a full disk is looked at.

@@ -1,6 +1,7 @@
 """Preloaded launch: a template that has imported torch forks launchers, which fork the ranks of one agent each.
 
-client      what an agent calls: ensure_template, connect_launcher, Launcher
+client      what an agent calls: ensure_template, connect_launcher
+connection  an agent's end of the connection to its launcher
 template    one detached process per host, user, interpreter and preload list
 launcher    one per agent, forked from the template
 store       the rendezvous store of one generation, forked from the launcher
