@@ -103,7 +103,7 @@ def adapter(kind: Any) -> TypeAdapter[Any]:
 
 @pytest.mark.parametrize("kind", WIRE_TYPES, ids=lambda kind: kind.__name__)
 def test_codec_and_pydantic_write_and_read_the_same_documents(kind: Any) -> None:
-    @settings(max_examples=8, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=8, suppress_health_check=list(HealthCheck))
     @given(values_of(kind))
     def agree(value: object) -> None:
         text = json.dumps(to_json(value))
@@ -125,7 +125,7 @@ def taken(read: Callable[..., object], *document: object) -> object:
 
 @pytest.mark.parametrize("kind", WIRE_TYPES, ids=lambda kind: kind.__name__)
 def test_missing_fields_take_their_defaults_or_are_refused_by_both(kind: Any) -> None:
-    @settings(max_examples=3, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=3, suppress_health_check=list(HealthCheck))
     @given(values_of(kind), st.data())
     def agree(value: object, data: st.DataObject) -> None:
         document = to_json(value)
@@ -145,7 +145,7 @@ def test_missing_fields_take_their_defaults_or_are_refused_by_both(kind: Any) ->
 
 @pytest.mark.parametrize("kind", [k for k in WIRE_TYPES if k is not RunSpec], ids=lambda kind: kind.__name__)
 def test_unknown_fields_are_dropped_by_both(kind: Any) -> None:
-    @settings(max_examples=3, deadline=None, database=None, suppress_health_check=list(HealthCheck))
+    @settings(max_examples=3, suppress_health_check=list(HealthCheck))
     @given(values_of(kind))
     def agree(value: object) -> None:
         document = {**to_json(value), "of_the_future": [1]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opengrid.core.errors import GridError, InvalidValue, NotFound
@@ -235,7 +235,6 @@ def test_the_interpreter_must_be_of_a_version_that_the_tree_wants() -> None:
         check_python(wants, "3.11.7", "/python")
 
 
-@settings(max_examples=60)
 @given(st.text(max_size=80), st.sampled_from(["requirements.txt", "environment.yml", "pyproject.toml"]))
 def test_any_text_is_understood_or_refused(text: str, name: str) -> None:
     try:

@@ -6,7 +6,7 @@ import struct
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary, SummaryMetadata
@@ -42,7 +42,6 @@ _events = st.builds(
 )
 
 
-@settings(max_examples=60, deadline=None)
 @given(events=st.lists(_events, max_size=40), size=st.integers(20, 3000))
 def test_any_scalars_are_read_as_tensorboard_parses_them_however_the_file_is_cut(
     events: list[Event], size: int
@@ -132,7 +131,6 @@ def test_of_a_corrupt_file_what_comes_before_the_damage_is_read(record: int) -> 
     assert found.problem == "a record holds no event"
 
 
-@settings(max_examples=60, deadline=None)
 @given(data=st.binary(max_size=400))
 def test_no_bytes_at_all_make_it_fail(data: bytes) -> None:
     found = decode(data)

@@ -74,7 +74,7 @@ def test_gpus_of_another_model_do_not_count_where_one_is_named() -> None:
 
 
 @given(st.lists(st.integers(1, 8), min_size=1, max_size=5), st.lists(st.integers(1, 8), min_size=1, max_size=5))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_what_fits_never_takes_more_than_there_is(has: list[int], wants: list[int]) -> None:
     if fits(fleet(*has).machines, [bundles(*wants)]):
         assert all(a >= b for a, b in zip(sorted(has, reverse=True), sorted(wants, reverse=True), strict=False))

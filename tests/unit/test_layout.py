@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opengrid.core.errors import InvalidValue
@@ -66,7 +66,6 @@ def _largest_by_trying(gpus: int, per_machine: int) -> int:
     return max(fitting)
 
 
-@settings(deadline=None)
 @given(st.integers(1, 600), st.integers(1, 16))
 def test_machines_are_filled_in_order(gpus: int, per_machine: int) -> None:
     gang = lay_out(gpus, per_machine, cpus=1, ranks=1)

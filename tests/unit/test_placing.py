@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePosixPath
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opengrid.cli.progress import progress_text
@@ -38,7 +38,6 @@ def test_a_place_that_is_taken_by_such_a_name_is_left_to_it() -> None:
 _PATHS = st.lists(st.sampled_from(["a", "b", "node0", "node1", "node1_"]), min_size=1, max_size=3).map("/".join)
 
 
-@settings(deadline=None, database=None, max_examples=50)
 @given(st.sets(st.tuples(st.integers(0, 2), _PATHS), max_size=12))
 def test_no_two_files_are_in_one_place_and_none_is_below_another(files: set[tuple[int, str]]) -> None:
     given_files = sorted(files)

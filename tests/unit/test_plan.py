@@ -250,7 +250,7 @@ def test_a_cluster_that_does_not_simulate_says_so() -> None:
 NAMES = sorted({kind.cloud or kind.name for kind in CATALOGUE.types} | {"local"})
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.sampled_from(NAMES), st.integers(0, 64), st.integers(0, 300))
 def test_every_type_and_every_cpus_has_a_layout_that_fits_or_a_refusal_that_names_the_largest(
     name: str, gpus: int, cpus: int

@@ -7,7 +7,7 @@ import random
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from opengrid.core.gang import Plan
@@ -164,7 +164,6 @@ def test_ranks_on_real_gpus_need_no_room_for_cpu_ranks() -> None:
     assert cpu_ranks(plan_of(8, real=False, ranks=1)) == 8
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(1, 8), st.booleans()), max_size=12), st.integers(0, 8), st.integers(4, 24))
 def test_nothing_is_given_twice_and_gangs_are_whole(wanted: list[tuple[int, bool]], gpus: int, available: int) -> None:
     waiting = [
@@ -181,7 +180,6 @@ def test_nothing_is_given_twice_and_gangs_are_whole(wanted: list[tuple[int, bool
     assert len(given_out) == len(set(given_out))
 
 
-@settings(deadline=None, max_examples=60)
 @given(st.integers(0, 2**32), st.booleans())
 def test_nobody_starves_however_many_small_ones_come(seed: int, is_real: bool) -> None:
     """Small experiments arrive without end; the head must start before twice its elders' time is over."""

@@ -183,7 +183,7 @@ ALPHABET = st.sampled_from(
 )  # fmt: skip
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.one_of(st.text(), st.lists(ALPHABET).map("".join), st.lists(ALPHABET).map(lambda p: f"[{''.join(p)}]")))
 def test_no_text_raises_anything_but_invalid_value(text: str) -> None:
     try:
