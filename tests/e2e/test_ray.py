@@ -114,6 +114,9 @@ def test_clusters_are_checked_shown_chosen_and_removed(lab: Grid, ray: RayCluste
     done = lab.call("clusters", "check", "lab")
     assert done.code == 0, done
     assert done.out.count(" ms ") == 2
+    assert done.out.count("4, only counted") == 2
+    assert done.out.count(f"{torch_build()})") == 2
+    assert done.out.count(" namespace ") + done.out.count(" no: ") == 2, done  # how ranks get datastores there
 
     lab.ok("user", "set-cluster-context", "lab")
     assert lab.json("run", "--dry_run", *TWO, "meet.py", "1")["plan"]["cluster"] == "lab"
@@ -129,10 +132,15 @@ def test_clusters_are_checked_shown_chosen_and_removed(lab: Grid, ray: RayCluste
     assert [row["cluster"] for row in lab.json("clusters")["clusters"]] == ["local", "lab"]
 
 
+def torch_build() -> str:
+    cuda = pytest.importorskip("torch").version.cuda
+    return f"CUDA {cuda}" if cuda else "CPU"
+
+
 def test_a_cluster_file_is_written_for_the_types_that_are_named(lab: Grid) -> None:
-    text = lab.ok("clusters", "template", "--types", "4_v100_16gb:2")
+    text = lab.ok("clusters", "template", "--types", "4_v100_16gb:2", "--image", "ami-1")
     assert "InstanceType: p3.8xlarge" in text
-    made = lab.json("clusters", "template", "--types", "4_v100_16gb:2")
+    made = lab.json("clusters", "template", "--types", "4_v100_16gb:2", "--image", "ami-1")
     assert (made["text"], made["types"]) == (text, {"4_v100_16gb": 2, "4_v100_16gb_spot": 2})
     done = lab.call("clusters", "template", "--provider", "moon", "--types", "4_v100_16gb")
     assert (done.code, "no template for 'moon'" in done.err) == (2, True), done

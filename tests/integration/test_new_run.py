@@ -185,7 +185,7 @@ def test_a_cluster_can_be_chosen_and_its_own_machines_come_first(caller: Caller,
         ]
         first = caller("GET", "instance-types", cluster="lab").document["instance_types"][0]
         assert (first["value"], first["gpus"], first["on_demand"]) == ("local", 4, 0.0)
-        assert first["label"] == "Machines of lab: 4 × GPU, 16 CPUs each"
+        assert first["label"] == "Machines of lab: 4 GPUs, 16 CPUs each"
         answer = plan(caller, link=SCRIPT, cluster="lab", gpus=8, framework="torch")
         assert answer["problem"] is None
         assert (answer["plan"]["cluster"], answer["plan"]["machines"]) == ("lab", 2)

@@ -134,7 +134,7 @@ def test_machines_that_can_be_started_count() -> None:
 def test_too_few_machines_are_refused_with_what_fits() -> None:
     error = refusal(fleet(8, 2), instance_type="4_v100_16gb", gpus=8)
     assert "needs 2 machines with 4 GPUs and 8 CPUs each" in error.message
-    assert "1 machine with 8 × GPU, 1 machine with 2 × GPU" in error.message
+    assert "1 machine with 8 GPUs, 1 machine with 2 GPUs" in error.message
     assert "--gpus 5 fits" in str(error.hint)
     assert "the cluster's own machines hold 8" in str(error.hint)
 
@@ -259,7 +259,7 @@ def test_spot_machines_are_for_those_who_ask_for_them_at_their_price() -> None:
 
 def test_a_gang_that_fits_on_machines_of_the_other_market_only_is_refused() -> None:
     error = refusal(markets((4, "spot"), (2, "on_demand")), instance_type="4_v100_16gb")
-    assert "lab has 1 machine with 2 × GPU on its on-demand machines" in error.message
+    assert "lab has 1 machine with 2 GPUs on its on-demand machines" in error.message
 
 
 def test_spot_has_no_effect_where_nothing_comes_from_a_market_and_it_says_so() -> None:

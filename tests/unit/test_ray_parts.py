@@ -12,7 +12,7 @@ from opengrid.engines.engine import AgentProcess, Submission
 from opengrid.engines.ray.inside.marks import SPOT
 from opengrid.engines.ray.inside.scaling import Scaling, of_answer, of_status
 from opengrid.engines.ray.inside.waiting import IDLE_S, NodeView, model_nobody_has, of_any_model, why_waiting
-from opengrid.engines.ray.jobs_api import RayNode
+from opengrid.engines.ray.jobs_api import Job, RayNode
 from opengrid.engines.ray.parse import machines_of, named, possible_of
 from opengrid.engines.ray.render import Home, Program, job_of, resources_of
 from opengrid.planning import markets
@@ -136,7 +136,12 @@ def test_why_a_gang_waits_is_said_in_words() -> None:
         "waits for a machine with 1 GPU (V100) and 1 CPU: it has none now; some must join"
     )
     assert why_waiting([{"CPU": 1, SPOT: 0.001}], [small], Scaling(starting={"2_cpu_4gb_spot": 1})) == (
-        "waits for a spot machine with 1 CPU: it has none now; the cluster starts 1 of 2_cpu_4gb_spot"
+        "waits for a spot machine with 1 CPU: 1 is so large, and none is a spot machine; "
+        "the cluster starts 1 of 2_cpu_4gb_spot"
+    )
+    assert why_waiting([{**four, "accelerator_type:V100": 0.001}] * 2, [large, small], quiet) == (
+        "waits for 2 machines with 4 GPUs (V100) and 8 CPUs each: 1 is so large, and none names V100 GPUs; "
+        "others must join"
     )
 
 
@@ -187,3 +192,15 @@ def test_machines_of_a_spot_type_are_told_from_the_others() -> None:
         ("4_v100_16gb", "on_demand", 4),
     ]
     assert resources_of(Bundle(cpus=2, market="spot")) == {"CPU": 2, "spot": 0.001}
+
+
+def test_a_job_that_failed_tells_its_last_words_and_not_its_own_command() -> None:
+    def words(*log: str) -> str:
+        heading = "Job entrypoint command failed with exit code 127, last available logs (truncated to 20,000 chars):"
+        entrypoint = "exec /nowhere -c 'import sys\nsys.exit(1)\n' http://server 1"
+        return Job(id="a", status="FAILED", message="\n".join([heading, *log]), entrypoint=entrypoint).last_words
+
+    assert words("sys.exit(1)", "' http://server 1", "/bin/sh: 1: exec: /nowhere: not found") == (
+        "/bin/sh: 1: exec: /nowhere: not found"
+    )
+    assert words("sys.exit(1)", "' http://server 1") == "the driver ended with exit code 127"

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
-from pathlib import Path
 
 import click
 
 from opengrid.cli.completing import files
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, local_time, note, print_json, print_table, settings
+from opengrid.cli.tokens import read_token_file
 from opengrid.client.api import Api
 from opengrid.client.home import find_home
 from opengrid.client.http import Http
@@ -178,11 +178,8 @@ def _way_hint(address: str, error: ServerUnreachable) -> str:
 def _read_token(file: str | None) -> str:
     """Return the token from a file, from a person, or from stdin; never from the command line, which others can see."""
     if file is not None:
-        try:
-            token = Path(file).read_text().strip()
-        except (OSError, UnicodeDecodeError) as error:
-            raise InvalidValue(f"--token-file {file}: cannot be read ({error})", field="token") from error
-    elif sys.stdin is not None and sys.stdin.isatty():
+        return read_token_file(file)
+    if sys.stdin is not None and sys.stdin.isatty():
         token = str(click.prompt("token", hide_input=True, err=True)).strip()
     else:
         token = sys.stdin.readline().strip() if sys.stdin is not None else ""

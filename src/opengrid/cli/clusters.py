@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import click
@@ -13,6 +12,7 @@ from opengrid.cli.cluster_logs import logs
 from opengrid.cli.durations import Duration
 from opengrid.cli.options import connected, global_options
 from opengrid.cli.output import Column, ProgressLine, note, plural, print_json, print_table, settings, tell
+from opengrid.cli.tokens import read_token_file
 from opengrid.client.api import Api
 from opengrid.core.errors import InvalidValue, error_from_wire
 
@@ -96,7 +96,11 @@ def list_clusters() -> None:
     help="Machines that the cluster can start by itself, with the most of each: 4_v100_16gb:8.",
 )
 @click.option("--work-dir", metavar="FOLDER", help="Where experiments work on every machine [/tmp/opengrid-work].")
-@click.option("--python", metavar="PATH", help="Interpreter on every machine [default: the one that Ray runs with].")
+@click.option(
+    "--python",
+    metavar="PATH",
+    help="Interpreter on every machine, with torch and Ray [default: the one Ray runs with].",
+)
 @click.option(
     "--replace-within",
     "replace_s",
@@ -138,9 +142,10 @@ def add(
         )
     new: dict[str, object] = {"name": name, "engine": engine, "possible": parse_types(types), "python": python}
     new |= {name: value for name, value in (("work_dir", work_dir), ("replace_s", replace_s)) if value is not None}
+    token = read_token_file(token_file) if token_file else None
     with connected() as api:
         if address:
-            row = api.add_cluster({**new, "address": address, "token": _read_token(token_file)})
+            row = api.add_cluster({**new, "address": address, "token": token})
         else:
             made = api.make_cluster({**new, "hosts": _listed(hosts), "install": _listed(install)})
             watch_start(api, made)
@@ -168,13 +173,17 @@ def show(name: str) -> None:
 @click.argument("name")
 @global_options
 def check(name: str) -> int:
-    """Ask every machine for its Python and torch, and whether it reaches the server; 1 if one has a problem."""
+    """Ask every machine for its Python, torch, GPUs and mounts, and for its way to the server; 1 if one has a problem.
+
+    "no" under Mounts: arguments that name a datastore's mount are rewritten there.
+    """
     with connected() as api:
         machines = api.check_cluster(name)
     if settings().is_json:
         print_json({"cluster": name, "machines": machines})
     else:
         columns = [Column(title=t) for t in ("Address", "Host", "Python", "Ray", "torch", "lightning")]
+        columns += [Column(title=t, may_wrap=True) for t in ("GPUs", "Mounts")]
         columns += [Column(title="To The Server", is_number=True), Column(title="Problem", may_wrap=True)]
         print_table(columns, [_checked(machine) for machine in machines])
     return 1 if any(machine.get("problem") for machine in machines) else 0
@@ -189,14 +198,15 @@ clusters.add_command(logs)
     "--types", required=True, metavar="TYPE[:N],…", help=f"Machines to start, with the most of each [{_USUAL_MOST}]."
 )
 @click.option("--region", default="us-east-1", show_default=True, help="Where the machines are.")
+@click.option("--image", metavar="AMI", help="What the machines boot from: Python 3.10 and a driver for the GPUs.")
 @global_options
-def template(provider: str, types: str, region: str) -> None:
+def template(provider: str, types: str, region: str, image: str | None) -> None:
     """Write a file for `ray up`: a cluster on a cloud that starts machines when runs need them, on the spot market too.
 
     What to type next stands in its first lines.
     """
     with connected() as api:
-        made = api.cluster_template(provider, parse_types(types, most=_USUAL_MOST), region)
+        made = api.cluster_template(provider, parse_types(types, most=_USUAL_MOST), region, image)
     if settings().is_json:
         print_json(made)
     else:
@@ -252,7 +262,7 @@ def change_cluster(name: str, plain: Mapping[str, object], *, token_file: str | 
     if types is not None:
         changes["possible"] = parse_types(types)
     if token_file is not None:
-        changes["token"] = _read_token(token_file)
+        changes["token"] = read_token_file(token_file)
     if not changes:
         raise InvalidValue("nothing is to be changed", hint="`grid edit cluster --help` lists what can be")
     with connected() as api:
@@ -372,20 +382,23 @@ def _size(row: ClusterRow) -> str:
 
 
 def _checked(machine: CheckedMachine) -> list[str]:
-    took = machine.get("round_trip_ms")
-    texts = (machine.get("hostname"), *(machine.get(what) for what in ("python", "ray", "torch", "lightning")))
+    torch, build, took = machine.get("torch"), machine.get("torch_build"), machine.get("round_trip_ms")
+    texts = [machine.get(what) for what in ("hostname", "python", "ray")]
+    texts += [f"{torch} ({build})" if torch and build else torch, machine.get("lightning"), _gpus(machine)]
+    no_mounts = machine.get("no_mounts")
     return [
         machine["address"],
         *(text or "-" for text in texts),
+        f"no: {no_mounts}" if no_mounts else machine.get("mounts") or "-",
         f"{took} ms" if took is not None else "-",
         machine.get("problem") or "-",
     ]
 
 
-def _read_token(path: str | None) -> str | None:
-    if path is None:
+def _gpus(machine: CheckedMachine) -> str | None:
+    number, models = machine.get("gpus"), machine.get("gpu_models")
+    if not number:
         return None
-    try:
-        return Path(path).expanduser().read_text().strip()
-    except OSError as error:
-        raise InvalidValue(f"--token-file {path}: {error.strerror}", field="token") from error
+    if machine.get("gpus_are_simulated"):
+        return f"{number}, only counted"
+    return f"{number} ({', '.join(dict.fromkeys(models))})" if models else str(number)

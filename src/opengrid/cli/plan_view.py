@@ -44,7 +44,8 @@ def machines_text(plan: PlanDocument) -> str:
     kind = owner if plan["instance_type"] == "local" else plan["instance_type"]
     real = f" (SIMULATED on {owner}'s CPUs)" if plan["simulated"] else ""
     if plan["devices"]:
-        real = f" (on {plan['devices']})"
+        whose = "" if cluster == "local" or kind == owner else f" of {owner}"
+        real = f" (on {plan['devices']}{whose})"
     return f"{plan['machines']} × {kind}{real}"
 
 

@@ -80,7 +80,7 @@ class CheckedClusterDocument(TypedDict):
 
 
 class CheckedMachine(TypedDict):
-    """What a machine says about itself; `problem` when it does not, or does not reach the server."""
+    """What a machine says about itself; `problem` when it does not, or what would keep a run from using it."""
 
     address: str
     hostname: str | None
@@ -88,7 +88,13 @@ class CheckedMachine(TypedDict):
     executable: str | None
     ray: str | None
     torch: str | None
+    torch_build: str | None
     lightning: str | None
+    gpus: int | None
+    gpu_models: list[str]
+    gpus_are_simulated: bool
+    mounts: str | None
+    no_mounts: str | None
     round_trip_ms: float | None
     problem: str | None
 
@@ -1613,3 +1619,4 @@ class WantedTemplate(TypedDict):
     provider: str
     types: dict[str, int]
     region: str
+    image: str | None

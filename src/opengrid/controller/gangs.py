@@ -26,6 +26,7 @@ from opengrid.core.tokens import attempt_token
 from opengrid.engines.engine import EngineAway, Engines, GangRequest, NoCapacity
 from opengrid.planning.generation import Move, decide
 from opengrid.planning.recovery import Later, Past, replace_within_s
+from opengrid.planning.sentences import count
 from opengrid.store.database import Database, Transaction
 
 log = structlog.get_logger(__name__)
@@ -81,7 +82,9 @@ class Gangs:
             experiment = tx.runs.experiment_by_id(attempt.experiment_id)
             plan = tx.runs.find_by_id(experiment.run_id).plan
             machines = tx.attempts.machines(attempt.id)
-        to, reason, outcome = AttemptState.SUBMITTED, f"{len(machines)} agents started", None
+        here = f"{count(len(machines), 'agent')} started"
+        reason = here if attempt.cluster == LOCAL_CLUSTER else f"handed over to {attempt.cluster}"
+        to, outcome = AttemptState.SUBMITTED, None
         try:
             engine = self._engines.of(attempt.cluster)
             engine.submit(engine.render(self._request(attempt, plan, machines)))

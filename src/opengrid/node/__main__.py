@@ -24,6 +24,10 @@ def main(arguments: list[str]) -> int:
         from opengrid.node.probe import probe_main
 
         return probe_main(rest)
+    if command == "about":
+        from opengrid.node.about import about_main
+
+        return about_main(rest)
     if command == "mounts":
         from opengrid.node.mounting import mounts_main
 
@@ -32,7 +36,7 @@ def main(arguments: list[str]) -> int:
         from opengrid.node.spawn import sweep_main
 
         return sweep_main(rest)
-    print(f"no such command: {command!r}; one of agent, template, rank, probe, mounts, sweep", file=sys.stderr)
+    print(f"no such command: {command!r}; one of agent, template, rank, probe, about, mounts, sweep", file=sys.stderr)
     return 2
 
 

@@ -29,12 +29,13 @@ _PIVOT_ROOT = {"x86_64": 155, "aarch64": 41, "ppc64le": 203, "s390x": 217, "risc
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def enter(mounts: Sequence[Mount], scratch: str) -> None:
+def enter(mounts: Sequence[Mount], scratch: str) -> str:
     """Give this process, which has one thread, the mounts; OSError when it cannot have all of them.
 
-    `scratch` is an empty folder that belongs to nobody else.
+    `scratch` is an empty folder that belongs to nobody else. Returns in which namespace they are: `mount namespace`, as
+    root may make it, or `user namespace`.
     """
-    _unshare()
+    namespace = _unshare()
     _mount(None, "/", None, _REC | _PRIVATE)
     ours: set[int] = set()  # file systems that nobody else sees
     for mount in mounts:
@@ -43,10 +44,11 @@ def enter(mounts: Sequence[Mount], scratch: str) -> None:
         _mount(mount.source, mount.path, None, _BIND)
         kept = os.statvfs(mount.path).f_flag & _KEPT
         _mount(None, mount.path, None, _BIND | _REMOUNT | _RDONLY | kept)
+    return namespace
 
 
 def mounts_main(arguments: list[str]) -> int:
-    """`mounts`: try it, in this process; print why not, and exit with 1, when there cannot be any."""
+    """`mounts`: try it; print in which namespace, or why there cannot be any, and exit with 1."""
     with tempfile.TemporaryDirectory(prefix="grid-mounts-") as folder:
         source, scratch = Path(folder) / "source", Path(folder) / "scratch"
         source.mkdir()
@@ -60,19 +62,21 @@ def mounts_main(arguments: list[str]) -> int:
 def _try(source: Path, scratch: Path) -> int:
     place = f"/grid-mounts-{os.getpid()}/x"
     try:
-        enter([Mount(name="x", version=1, path=place, source=str(source), is_bound=True)], str(scratch))
+        namespace = enter([Mount(name="x", version=1, path=place, source=str(source), is_bound=True)], str(scratch))
         os.listdir(place)
-        (Path(place) / "file").touch()
     except OSError as error:
-        if error.errno == errno.EROFS:
-            return 0
-        print(error, file=sys.stderr, flush=True)
-    return 1
+        print(error.strerror, file=sys.stderr, flush=True)
+        return 1
+    if os.access(place, os.W_OK):
+        print(f"a mount at {place} cannot be made read-only", file=sys.stderr, flush=True)
+        return 1
+    print(namespace, flush=True)
+    return 0
 
 
-def _unshare() -> None:
+def _unshare() -> str:
     if _libc.unshare(_NEWNS) == 0:
-        return
+        return "mount namespace"
     user, group = os.geteuid(), os.getegid()
     if _libc.unshare(_NEWNS | _NEWUSER) != 0:
         raise _error("unshare")
@@ -80,6 +84,7 @@ def _unshare() -> None:
     Path("/proc/self/setgroups").write_text("deny")
     Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
     Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+    return "user namespace"
 
 
 def _make_visible(path: str, scratch: str, ours: set[int]) -> None:

@@ -106,10 +106,15 @@ class _Room:
         self.gpus -= bundle.gpus
 
 
+def gpus_in_words(number: int, model: str) -> str:
+    """Return `4 × V100`, or `4 GPUs` of a model that is not known."""
+    return f"{number} × {model}" if model not in ("", "GPU") else f"{number} GPU{'s' if number != 1 else ''}"
+
+
 def fleet_in_words(machines: Iterable[FleetMachine]) -> str:
     """Return `2 machines with 4 × V100, 1 machine without GPUs`."""
     counts: dict[str, int] = {}
     for machine in sorted(machines, key=lambda m: -m.gpus):
-        what = f"with {machine.gpus} × {machine.accelerator or 'GPU'}" if machine.gpus else "without GPUs"
+        what = f"with {gpus_in_words(machine.gpus, machine.accelerator)}" if machine.gpus else "without GPUs"
         counts[what] = counts.get(what, 0) + 1
     return ", ".join(f"{count} machine{'s' if count > 1 else ''} {what}" for what, count in counts.items()) or "none"

@@ -9,7 +9,7 @@ from opengrid.planning import layout, reasons
 from opengrid.planning.catalogue import LOCAL, Catalogue, InstanceType, normal
 from opengrid.planning.checks import check_framework, check_interpreter, is_python, ranks_per_node, refuse_gpus
 from opengrid.planning.environment import recipe_of
-from opengrid.planning.fleet import Fleet, Placed, fits, fleet_in_words
+from opengrid.planning.fleet import Fleet, Placed, fits, fleet_in_words, gpus_in_words
 from opengrid.planning.inventory import Interpreter
 from opengrid.planning.markets import ON_DEMAND, SPOT, spot_name
 from opengrid.planning.shape import Shape
@@ -48,7 +48,7 @@ def plan_on_fleet(spec: RunSpec, *, catalogue: Catalogue, fleet: Fleet, interpre
         source=spec.source.line,
         packages=_packages(spec),
         reason=". ".join(filter(None, _reasons(spec, shape, model, fleet, market))),
-        devices=f"{shape.gpus} × {model or 'GPU'}" if shape.gpus and not shape.simulated else "",
+        devices=gpus_in_words(shape.gpus, model) if shape.gpus and not shape.simulated else "",
         cluster=fleet.cluster,
         accelerator=model if _has_others(gang, model, fleet) else "",
         market=market,

@@ -82,7 +82,7 @@ def _assemble(
         return Move(
             to=AttemptState.RUNNING,
             changes={"generation": 1, "phase": GenerationPhase.PREPARING},
-            reason=f"all {len(machines)} agents are here",
+            reason=f"all {len(machines)} agents are here" if len(machines) > 1 else "its agent is here",
         )
     if present and attempt.state is AttemptState.SUBMITTED:
         return Move(to=AttemptState.ASSEMBLING, reason=f"{len(present)} of {len(machines)} agents said hello")

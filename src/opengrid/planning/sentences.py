@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from opengrid.core.gang import Plan
 from opengrid.planning.catalogue import InstanceType
-from opengrid.planning.fleet import Fleet
+from opengrid.planning.fleet import Fleet, gpus_in_words
 from opengrid.planning.inventory import Inventory, in_words
 
 
@@ -40,7 +40,7 @@ def here_label(inventory: Inventory) -> str:
 
 def fleet_label(fleet: Fleet, kind: InstanceType) -> str:
     """Return `Machines of lab: 4 × H100, 64 CPUs each`: of several kinds the one with the most GPUs."""
-    gpus = f"{kind.gpus} × {kind.accelerator}, " if kind.gpus else ""
+    gpus = f"{gpus_in_words(kind.gpus, kind.accelerator)}, " if kind.gpus else ""
     return f"Machines of {fleet.cluster}: {gpus}{count(kind.cpus, 'CPU')} each"
 
 

@@ -62,13 +62,14 @@ def checked_cluster(new: NewCluster, catalogue: Catalogue, *, user: str, now_us:
         raise InvalidValue(f"there is no engine {new.engine!r}", hint=f"one of: {', '.join(_ENGINES)}", field="engine")
     if bool(new.hosts) == bool(new.address):
         raise InvalidValue("a cluster is made of hosts, or has an address", hint="--hosts or --address")
-    parts = urlsplit(new.address)
-    if new.address and (parts.scheme not in ("http", "https") or not parts.hostname):
+    if new.address and not _is_address(new.address):
         raise InvalidValue(f"{new.address!r} is no address", hint="http://HEAD:8265", field="address")
+    if new.token is not None and (not new.token.isprintable() or len(new.token.split()) != 1):
+        raise InvalidValue("a token is one word of printable characters", field="token")
     python = new.python if new.python and not new.hosts else "/"  # on hosts it may begin with ~/
-    for folder, what in ((new.work_dir, "work_dir"), (python, "python")):
-        if not os.path.isabs(folder):
-            raise InvalidValue(f"{folder!r} must be an absolute path", field=what)
+    for path, name, what in ((new.work_dir, "work_dir", "work folder"), (python, "python", "interpreter")):
+        if not os.path.isabs(path):
+            raise InvalidValue(f"the {what} {path!r} must be an absolute path", field=name)
     for name, most in new.possible.items():
         find_machine_type(name, catalogue)
         if most < 1:
@@ -88,3 +89,11 @@ def checked_cluster(new: NewCluster, catalogue: Catalogue, *, user: str, now_us:
         created_us=now_us,
         replace_s=new.replace_s,
     )
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:  # a port that is none
+        return False

@@ -317,9 +317,7 @@ class Clusters:
         try:
             self._greet(address, token)
         except EngineAway as error:
-            raise Unusable(
-                error.message, hint="is it the address of the head's dashboard, http://HEAD:8265?"
-            ) from error
+            raise Unusable(error.message, hint=_way_hint(address, error.message)) from error
 
     def token(self, name: str) -> str | None:
         """Return the token of a cluster's API."""
@@ -337,6 +335,17 @@ class Clusters:
 
     def _file(self, name: str) -> Path:
         return self._tokens / f"{name}.token"
+
+
+def _way_hint(address: str, why: str) -> str:
+    """Return what to look at when no engine answers at an address."""
+    if "WRONG_VERSION_NUMBER" in why:
+        return f"there is no TLS: http{address.removeprefix('https')}"
+    if "CERTIFICATE_VERIFY_FAILED" in why:
+        return "SSL_CERT_FILE, where the server is started, names a file with the certificates that it trusts"
+    if address.startswith("http:") and ("reset by peer" in why or "closed" in why):
+        return f"is there TLS? https{address.removeprefix('http')}"
+    return "is it the address of the head's dashboard, http://HEAD:8265?"
 
 
 def _used(tx: Transaction, cluster: str) -> dict[str, list[tuple[int, int, str]]]:

@@ -48,9 +48,11 @@ class ClusterCalls(Calls):
         """Return what the newest start of a cluster's hosts has told since its line number `after`."""
         return cast("ClusterStartDocument", self._get(f"/api/v1/clusters/{name}/start", {"after": str(after)}))
 
-    def cluster_template(self, provider: str, types: Mapping[str, int], region: str) -> ClusterTemplateDocument:
+    def cluster_template(
+        self, provider: str, types: Mapping[str, int], region: str, image: str | None
+    ) -> ClusterTemplateDocument:
         """Return a file from which a cluster can be made on a cloud."""
-        wanted = {"provider": provider, "types": dict(types), "region": region}
+        wanted = {"provider": provider, "types": dict(types), "region": region, "image": image}
         return cast("ClusterTemplateDocument", self._post("/api/v1/cluster-templates", wanted))
 
     def check_cluster(self, name: str) -> list[CheckedMachine]:

@@ -201,8 +201,7 @@ class RayEngine:
             job = self._seen.jobs.get(attempt_id) if self._seen is not None else None
         if told is not None and machine < len(told.gone) and (words := told.gone[machine]) is not None:
             return words
-        lines = [line.strip() for line in (job.message if job is not None else "").splitlines() if line.strip()]
-        return lines[-1] if lines else ""
+        return job.last_words if job is not None else ""
 
     def cancel(self, attempt_id: str, machines: int) -> None:
         """Have Ray end the driver, with which its agents end.
@@ -231,7 +230,8 @@ class RayEngine:
         api = JobsApi(self.cluster.address, self._token)
         try:
             api.version()
-            api.submit(check_of(id, program=self._program(), home=self._home(), python=self.cluster.python))
+            program, home, cluster = self._program(), self._home(), self.cluster
+            api.submit(check_of(id, program=program, home=home, work_dir=cluster.work_dir, python=cluster.python))
             job, deadline = None, self._clock() + _CHECK_S
             while job is None or not job.is_over:
                 if self._clock() > deadline:
@@ -240,13 +240,17 @@ class RayEngine:
                 time.sleep(_CHECK_LOOK_S)
                 job = api.find(id)
             lines = api.log(id).splitlines()
-            api.delete(id)
         finally:
             api.close()
+            with self._lock:
+                self._over[id] = None  # of an attempt or not: Ray shall forget it, too
         answers = next((line for line in reversed(lines) if line.startswith(ANSWERS)), None)
         if answers is None:
             last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
-            raise GridError(f"the check of {self.cluster.name} failed: {last}", hint="is --python right for its head?")
+            raise GridError(
+                f"the check of {self.cluster.name} failed: {last}",
+                hint="its head runs it with --python, else with the `python` of Ray's PATH: has that one Ray?",
+            )
         return cast("list[dict[str, object]]", json.loads(answers.removeprefix(ANSWERS)))
 
     def logs(self, limit: int) -> list[NodeLog]:

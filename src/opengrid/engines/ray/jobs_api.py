@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -32,11 +33,21 @@ class Job:
     id: str  #: submission id
     status: str
     message: str
+    entrypoint: str
 
     @property
     def is_over(self) -> bool:
         """Whether its driver has ended, so that Ray has taken back everything it held."""
         return self.status in _ENDED
+
+    @property
+    def last_words(self) -> str:
+        """What it wrote last, or how it ended. Its own command, which Ray writes into the same log, says neither."""
+        own = {line.strip() for line in self.entrypoint.splitlines()}
+        lines = [line for line in map(str.strip, self.message.splitlines()) if line and line not in own]
+        last = lines[-1] if lines else ""
+        code = re.match(r"Job entrypoint command failed with exit code (-?[0-9]+)", last)
+        return f"the driver ended with exit code {code[1]}" if code else last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,13 +68,14 @@ class JobsApi:
     """
 
     def __init__(self, address: str, token: str | None, certificate: str | None = None) -> None:
-        self._address = address
+        self._address, self._has_token = address, token is not None
         self._http = Http(address, token=token, certificate=certificate, timeout_s=_TIMEOUT_S)
 
     def version(self) -> str:
         """Return Ray's version; Unusable when it is too old, or when this is no Ray."""
-        answer = _mapping(self._call("GET", "/api/version").json())
-        version = str(answer.get("ray_version", ""))
+        answer, version = self._call("GET", "/api/version", accept=(404, 405)), ""
+        with contextlib.suppress(GridError):  # no JSON
+            version = str(_mapping(answer.json()).get("ray_version", ""))
         found = re.match(r"(\d+)\.(\d+)", version)
         if found is None:
             raise Unusable(f"{self._address} is not the API of a Ray cluster", hint="its address is http://HEAD:8265")
@@ -134,8 +146,9 @@ class JobsApi:
         if answer.status < 400 or answer.status in accept:
             return answer
         if answer.status in (401, 403):
+            refused = "refuses the token" if self._has_token else "asks for a token, and none was given"
             raise Unauthorized(
-                f"{self._address} refuses the token", hint="`--token-file FILE` with what RAY_AUTH_TOKEN holds there"
+                f"{self._address} {refused}", hint="`--token-file FILE` with what RAY_AUTH_TOKEN holds there"
             )
         last = answer.body.decode(errors="replace").strip().splitlines()[-1:] or ["no reason given"]
         raise GridError(f"Ray answered {method} {path} with HTTP {answer.status}: {last[0]}")
@@ -146,6 +159,7 @@ def _job(document: Mapping[str, object]) -> Job:
         id=str(document.get("submission_id") or ""),
         status=str(document.get("status")),
         message=str(document.get("message") or ""),
+        entrypoint=str(document.get("entrypoint") or ""),
     )
 
 

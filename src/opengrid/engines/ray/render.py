@@ -29,7 +29,7 @@ sys.path.insert(0, file)
 """
 
 _DRIVER = "from opengrid.engines.ray.inside.driver import main\nsys.exit(main(sys.argv[2:]))\n"
-_CHECK = "from opengrid.engines.ray.inside.check import main\nsys.exit(main(sys.argv[3:]))\n"
+_CHECK = "from opengrid.engines.ray.inside.check import main\nsys.exit(main(sys.argv[2:]))\n"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,20 +54,25 @@ def job_of(
     """Return the job that starts a gang: on the head, without resources of its own."""
     bundles = json.dumps([resources_of(agent.bundle) for agent in submission.agents])
     arguments = [home.url, submission.attempt_id, work_dir, bundles]
+    return _job(submission.attempt_id, _DRIVER, program, home, arguments, python, about=submission.attempt_id)
+
+
+def check_of(id: str, *, program: Program, home: Home, work_dir: str, python: str | None) -> dict[str, object]:
+    """Return the job that asks every node about itself."""
+    return _job(id, _CHECK, program, home, [home.url, work_dir, python or ""], python, about="check")
+
+
+def _job(
+    id: str, code: str, program: Program, home: Home, arguments: list[str], python: str | None, *, about: str
+) -> dict[str, object]:
     job: dict[str, object] = {
-        "submission_id": submission.attempt_id,
-        "entrypoint": _entrypoint(_DRIVER, program, arguments, python),
-        "metadata": {"opengrid": submission.attempt_id},
+        "submission_id": id,
+        "entrypoint": _entrypoint(code, program, arguments, python),
+        "metadata": {"opengrid": about},
     }
     if home.certificate is not None:
         job["runtime_env"] = {"env_vars": {"OPENGRID_CERTIFICATE": home.certificate}}
     return job
-
-
-def check_of(id: str, *, program: Program, home: Home, python: str | None) -> dict[str, object]:
-    """Return the job that asks every node about itself."""
-    entrypoint = _entrypoint(_CHECK, program, [home.url], python)
-    return {"submission_id": id, "entrypoint": entrypoint, "metadata": {"opengrid": "check"}}
 
 
 def _entrypoint(code: str, program: Program, arguments: list[str], python: str | None) -> str:

@@ -72,15 +72,21 @@ class ClusterDocument(ClusterRow):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CheckedMachine(Document):
-    """What a machine says about itself; `problem` when it does not, or does not reach the server."""
+    """What a machine says about itself; `problem` when it does not, or what would keep a run from using it."""
 
     address: str
     hostname: str | None = None
     python: str | None = None
-    executable: str | None = None
+    executable: str | None = None  #: the ranks' interpreter, which has the packages below
     ray: str | None = None
     torch: str | None = None
+    torch_build: str | None = None  #: CPU, CUDA 13.0, ROCm 6.4
     lightning: str | None = None
+    gpus: int | None = None  #: as the engine counts them
+    gpu_models: tuple[str, ...] = ()  #: that NVIDIA's driver shows
+    gpus_are_simulated: bool = False  #: whether there is nothing that those which are counted could be
+    mounts: str | None = None  #: how datastores are mounted for ranks: in a mount namespace, a user namespace; or not
+    no_mounts: str | None = None  #: why not: arguments are rewritten
     round_trip_ms: float | None = None
     problem: str | None = None
 

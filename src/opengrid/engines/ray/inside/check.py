@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 
 from opengrid.engines.ray.inside.gang import ask_nodes, join_cluster
@@ -12,7 +13,17 @@ _TIMEOUT_S = 45.0
 
 
 def main(arguments: Sequence[str]) -> int:
-    """`SERVER`: ask all nodes, each of which calls the server."""
+    """`DIGEST SERVER WORK_DIR PYTHON`: ask all nodes, each of which calls the server as an agent would."""
+    digest, server, work_dir, python = arguments
     join_cluster()
-    print(ANSWERS + json.dumps(ask_nodes(arguments[0], _TIMEOUT_S)), flush=True)
+    answers = ask_nodes(
+        server,
+        f"{server}/agent/v1/program/{digest}",
+        digest,
+        os.environ.get("OPENGRID_CERTIFICATE"),
+        os.path.join(work_dir, "agents"),
+        python,
+        _TIMEOUT_S,
+    )
+    print(ANSWERS + json.dumps(answers), flush=True)
     return 0

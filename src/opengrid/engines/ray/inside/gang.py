@@ -15,7 +15,7 @@ from typing import Any
 import ray
 from ray import cloudpickle
 from ray.autoscaler.v2.sdk import get_cluster_status
-from ray.exceptions import ActorUnavailableError, RayError
+from ray.exceptions import ActorUnavailableError, GetTimeoutError, RayError
 from ray.experimental.internal_kv import _internal_kv_get
 from ray.util.placement_group import placement_group, placement_group_table, remove_placement_group
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy, PlacementGroupSchedulingStrategy
@@ -132,9 +132,7 @@ class Gang:
             except RayError as error:
                 found.append(Ended(index, _first_line(error)))
             else:
-                found.append(
-                    Ended(index, f"its agent ended with code {code}: {last}" if code else "its agent has ended")
-                )
+                found.append(Ended(index, _how_it_ended(code, last)))
         return found
 
     def close(self) -> None:
@@ -164,22 +162,34 @@ def scaling() -> Scaling:
         return Scaling()
 
 
-def ask_nodes(server: str, timeout_s: float) -> list[dict[str, object]]:
+def ask_nodes(
+    server: str, program_url: str, digest: str, pem: str | None, state: str, python: str, timeout_s: float
+) -> list[dict[str, object]]:
     """Return what every node says about itself and the way to the server; of one that does not answer, that."""
     asked: list[tuple[str, Any]] = []
     for node in ray.nodes():
         if node["Alive"] and node["Resources"].get("CPU"):
             strategy = NodeAffinitySchedulingStrategy(node_id=node["NodeID"], soft=False)
             actor = ray.remote(machine.Machine).options(num_cpus=0, scheduling_strategy=strategy).remote()
-            asked.append((node["NodeManagerAddress"], actor.about.remote(server)))
+            gpus = int(node["Resources"].get("GPU", 0))
+            answer = actor.about.remote(server, gpus, program_url, digest, pem, state, python)
+            asked.append((node["NodeManagerAddress"], answer))
     ray.wait([reference for _, reference in asked], num_returns=len(asked), timeout=timeout_s)
     answers: list[dict[str, object]] = []
     for address, reference in asked:
         try:
             answers.append({"address": address, **ray.get(reference, timeout=0)})
+        except GetTimeoutError:
+            answers.append({"address": address, "problem": f"it did not answer within {timeout_s:g} s"})
         except RayError as error:
             answers.append({"address": address, "problem": _first_line(error)})
     return answers
+
+
+def _how_it_ended(code: int | None, last_words: str) -> str:
+    if code is None:
+        return f"its agent could not be started: {last_words}"
+    return f"its agent ended with code {code}: {last_words}" if code else "its agent has ended"
 
 
 def _first_line(error: Exception) -> str:

@@ -25,6 +25,9 @@ from typing import cast
 #: An earlier agent of the same attempt on this machine has so long to end.
 _LOCK_WAIT_S = 120.0
 
+#: A machine has so long to tell about itself.
+_ABOUT_S = 40.0
+
 
 class Machine:
     """Runs one agent. What it starts holds a pipe to it: however this process ends, the agent hears of it."""
@@ -34,12 +37,19 @@ class Machine:
         self._agent: subprocess.Popen[bytes] | None = None
         self._log = ""
 
-    def run(self, ticket: dict[str, object], program_url: str, digest: str, certificate: str | None) -> tuple[int, str]:
-        """Start the agent, wait until it ends, and return its exit code and last words."""
+    def run(
+        self, ticket: dict[str, object], program_url: str, digest: str, certificate: str | None
+    ) -> tuple[int | None, str]:
+        """Start the agent, wait until it ends, and return its exit code and last words; None when it cannot start."""
+        try:
+            self._start(ticket, program_url, digest, certificate)
+        except (OSError, ValueError) as error:
+            return None, _words_of(error)
+        return self.wait()
+
+    def _start(self, ticket: dict[str, object], program_url: str, digest: str, certificate: str | None) -> None:
         state = str(ticket["state_dir"])
-        _make_private(os.path.dirname(state))
-        os.makedirs(state, mode=0o700, exist_ok=True)
-        program = _fetch(program_url, digest, state)
+        program = _bring(program_url, digest, state)
         if certificate is not None:
             ticket = {**ticket, "certificate": _write(os.path.join(state, "server.pem"), certificate)}
         name = os.path.join(state, f"{ticket['attempt_id']}-{ticket['machine']}")
@@ -58,12 +68,10 @@ class Machine:
                 stdout=log,
                 stderr=log,
                 cwd="/",
-                # Ray's own, its token for one, is nothing to the user's program.
-                env={name: value for name, value in os.environ.items() if not name.startswith("RAY_")},
+                env=_environment(),
                 start_new_session=True,  # a signal to this worker's group must not end ranks without their agent
             )
         self._started.set()
-        return self.wait()
 
     def wait(self) -> tuple[int, str]:
         """Wait for the agent that `run` started, or is about to; return the same."""
@@ -77,24 +85,42 @@ class Machine:
                     os.unlink(f"{self._log.removesuffix('log')}{suffix}")
         return code, words
 
-    def about(self, server: str) -> dict[str, object]:
-        """Return what `grid clusters check` wants to know of a machine."""
+    def about(
+        self, server: str, gpus: int, program_url: str, digest: str, certificate: str | None, state: str, python: str
+    ) -> dict[str, object]:
+        """Return what the program says of this machine, brought as for a run and run by the ranks' interpreter."""
+        python = python or sys.executable
+        try:
+            program = _bring(program_url, digest, state)
+            pem = [] if certificate is None else [_write(os.path.join(state, "server.pem"), certificate)]
+            done = subprocess.run(
+                [python, program, "about", server, str(gpus), *pem],
+                check=False,
+                env=_environment(),
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                text=True,
+                timeout=_ABOUT_S,
+            )
+        except (OSError, ValueError, subprocess.TimeoutExpired) as error:
+            return {"hostname": socket.gethostname(), "problem": _words_of(error)}
+        if done.returncode != 0:
+            last = next((line.strip() for line in reversed(done.stderr.splitlines()) if line.strip()), "")
+            return {"hostname": socket.gethostname(), "problem": f"{python} does not run: {last or done.returncode}"}
+        return {**json.loads(done.stdout), "ray": importlib.metadata.version("ray")}
 
-        def version(package: str) -> str | None:
-            try:
-                return importlib.metadata.version(package)
-            except importlib.metadata.PackageNotFoundError:
-                return None
 
-        return {
-            "hostname": socket.gethostname(),
-            "python": sys.version.split()[0],
-            "executable": sys.executable,
-            "ray": version("ray"),
-            "torch": version("torch"),
-            "lightning": version("lightning") or version("pytorch-lightning"),
-            **_way_to(server),
-        }
+def _words_of(error: Exception) -> str:
+    """Return what an error says, without its number."""
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)
+
+
+def _environment() -> dict[str, str]:
+    """Return this machine's variables; Ray's own, its token for one, are nothing to the user's program."""
+    return {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
 
 
 def _own_address() -> str:
@@ -102,17 +128,6 @@ def _own_address() -> str:
     import ray.util  # there is one where this runs; whoever else reads this module need not have it
 
     return cast("Callable[[], str]", ray.util.get_node_ip_address)()  # pyright: ignore[reportUnknownMemberType]
-
-
-def _way_to(server: str) -> dict[str, object]:
-    """Return how long the server takes to answer from here, or why it does not."""
-    began = time.monotonic()
-    try:
-        with _opener(server).open(f"{server}/healthz", timeout=10) as answer:
-            answer.read()
-    except OSError as error:
-        return {"problem": f"cannot reach {server}: {getattr(error, 'reason', error)}"}
-    return {"round_trip_ms": round((time.monotonic() - began) * 1000, 1)}
 
 
 def _make_private(folder: str) -> None:
@@ -123,12 +138,23 @@ def _make_private(folder: str) -> None:
         raise PermissionError(f"{folder} belongs to somebody else: choose another --work-dir for the cluster")
 
 
+def _bring(url: str, digest: str, state: str) -> str:
+    """Return our program in a folder that is only ours."""
+    _make_private(os.path.dirname(state))
+    os.makedirs(state, mode=0o700, exist_ok=True)
+    return _fetch(url, digest, state)
+
+
 def _fetch(url: str, digest: str, folder: str) -> str:
     """Bring the program from the server, once per machine and version; its digest says that it is the right one."""
     target = os.path.join(folder, f"agent-{digest[:16]}.pyz")
     if not os.path.exists(target):
-        with _opener(url).open(url, timeout=60) as answer:
-            program = answer.read()
+        try:
+            with _opener(url).open(url, timeout=60) as answer:
+                program = answer.read()
+        except OSError as error:
+            why = getattr(error, "reason", error)
+            raise ValueError(f"{url} cannot be fetched: {getattr(why, 'strerror', None) or why}") from error
         if hashlib.sha256(program).hexdigest() != digest:
             raise ValueError(f"the program from {url} is not what it should be")
         with tempfile.NamedTemporaryFile(dir=folder, delete=False) as file:

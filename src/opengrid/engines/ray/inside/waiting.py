@@ -12,6 +12,7 @@ from opengrid.engines.ray.inside.scaling import Scaling
 IDLE_S = 60.0
 
 _MODEL = "accelerator_type:"
+_SIZE = ("CPU", "GPU")
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,10 @@ def why_waiting(
         starts = f"none is being started, and one that joins, or a node type to start, needs the resources {needs}"
     if able:
         return f"waits for {machines}: {_are(able)} so large; {starts or 'more must join'}"
+    large = [node for node in nodes if all(node.resources.get(name, 0) >= largest.get(name, 0) for name in _SIZE)]
+    if large:
+        lacks = _lacks(largest, large)
+        return f"waits for {machines}: {_are(len(large))} so large, and {lacks}; {starts or 'others must join'}"
     most = max((node.resources.get("GPU", 0) for node in nodes), default=0)
     has = (
         f"its largest has {most:g} GPU{'s' if most != 1 else ''}" if largest.get("GPU") and most else "it has none now"
@@ -73,6 +78,16 @@ def in_words(bundle: Mapping[str, float]) -> str:
     model = next((name.removeprefix(_MODEL) for name in bundle if name.startswith(_MODEL)), "")
     parts = [_count(gpus, "GPU") + (f" ({model})" if model else "")] if gpus else []
     return " and ".join([*parts, _count(cpus, "CPU")])
+
+
+def _lacks(bundle: Mapping[str, float], nodes: Sequence[NodeView]) -> str:
+    """Return why none of these nodes will do, though they are large enough."""
+    missing = next((name for name in bundle if not any(node.resources.get(name, 0) for node in nodes)), "")
+    if missing.startswith(_MODEL):
+        return f"none names {missing.removeprefix(_MODEL)} GPUs"
+    if missing == SPOT:
+        return "none is a spot machine"
+    return f"none has the resource {missing}" if missing else "none has all that is asked for"
 
 
 def _are(number: int) -> str:
