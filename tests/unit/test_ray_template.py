@@ -9,6 +9,7 @@ import yaml
 
 from opengrid.core.errors import InvalidValue, UnknownInstanceType
 from opengrid.core.gang import Bundle
+from opengrid.engines.ray.hosts import TESTED_RAY
 from opengrid.engines.ray.render import resources_of
 from opengrid.engines.ray.template import template_of
 from opengrid.planning.catalogue import load_catalogue
@@ -18,7 +19,7 @@ CATALOGUE = load_catalogue()
 
 
 def made(**types: int) -> tuple[dict[str, object], dict[str, int], str]:
-    template = template_of(types, CATALOGUE, provider="aws", region="eu-west-1")
+    template = template_of(types, CATALOGUE, provider="aws", region="eu-west-1", image="ami-1")
     return yaml.safe_load(template.text), dict(template.types), template.text
 
 
@@ -36,8 +37,8 @@ def test_each_type_is_the_clouds_machine_once_on_demand_and_once_spot() -> None:
     nodes = content["available_node_types"]
     assert list(nodes) == ["head", "4_v100_16gb", "4_v100_16gb_spot"]
     demand, spot = nodes["4_v100_16gb"], nodes["4_v100_16gb_spot"]
-    assert demand["node_config"] == {"InstanceType": "p3.8xlarge"}
-    assert spot["node_config"] == {"InstanceType": "p3.8xlarge", "InstanceMarketOptions": {"MarketType": "spot"}}
+    assert demand["node_config"] == {"InstanceType": "p3.8xlarge", "ImageId": "ami-1"}
+    assert spot["node_config"] == {**demand["node_config"], "InstanceMarketOptions": {"MarketType": "spot"}}
     assert (demand["resources"], spot["resources"]) == (
         {"CPU": 32, "GPU": 4, "accelerator_type:V100": 1, "on_demand": 1},
         {"CPU": 32, "GPU": 4, "accelerator_type:V100": 1, "spot": 1},
@@ -65,6 +66,18 @@ def test_nobody_but_who_has_the_token_runs_programs_there() -> None:
     assert all("RAY_AUTH_MODE=token" in command for command in commands if "ray start" in command)
 
 
+def test_a_machine_that_starts_a_month_later_has_the_ray_of_the_others() -> None:
+    content, _, _ = made(**{"1_t4_16gb": 1})
+    assert [f"'ray[default]=={TESTED_RAY}'" in command for command in content["setup_commands"]] == [True]
+
+
+def test_without_an_image_it_is_told_where_one_is_named() -> None:
+    for image in (None, "ubuntu"):
+        with pytest.raises(InvalidValue, match="image") as refused:
+            template_of({"1_t4_16gb": 1}, CATALOGUE, provider="aws", region="eu-west-1", image=image)
+        assert "aws ssm get-parameter --region eu-west-1 --name /aws/service/deeplearning" in str(refused.value.hint)
+
+
 def test_what_the_provider_does_not_sell_is_refused_with_what_is_near() -> None:
     with pytest.raises(InvalidValue, match="aws does not sell Standard_ND40rs_v2") as refused:
         made(Standard_ND40rs_v2=1)
@@ -72,7 +85,7 @@ def test_what_the_provider_does_not_sell_is_refused_with_what_is_near() -> None:
     with pytest.raises(UnknownInstanceType):
         made(nonsense=1)
     with pytest.raises(InvalidValue, match="no template for 'moon'"):
-        template_of({"1_t4_16gb": 1}, CATALOGUE, provider="moon", region="x")
+        template_of({"1_t4_16gb": 1}, CATALOGUE, provider="moon", region="x", image=None)
     with pytest.raises(InvalidValue, match="name the machines"):
         made()
 

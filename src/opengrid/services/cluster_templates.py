@@ -16,6 +16,7 @@ class WantedTemplate:
     provider: str
     types: dict[str, int]  #: instance types, with the most machines of each
     region: str
+    image: str | None = None  #: that machines boot from, as the provider names it
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,5 +36,7 @@ class ClusterTemplates:
 
     def template(self, wanted: WantedTemplate) -> ClusterTemplateDocument:
         """Return the file; a UserError says which type the provider does not sell."""
-        made = template_of(wanted.types, self._catalogue, provider=wanted.provider, region=wanted.region)
+        made = template_of(
+            wanted.types, self._catalogue, provider=wanted.provider, region=wanted.region, image=wanted.image
+        )
         return ClusterTemplateDocument(provider=wanted.provider, text=made.text, types=dict(made.types))
