@@ -48,6 +48,15 @@ def test_four_ranks_meet_in_the_store_process_generation_after_generation(torch_
     assert {event.launch for event in torch_bench.started.values()} == {"fork"}
 
 
+def test_ranks_meet_whose_template_has_no_torch(plain_bench: Bench) -> None:
+    plain_bench.write("script.py", MEET)
+    port = plain_bench.launcher.open_store("127.0.0.1", "grid brave-otter store")
+    assert plain_bench.launcher.store_met() is False
+    assert plain_bench.finish(*gang(plain_bench, 2, port)) == 0, plain_bench.err()
+    assert [plain_bench.out(rank) for rank in range(2)] == ["sum 1.0\n"] * 2
+    assert plain_bench.launcher.store_met() is True
+
+
 def test_ranks_that_never_meet_are_noticed(torch_bench: Bench) -> None:
     torch_bench.write("script.py", "import torch\nprint(torch.ones(2).sum().item())")
     port = torch_bench.launcher.open_store("127.0.0.1", "grid brave-otter store")
