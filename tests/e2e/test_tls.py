@@ -24,3 +24,10 @@ def test_a_run_goes_over_tls_with_a_self_signed_certificate(new_grid: Callable[[
     assert grid.call("status").code != 0  # another certificate than the server's is not trusted
     (grid.home / "server.json").write_text(json.dumps(about))
     grid.ok("server", "stop")
+
+
+def test_a_server_for_others_without_tls_is_refused_or_says_what_that_means(grid: Grid) -> None:
+    refused = grid.call("server", "start", "--listen", "0.0.0.0:0")
+    assert (refused.code, "unencrypted" in refused.err, "--insecure" in refused.err) == (2, True, True), refused
+    started = grid.call("server", "start", "--listen", "0.0.0.0:0", "--insecure")
+    assert (started.code, "without TLS, whoever is on the way reads tokens" in started.err) == (0, True), started

@@ -9,7 +9,7 @@ import click
 
 from opengrid import __version__
 from opengrid.cli.options import global_options
-from opengrid.cli.output import print_json, settings
+from opengrid.cli.output import note, print_json, settings
 from opengrid.client.api import Api
 from opengrid.client.connect import running
 from opengrid.client.home import About, Home, find_home, read_about
@@ -51,6 +51,8 @@ def start(*, listen: str | None, tls_cert: str | None, tls_key: str | None, inse
             *(["--insecure"] if insecure else []),
         ]
         about = start_server(home, arguments=arguments)
+    if not about.is_loopback and about.url.startswith("http:"):
+        note("without TLS, whoever is on the way reads tokens, code and data (--tls-cert FILE --tls-key FILE)")
     if settings().is_json:
         print_json(_document(about))
     else:
