@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from opengrid.core import gang, manifest, protocol, spec
+from opengrid.core import gang, protocol, spec
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import InvalidValue
 from opengrid.core.gang import Gang, Node
@@ -29,7 +29,7 @@ RECORDS = (accounts, artifacts, attempts, clusters, datastores, experiments, sca
 WIRE_TYPES = sorted(
     {
         kind
-        for module in (gang, manifest, protocol, *RECORDS, spec)
+        for module in (gang, protocol, *RECORDS, spec)
         for kind in vars(module).values()
         if inspect.isclass(kind) and dataclasses.is_dataclass(kind) and kind.__module__ == module.__name__
     }
@@ -273,4 +273,4 @@ def test_every_fact_is_in_the_union() -> None:
 
 
 def test_the_wire_types_are_all_there() -> None:
-    assert {RunSpec, Run, Gang, Facts, protocol.Desired, protocol.Hello, manifest.Manifest} <= set(WIRE_TYPES)
+    assert {RunSpec, Run, Gang, Facts, protocol.Desired, protocol.Hello} <= set(WIRE_TYPES)

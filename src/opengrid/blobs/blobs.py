@@ -58,8 +58,8 @@ class Blobs(Protocol):
         """Return whether the blob is in the store, whole."""
         ...
 
-    def size(self, digest: str) -> int | None:
-        """Return a blob's bytes; None when it is not in the store."""
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """Return the bytes of those of these blobs that are in the store."""
         ...
 
     def writing(self, digest: str) -> AbstractContextManager[BlobWriter]:

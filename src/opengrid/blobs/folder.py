@@ -97,12 +97,13 @@ class FolderBlobs:
         self.remove(damaged)
         return damaged
 
-    def size(self, digest: str) -> int | None:
-        """Return a blob's bytes; None when it is not here."""
-        try:
-            return os.stat(self._name(digest)).st_size
-        except FileNotFoundError:
-            return None
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """Return the bytes of those of these blobs that are here."""
+        found: dict[str, int] = {}
+        for digest in digests:
+            with suppress(FileNotFoundError):
+                found[digest] = os.stat(self._name(digest)).st_size
+        return found
 
     def location(self, digest: str) -> str:
         """Return where a blob lies, or would, for people to see."""
@@ -112,8 +113,11 @@ class FolderBlobs:
         """Remove blobs, harmless where there is none; return the bytes that this freed."""
         freed = 0
         for digest in digests:
-            freed += self.size(digest) or 0
-            self._place(digest).unlink(missing_ok=True)
+            with suppress(FileNotFoundError):
+                place = self._name(digest)
+                size = os.stat(place).st_size
+                os.unlink(place)
+                freed += size
         return freed
 
     @property

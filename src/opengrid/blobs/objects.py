@@ -63,11 +63,12 @@ class ObjectBlobs:
 
     def exists(self, digest: str) -> bool:
         """Return whether the bucket has the blob."""
-        return self.size(digest) is not None
+        return digest in self.sizes([digest])
 
-    def size(self, digest: str) -> int | None:
-        """Return a blob's bytes; None when the bucket has it not."""
-        return self._index.size(_checked(digest))
+    def sizes(self, digests: Collection[str]) -> dict[str, int]:
+        """Return the bytes of those of these blobs that the bucket has."""
+        found = {digest: self._index.size(_checked(digest)) for digest in digests}
+        return {digest: size for digest, size in found.items() if size is not None}
 
     @contextmanager
     def writing(self, digest: str) -> Generator[BlobWriter]:

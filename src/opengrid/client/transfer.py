@@ -19,7 +19,7 @@ from opengrid.client.http import TRIES, patiently
 from opengrid.client.packs import Content, Uploader
 from opengrid.client.reading import SMALL, Changed, Reader, ReadFile, explained, keeps_changing
 from opengrid.core.errors import InvalidValue, NotFound, ServerUnreachable
-from opengrid.core.manifest import Manifest, ManifestFile, list_files
+from opengrid.core.manifest import list_files, tree_digest
 from opengrid.core.packs import Packed
 
 if TYPE_CHECKING:
@@ -104,11 +104,10 @@ class Sender:
     def run(self) -> DatastoreRow:
         """Send what is missing, and make the version whole. Repeating goes on where it was."""
         files = self._send_all()
-        manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in files))
+        digest = tree_digest((file.path, file.size, file.digest) for file in files)
+        size = sum(file.size for file in files)
         return patiently(
-            lambda: self._api.finish_datastore(
-                self._opened, digest=manifest.digest, files=len(files), size=manifest.size
-            )
+            lambda: self._api.finish_datastore(self._opened, digest=digest, files=len(files), size=size)
         )
 
     def _send_all(self) -> list[ReadFile]:

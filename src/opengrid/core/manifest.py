@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
 from opengrid.core.errors import InvalidValue
@@ -14,33 +13,15 @@ from opengrid.core.errors import InvalidValue
 _LONGEST_PATH = 1 << 12
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ManifestFile:
-    """One file of a tree."""
+def tree_digest(files: Iterable[tuple[str, int, str]]) -> str:
+    """Return the SHA-256 over path, size and digest of every file of a tree, in the order of paths.
 
-    path: str  #: relative, with `/`
-    size: int  #: bytes
-    sha256: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """All files of a tree, sorted by path."""
-
-    files: tuple[ManifestFile, ...]
-
-    @property
-    def size(self) -> int:
-        """Sum of the files' sizes in bytes."""
-        return sum(file.size for file in self.files)
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 over path, size and digest of every file: equal for equal trees, wherever they lie."""
-        whole = hashlib.sha256()
-        for file in self.files:
-            whole.update(f"{file.path}\0{file.size}\0{file.sha256}\n".encode("utf-8", "surrogateescape"))
-        return whole.hexdigest()
+    It is equal for equal trees, wherever they lie.
+    """
+    whole = hashlib.sha256()
+    for path, size, digest in files:
+        whole.update(f"{path}\0{size}\0{digest}\n".encode("utf-8", "surrogateescape"))
+    return whole.hexdigest()
 
 
 def safe_path(root: Path, relative: str) -> Path:

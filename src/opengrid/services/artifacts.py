@@ -83,7 +83,8 @@ class Artifacts:
             strange = next((file for file in files if file.node not in nodes), None)
             if strange is not None:
                 raise InvalidValue(f"node {strange.node} is none of machine {agent.machine}")
-            found = [file for file in files if self._blobs.size(file.sha256) == file.size]
+            sizes = self._blobs.sizes([file.sha256 for file in files])
+            found = [file for file in files if sizes.get(file.sha256) == file.size]
             _keep_record_apart(tx, attempt.experiment_id, {file.path for file in found if file.node == 0})
             replaced = tx.artifacts.save([_artifact(attempt, file, self._now_us()) for file in found])
         self.remove_unused(replaced)
@@ -215,7 +216,7 @@ class Artifacts:
 
     def _take_staged(self, agent: AgentIdentity, digests: Collection[str]) -> None:
         self._check_open(agent)
-        missing = [digest for digest in digests if self._blobs.size(digest) is None]
+        missing = set(digests) - self._blobs.sizes(digests).keys()
         if missing:
             folder = self.staging_folder(agent.attempt_id, agent.machine)
             for digest in missing:

@@ -17,7 +17,7 @@ from opengrid.blobs.blobs import Blobs
 from opengrid.blobs.blobs import Links as BucketLinks
 from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import Conflict, DataChanged, InvalidValue, NotFound, Unusable
-from opengrid.core.manifest import Manifest, ManifestFile, check_paths
+from opengrid.core.manifest import check_paths, tree_digest
 from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
 from opengrid.core.names import check_name
 from opengrid.core.packs import Packed, PackLink, Piece
@@ -127,11 +127,12 @@ class Datastores:
         filling = self._filling(name, version, round)
         staging = self._staging(filling)
         staged = {file.digest for file in files}.intersection(_names(staging))
-        self._contents.adopt_all(staging, [digest for digest in staged if self._contents.size(digest) is None])
+        self._contents.adopt_all(staging, staged - self._contents.sizes(staged).keys())
         # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
         with self._database.transaction() as tx:
             _check_round(tx.data.find(name, version), round)
-            is_here = [self._contents.size(file.digest) == file.size for file in files]
+            sizes = self._contents.sizes([file.digest for file in files])
+            is_here = [sizes.get(file.digest) == file.size for file in files]
             arrived = list(compress(files, is_here))
             tx.data.save_files(name, version, round, arrived)
         if self._contents.links is None:
@@ -173,12 +174,12 @@ class Datastores:
                 return filled
             _check_round(filled, round)
             offered = tx.data.files(name, version)
-        manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in offered))
         if not offered:
             raise InvalidValue(f"datastore {name}:{version} would be empty", hint="give a folder with files")
-        if (manifest.digest, len(offered), manifest.size) != (digest, files, size):
+        arrived = sum(file.size for file in offered)
+        if (_digest_of(offered), len(offered), arrived) != (digest, files, size):
             raise Conflict(
-                f"datastore {name}:{version}: {len(offered)} files of {manifest.size} bytes arrived, "
+                f"datastore {name}:{version}: {len(offered)} files of {arrived} bytes arrived, "
                 f"{files} of {size} were sent, or they differ",
                 hint="repeat the command: it goes on where it was",
             )
@@ -203,18 +204,18 @@ class Datastores:
             with self._database.transaction() as tx:
                 _check_round(tx.data.find(version.name, version.version), version.round)
                 tx.data.save_files(version.name, version.version, version.round, batch)
-        manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in files))
+        digest, size = _digest_of(files), sum(file.size for file in files)
         with self._database.transaction() as tx:
             tx.data.finish(
                 version.name,
                 version.version,
-                digest=manifest.digest,
+                digest=digest,
                 files=len(files),
-                size=manifest.size,
+                size=size,
                 now_us=self._now_us(),
             )
         shutil.rmtree(self._staging(version), ignore_errors=True)
-        return dataclasses.replace(version, state=DatastoreState.SUCCEEDED, files=len(files), size=manifest.size)
+        return dataclasses.replace(version, state=DatastoreState.SUCCEEDED, files=len(files), size=size)
 
     def tell(self, version: DatastoreVersion, text: str) -> None:
         """Say how far a version is that the server fills."""
@@ -476,6 +477,10 @@ def _check_whole(found: DatastoreVersion) -> None:
     if found.state is not DatastoreState.SUCCEEDED:
         reason = f": {found.reason}" if found.reason else ""
         raise Conflict(f"datastore {found.name}:{found.version} is {found.state.value}{reason}")
+
+
+def _digest_of(files: Sequence[DatastoreFile]) -> str:
+    return tree_digest((file.path, file.size, file.digest) for file in files)
 
 
 def _as_filled(tx: Transaction, found: DatastoreVersion) -> DatastoreVersion:

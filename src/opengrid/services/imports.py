@@ -12,7 +12,7 @@ import structlog
 
 from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError
-from opengrid.core.manifest import Manifest, ManifestFile
+from opengrid.core.manifest import tree_digest
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.core.sizes import size_text
 from opengrid.services.archives import Unpacked, unpack
@@ -145,8 +145,8 @@ class Imports:
         self._finish(version, files)
 
     def _finish(self, version: DatastoreVersion, files: list[DatastoreFile]) -> None:
-        manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in files))
-        digest, count, size = manifest.digest, len(files), manifest.size
+        digest = tree_digest((file.path, file.size, file.digest) for file in files)
+        count, size = len(files), sum(file.size for file in files)
         self._datastores.finish(version.name, version.version, version.round, digest=digest, files=count, size=size)
 
     def _room(self, folder: Path) -> int:

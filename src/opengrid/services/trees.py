@@ -13,6 +13,7 @@ import shutil
 import stat
 import threading
 from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -58,6 +59,8 @@ class Trees:
     def __init__(self, root: Path, contents: Blobs, *, has_mounts: Callable[[], bool]) -> None:
         self._root, self._contents, self._has_mounts = root, contents, has_mounts
         self._begun: dict[tuple[str, int], _Begun] = {}
+        self._beside = ThreadPoolExecutor(1)
+        self._coming: dict[tuple[str, int], Future[None]] = {}  #: the last that was handed over of each tree
         self._remembering = threading.Lock()
         self._making = [threading.Lock() for _ in range(64)]  #: by chance two versions have the same
         self._can_clone = True  #: until the file system has said that it cannot
@@ -74,10 +77,13 @@ class Trees:
         return "copies without write permission, looked at before each use, and repaired"
 
     def begin(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> None:
-        """Put files of a version that is being filled where make() needs them, while others are on their way.
+        """Have files of a version that is being filled put where make() needs them, while others are on their way.
 
-        The paths were checked together, as those of one tree.
+        The paths were checked together, as those of one tree. Returns at once: what then goes wrong, make() meets too.
         """
+        self._coming[version.name, version.version] = self._beside.submit(self._begin, version, files)
+
+    def _begin(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> None:
         key = version.name, version.version
         with self._alone(*key), self._explained(*key):
             begun = self._begun.get(key)
@@ -93,6 +99,7 @@ class Trees:
         The paths were checked together, as those of one tree.
         """
         place = self.path(name, version)
+        self._wait(name, version)
         with self._alone(name, version), self._explained(name, version):
             begun = self._forget(name, version) or _Begun(0, self._partial(name, version))
             wanted = {file.path for file in files}
@@ -103,6 +110,12 @@ class Trees:
             _seal(begun.folder)
             _remove(place)
             os.replace(begun.folder, place)
+
+    def _wait(self, name: str, version: int) -> None:
+        """Let what begin() was given come to its end, good or bad."""
+        coming = self._coming.pop((name, version), None)
+        if coming is not None:
+            coming.exception()
 
     def _partial(self, name: str, version: int) -> Path:
         """Return an empty folder for what will be a version's tree."""
@@ -187,6 +200,7 @@ class Trees:
 
     def remove(self, name: str, version: int) -> None:
         """Remove a version's tree, also one that was begun; harmless when there is none."""
+        self._wait(name, version)
         with self._alone(name, version):
             self._forget(name, version)
             _remove(self._partial_place(name, version))

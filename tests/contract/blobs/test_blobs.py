@@ -58,17 +58,17 @@ def break_off(blobs: Blobs, digest: str) -> None:
 def test_what_is_written_is_there_whole(blobs: Blobs, size: int) -> None:
     content = os.urandom(size)
     digest = digest_of(content)
-    assert (blobs.exists(digest), blobs.size(digest)) == (False, None)
+    assert (blobs.exists(digest), blobs.sizes([digest])) == (False, {})
     with pytest.raises(NotFound):
         blobs.path(digest)
     put(blobs, content)
-    assert (blobs.exists(digest), blobs.size(digest)) == (True, size)
+    assert (blobs.exists(digest), blobs.sizes([digest])) == (True, {digest: size})
     assert blobs.path(digest).read_bytes() == content
     assert digest in blobs.location(digest)
     put(blobs, content)
     blobs.remove([digest])
     blobs.remove([digest])
-    assert (blobs.exists(digest), blobs.size(digest)) == (False, None)
+    assert (blobs.exists(digest), blobs.sizes([digest])) == (False, {})
 
 
 def test_what_is_not_what_it_says_does_not_appear(blobs: Blobs, tmp_path: Path) -> None:
@@ -94,14 +94,21 @@ def test_staged_files_are_taken_over_at_once(blobs: Blobs, tmp_path: Path) -> No
     wrong = digest_of(b"other")
     (staging / wrong).write_bytes(b"wrong")
     blobs.adopt_all(staging, [*map(digest_of, contents), wrong, digest_of(b"nowhere")])
-    assert all(blobs.size(digest_of(content)) == len(content) for content in contents)
+    sizes = {digest_of(content): len(content) for content in contents}
+    assert blobs.sizes([*sizes, wrong]) == sizes
     assert not blobs.exists(wrong)
     assert not list(staging.iterdir())
 
 
 @pytest.mark.parametrize("digest", ["", "x", "../../etc/passwd", "0" * 63, "0" * 65, "A" * 64, "0" * 63 + "/"])
 def test_what_is_no_digest_names_nothing(blobs: Blobs, digest: str) -> None:
-    for ask in (blobs.path, blobs.exists, blobs.size, lambda one: blobs.remove([one]), blobs.location):
+    for ask in (
+        blobs.path,
+        blobs.exists,
+        lambda one: blobs.sizes([one]),
+        lambda one: blobs.remove([one]),
+        blobs.location,
+    ):
         with pytest.raises(InvalidValue):
             ask(digest)
 
@@ -124,7 +131,7 @@ def test_another_host_finds_what_is_in_the_bucket(make_objects: Callable[..., Ob
     content = os.urandom(9 * MIB)
     digest = put(make_objects(), content)
     other = make_objects("other")
-    assert other.size(digest) == len(content)
+    assert other.sizes([digest]) == {digest: len(content)}
     assert other.path(digest).read_bytes() == content
     assert other.location(digest).startswith("s3://b-")
 
