@@ -14,11 +14,11 @@ from tests.support.server_app import running_app
 
 from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import DataChanged, GridError
-from opengrid.core.manifest import Manifest, ManifestFile
+from opengrid.core.manifest import tree_digest
 from opengrid.core.records.datastores import DatastoreFile
 from opengrid.services.callers import Caller
 from opengrid.services.copying import BucketCopy
-from opengrid.services.datastores import Datastores, Opened
+from opengrid.services.filling import Filling, Opened
 from opengrid.services.references import referred_files
 
 ME = Caller(name="root", is_admin=True)
@@ -56,18 +56,16 @@ class Objects:
         ]
 
 
-def copy(datastores: Datastores, opened: Opened, bucket: Objects) -> list[DatastoreFile]:
+def copy(filling: Filling, opened: Opened, bucket: Objects) -> list[DatastoreFile]:
     told: list[str] = []
-    filler = BucketCopy(
-        datastores, DiskGuard(0), opened.version, bucket, opened.staging, lambda text: told.append(text())
-    )
+    filler = BucketCopy(filling, DiskGuard(0), opened.version, bucket, opened.staging, lambda text: told.append(text()))
     return filler.run(bucket.listed())
 
 
-def finish(datastores: Datastores, opened: Opened, files: list[DatastoreFile]) -> None:
-    manifest = Manifest(files=tuple(ManifestFile(path=f.path, size=f.size, sha256=f.digest) for f in files))
-    version, whole = opened.version, {"digest": manifest.digest, "files": len(files), "size": manifest.size}
-    datastores.finish(version.name, version.version, version.round, **whole)
+def finish(filling: Filling, opened: Opened, files: list[DatastoreFile]) -> None:
+    version, digest = opened.version, tree_digest((file.path, file.size, file.digest) for file in files)
+    size = sum(file.size for file in files)
+    filling.finish(version.name, version.version, version.round, digest=digest, files=len(files), size=size)
 
 
 def test_several_objects_come_at_a_time(world: World, endpoint: Endpoint) -> None:
@@ -98,40 +96,40 @@ def test_a_service_that_is_asked_too_often_is_asked_again(world: World, endpoint
 def test_an_object_that_changed_since_it_was_listed_is_not_copied(world: World, is_gone: bool) -> None:
     put(world, "a", b"as it was listed")
     source = f"s3://{world.bucket}/theirs"
-    datastores = world.server._imports._datastores
+    filling = world.server._imports._filling
     listed = referred_files(source, world.server._imports._open_bucket)
     put(world, "a", b"as it is afterwards")
     bucket = world.server._imports._open_bucket(f"s3://{world.bucket}/elsewhere" if is_gone else source)
-    opened = datastores.open("data", source, ME)
+    opened = filling.open("data", source, ME)
     with pytest.raises(DataChanged, match="a has changed since it was listed"):
-        BucketCopy(datastores, DiskGuard(0), opened.version, bucket, opened.staging, lambda _: None).run(listed)
+        BucketCopy(filling, DiskGuard(0), opened.version, bucket, opened.staging, lambda _: None).run(listed)
 
 
 def test_a_copy_that_was_broken_off_brings_only_the_rest(world: World) -> None:
-    datastores = world.server._imports._datastores
+    filling = world.server._imports._filling
     bucket = Objects({f"f{number:03}": f"{number}".encode() for number in range(600)})
     bucket.ends_at = "f590"
-    opened = datastores.open("data", "s3://theirs/x", ME)
+    opened = filling.open("data", "s3://theirs/x", ME)
     with pytest.raises(GridError, match="network is gone"):
-        copy(datastores, opened, bucket)
+        copy(filling, opened, bucket)
     bucket.ends_at, bucket.read_keys = "", []
     bucket.contents["f000"] = b"changed meanwhile"
 
-    again = datastores.open("data", "s3://theirs/x", ME, opened.version.upload)
-    finish(datastores, again, copy(datastores, again, bucket))
+    again = filling.open("data", "s3://theirs/x", ME, opened.version.upload)
+    finish(filling, again, copy(filling, again, bucket))
 
     assert "f000" in bucket.read_keys
     assert len(bucket.read_keys) <= 101
-    tree = datastores.path("data", 1)
+    tree = world.folder / "home" / "datastores" / "data" / "1"
     assert {path.name: path.read_bytes() for path in tree.iterdir()} == bucket.contents
 
 
 def test_what_was_brought_and_is_lost_is_brought_again(world: World) -> None:
-    datastores = world.server._imports._datastores
+    filling = world.server._imports._filling
     bucket = Objects({"a": b"one", "b": b"two"})
-    opened = datastores.open("data", "s3://theirs/x", ME)
-    files = copy(datastores, opened, bucket)
-    datastores._contents.remove([files[0].digest])
-    again = datastores.open("data", "s3://theirs/x", ME, opened.version.upload)
-    finish(datastores, again, copy(datastores, again, bucket))
+    opened = filling.open("data", "s3://theirs/x", ME)
+    files = copy(filling, opened, bucket)
+    filling._contents.remove([files[0].digest])
+    again = filling.open("data", "s3://theirs/x", ME, opened.version.upload)
+    finish(filling, again, copy(filling, again, bucket))
     assert bucket.read_keys[2:] == ["a"]

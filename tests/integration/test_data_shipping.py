@@ -9,12 +9,13 @@ import pytest
 from tests.support.records import T0, make_attempt, make_experiments, make_machines, make_run
 
 from opengrid.blobs.folder import FolderBlobs
-from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import Forbidden, GridError, NotFound
 from opengrid.core.mounts import Mount
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.data_shipping import DataShipping
 from opengrid.services.datastores import Datastores
+from opengrid.services.run_data import RunData
+from opengrid.services.trees import Trees
 from opengrid.store.database import Database
 
 
@@ -39,15 +40,11 @@ def shipping(tmp_path: Path, agent: AgentIdentity) -> DataShipping:
     for version in (1, 2):
         (tmp_path / "stl10" / str(version)).mkdir(parents=True)
         (tmp_path / "stl10" / str(version) / "train.bin").write_text(f"version {version}")
-    datastores = Datastores(
-        database,
-        tmp_path,
-        FolderBlobs(tmp_path / ".contents"),
-        has_mounts=lambda: False,
-        disks=DiskGuard(),
-        now_us=lambda: T0,
-    )
-    return DataShipping(database, datastores)
+    contents = FolderBlobs(tmp_path / ".contents")
+    trees = Trees(tmp_path, contents, has_mounts=lambda: False)
+    datastores = Datastores(database, tmp_path, contents, trees)
+    data = RunData(database, datastores, contents, trees, has_mounts=lambda: False, now_us=lambda: T0)
+    return DataShipping(database, data)
 
 
 def test_a_machine_gets_what_its_run_mounts(shipping: DataShipping, agent: AgentIdentity) -> None:

@@ -23,6 +23,8 @@ from opengrid.core.mounts import Mount
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind
 from opengrid.server.app import Server
 from opengrid.services.callers import Caller
+from opengrid.services.datastores import Datastores
+from opengrid.services.run_data import RunData
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -47,12 +49,22 @@ def made(world: World, source: str, *, refers: bool) -> DatastoreRow:
 
 def mount_of(server: Server, version: int) -> Mount:
     spec = make_spec(datastore_name="data", datastore_version=version)
-    (mount,) = _datastores(server).mounts([], spec)
+    (mount,) = run_data_of(server).mounts([], spec)
     return mount
 
 
-def _datastores(server: Server):
-    return server._imports._datastores
+def run_data_of(server: Server) -> RunData:
+    filling = server._imports._filling
+    parts = filling._contents, filling._trees
+    datastores = Datastores(filling._database, filling._root, *parts, open_bucket=filling._open_bucket)
+    return RunData(
+        filling._database,
+        datastores,
+        *parts,
+        has_mounts=lambda: True,
+        now_us=filling._now_us,
+        open_bucket=filling._open_bucket,
+    )
 
 
 FILES = {"a/x": b"x" * 1000, "a/y": b"", "b z/ü": b"content"}
@@ -88,7 +100,7 @@ def test_a_bucket_that_is_referred_to_is_pinned_by_etags(world: World, endpoint:
     put(world, "new", b"")
     assert world.api.verify_datastore("data", 1)["damaged"] == ["a/x", "new"]
     with pytest.raises(Unusable, match=r"data:1 refers to s3://.*, where 2 files have changed since: a/x, new"):
-        _datastores(world.server).check_mounts([mount], "e1-1")
+        run_data_of(world.server).check_mounts([mount], "e1-1")
     for file in world.cache.rglob("*"):  # another machine
         if file.is_file():
             file.unlink()
@@ -117,11 +129,11 @@ def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World)
     assert world.api.datastore("data", 1)["location"] == str(world.source)
     mount = mount_of(world.server, 1)
     assert (mount.source, mount.is_shared, mount.is_fetched) == (str(world.source), True, False)
-    _datastores(world.server).check_mounts([mount], "e1-2")
+    run_data_of(world.server).check_mounts([mount], "e1-2")
     os.utime(world.source / "a" / "x", (2, 2))
     (world.source / "a" / "y").unlink()
     with pytest.raises(Unusable, match="2 files have changed since: a/x, a/y"):
-        _datastores(world.server).check_mounts([mount], "e1-3")
+        run_data_of(world.server).check_mounts([mount], "e1-3")
     assert made(world, str(world.source), refers=True)["version"] == 2
     world.api.delete_datastore("data", 1)
     assert (world.source / "a" / "x").exists()
@@ -129,11 +141,11 @@ def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World)
 
 def test_what_a_killed_server_had_begun_to_refer_to_the_next_one_goes_on_with(world: World) -> None:
     world.write("a", b"content")
-    datastores = _datastores(world.server)
+    filling = world.server._imports._filling
     me = Caller(name="root", is_admin=True)
-    version = datastores.open("data", str(world.source), me, kind=DatastoreKind.REFERENCED).version
+    version = filling.open("data", str(world.source), me, kind=DatastoreKind.REFERENCED).version
     pinned = DatastoreFile(position=0, path="b", size=1, digest="time:1")
-    with datastores._database.transaction() as tx:
+    with filling._database.transaction() as tx:
         tx.data.save_files("data", version.version, version.round, [pinned])
     world.server._imports.go_on()
     row = eventually(lambda: (one := world.api.datastore("data", 1))["state"] != "processing" and one)

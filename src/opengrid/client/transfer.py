@@ -106,9 +106,7 @@ class Sender:
         files = self._send_all()
         digest = tree_digest((file.path, file.size, file.digest) for file in files)
         size = sum(file.size for file in files)
-        return patiently(
-            lambda: self._api.finish_datastore(self._opened, digest=digest, files=len(files), size=size)
-        )
+        return patiently(lambda: self._api.finish_datastore(self._opened, digest=digest, files=len(files), size=size))
 
     def _send_all(self) -> list[ReadFile]:
         """Bring all files to the server: while some are on their way, the next are read, large ones several at once."""

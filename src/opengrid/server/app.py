@@ -84,6 +84,7 @@ from opengrid.services.environments import Environments
 from opengrid.services.event_files import EventFiles
 from opengrid.services.experiments import Experiments
 from opengrid.services.feeds import CHANGES
+from opengrid.services.filling import Filling
 from opengrid.services.imports import Imports
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
@@ -92,6 +93,7 @@ from opengrid.services.logs import Logs
 from opengrid.services.machines import Machines
 from opengrid.services.new_run import NewRuns
 from opengrid.services.rehearsals import Rehearsals
+from opengrid.services.run_data import RunData
 from opengrid.services.run_records import RunRecords
 from opengrid.services.runs import Runs
 from opengrid.services.samples import Samples
@@ -104,6 +106,7 @@ from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
 from opengrid.services.table import Table
 from opengrid.services.tensorboards import TensorBoards
+from opengrid.services.trees import Trees
 from opengrid.store.database import Database
 from opengrid.store.run_list import RunFilter
 
@@ -171,16 +174,20 @@ class Server:
             shell=shell_variables(os.environ),
             bounds=Bounds(most_bytes=settings.repository_cache, longest_unused_s=settings.unused_days * _DAY_S),
         )
-        datastores = Datastores(
+        data, contents = state / "datastores", open_blobs(settings, "datastores", state / "datastores" / ".contents")
+        trees = Trees(data, contents, has_mounts=local.can_mount)
+        datastores = Datastores(database, data, contents, trees, open_bucket=open_bucket)
+        filling = Filling(database, data, contents, trees, disks=disks, now_us=now_us, open_bucket=open_bucket)
+        run_data = RunData(
             database,
-            state / "datastores",
-            open_blobs(settings, "datastores", state / "datastores" / ".contents"),
+            datastores,
+            contents,
+            trees,
             has_mounts=local.can_mount,
-            disks=disks,
             now_us=now_us,
             open_bucket=open_bucket,
         )
-        self._imports = Imports(datastores, disks, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
+        self._imports = Imports(filling, disks, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
         logs = Logs(database, log_files)
         self._artifacts = artifacts = Artifacts(
             database,
@@ -212,11 +219,11 @@ class Server:
                 blobs,
                 work=state / "work",
                 staging=artifacts.staging_folder,
-                check_mounts=datastores.check_mounts,
+                check_mounts=run_data.check_mounts,
                 overlay=environments.overlay,
                 secrets_of=secrets_of,
                 has_links=artifacts.has_links,
-                data_cache=state / "datastores" / ".cache",
+                data_cache=data / ".cache",
                 data_cache_bytes=settings.content_cache,
                 least_free=settings.least_free,
             ),
@@ -232,7 +239,7 @@ class Server:
             catalogue,
             sources=sources,
             links=links,
-            datastores=datastores,
+            data=run_data,
             logs=log_files,
             artifacts=artifacts,
             events=events,
@@ -296,7 +303,7 @@ class Server:
         apis = [
             agent_api(agents, log_files, sources, reader, samples, self.wakeups),
             agent_artifacts_api(agents, artifacts),
-            agent_data_api(agents, DataShipping(database, datastores)),
+            agent_data_api(agents, DataShipping(database, run_data)),
             driver_api(drivers, zipapp, self.wakeups),
             clusters_api(clusters, starts, ClusterTemplates(catalogue), users),
             artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url),
@@ -314,7 +321,7 @@ class Server:
             scalars_api(Scalars(database, events, reader), samples, Table(database, now_us=now_us), users),
             tensorboard_api(boards, users),
             stacks_api(stacks, users, agents, self.wakeups),
-            data_api(blobs, datastores, self._imports, users, source_limit=settings.source_limit),
+            data_api(blobs, datastores, filling, self._imports, users, source_limit=settings.source_limit),
             admin_api(users, status=self.status, stop=stop, types=instance_types),
             pages(settings.ui or BUILT),
         ]

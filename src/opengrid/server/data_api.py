@@ -32,6 +32,7 @@ from opengrid.services.documents.datastores import (
     WantedContents,
 )
 from opengrid.services.documents.document import Document
+from opengrid.services.filling import Filling
 from opengrid.services.imports import Imports
 
 #: What tar adds to a source tree, at most, for this server's limit of it.
@@ -102,7 +103,9 @@ class Sent:
     size: int
 
 
-def data_api(blobs: Blobs, datastores: Datastores, imports: Imports, users: Users, *, source_limit: int) -> APIRouter:
+def data_api(
+    blobs: Blobs, datastores: Datastores, filling: Filling, imports: Imports, users: Users, *, source_limit: int
+) -> APIRouter:
     """Return the routes for blobs and datastores."""
     most = int(source_limit * _TAR_OVERHEAD) + _PIECE
     api = APIRouter(prefix="/api/v1", dependencies=[Depends(users)])
@@ -179,20 +182,20 @@ def data_api(blobs: Blobs, datastores: Datastores, imports: Imports, users: User
         kind = DatastoreKind.REFERENCED if new.refers else DatastoreKind.COPIED
         return datastore_row(imports.start(name, new.source, caller_of(request), kind))
 
-    _uploads(api, datastores)
+    _uploads(api, filling)
     return api
 
 
-def _uploads(api: APIRouter, datastores: Datastores) -> None:
+def _uploads(api: APIRouter, filling: Filling) -> None:
     """Add the routes that fill a version: opened, files offered, contents staged or sent in parts, finished."""
 
     def owner(name: str, request: Request) -> None:
-        datastores.check_owner(name, caller_of(request))
+        filling.check_owner(name, caller_of(request))
 
     @api.post("/datastores", status_code=201)
     def create(new: NewDatastore, request: Request) -> UploadDocument:
         name = new.name or datastore_name_of(new.source)
-        opened = datastores.open(name, new.source, caller_of(request), new.upload)
+        opened = filling.open(name, new.source, caller_of(request), new.upload)
         return UploadDocument(
             name=opened.version.name,
             version=opened.version.version,
@@ -201,7 +204,7 @@ def _uploads(api: APIRouter, datastores: Datastores) -> None:
             staging=str(opened.staging),
             least_free=opened.least_free,
             resumed=opened.is_resumed,
-            links=datastores.has_links,
+            links=filling.has_links,
         )
 
     @api.put("/datastores/{name}/{version}/files", dependencies=[Depends(owner)])
@@ -210,28 +213,28 @@ def _uploads(api: APIRouter, datastores: Datastores) -> None:
             DatastoreFile(position=f.position, path=f.path, size=f.size, digest=f.sha256, executable=f.executable)
             for f in offered.files
         ]
-        return WantedContents(wanted=datastores.offer(name, version, offered.round, files))
+        return WantedContents(wanted=filling.offer(name, version, offered.round, files))
 
     @api.post("/datastores/{name}/{version}/links", dependencies=[Depends(owner)])
     def links(name: str, version: int, wanted: UploadPacks) -> PackLinks:
-        return PackLinks(links=tuple(datastores.links(name, version, wanted.round, wanted.packs)))
+        return PackLinks(links=tuple(filling.links(name, version, wanted.round, wanted.packs)))
 
     @api.put("/datastores/{name}/{version}/packed", dependencies=[Depends(owner)])
     def take_packed(name: str, version: int, brought: UploadContents) -> MissingPacks:
-        return MissingPacks(missing=tuple(datastores.take_packed(name, version, brought.round, brought.contents)))
+        return MissingPacks(missing=tuple(filling.take_packed(name, version, brought.round, brought.contents)))
 
     @api.put("/datastores/{name}/{version}/contents/{digest}", dependencies=[Depends(owner)])
     async def part(
         name: str, version: int, digest: str, offset: Annotated[int, Query(ge=0)], size: int, request: Request
     ) -> ArrivedDocument:
-        partial = await run_in_threadpool(datastores.partial, name, version, digest)
+        partial = await run_in_threadpool(filling.partial, name, version, digest)
         async for data in _pieces(request):
             offset += await run_in_threadpool(_append, partial, data, offset)
         return ArrivedDocument(size=await run_in_threadpool(_arrived, partial, size))
 
     @api.put("/datastores/{name}/{version}/finish", dependencies=[Depends(owner)])
     def finish(name: str, version: int, sent: Sent) -> DatastoreRow:
-        done = datastores.finish(name, version, sent.round, digest=sent.digest, files=sent.files, size=sent.size)
+        done = filling.finish(name, version, sent.round, digest=sent.digest, files=sent.files, size=sent.size)
         return datastore_row(done)
 
 

@@ -16,7 +16,7 @@ from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError, UserError
 from opengrid.core.records.datastores import DatastoreFile, DatastoreVersion
 from opengrid.core.sizes import size_text
-from opengrid.services.datastores import Datastores
+from opengrid.services.filling import Filling
 from opengrid.services.references import ForeignBucket, etag_of
 
 #: So many objects come at once: each waits for the network, not for us.
@@ -42,14 +42,14 @@ class BucketCopy:
 
     def __init__(
         self,
-        datastores: Datastores,
+        filling: Filling,
         disks: DiskGuard,
         version: DatastoreVersion,
         bucket: ForeignBucket,
         staging: Path,
         tell: Callable[[Callable[[], str]], None],
     ) -> None:
-        self._datastores, self._disks, self._version, self._bucket = datastores, disks, version, bucket
+        self._filling, self._disks, self._version, self._bucket = filling, disks, version, bucket
         self._staging, self._tell = staging, tell
         self._journal = _Journal(staging / "copied")
         self._lock = threading.Lock()
@@ -82,7 +82,7 @@ class BucketCopy:
 
     def _offer(self, batch: Sequence[Copied]) -> set[str]:
         files = sorted((file for file, _ in batch), key=_position)
-        return set(self._datastores.offer(self._version.name, self._version.version, self._version.round, files))
+        return set(self._filling.offer(self._version.name, self._version.version, self._version.round, files))
 
     def _bring(self, listed: Iterable[DatastoreFile]) -> Generator[Copied]:
         """Stage objects; yield them as they come."""

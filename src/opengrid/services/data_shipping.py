@@ -12,16 +12,16 @@ from opengrid.core.packs import Piece
 from opengrid.core.protocol import DataFile, DataFiles
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.services.agent_memory import AgentIdentity
-from opengrid.services.datastores import Datastores
 from opengrid.services.references import etag_of
+from opengrid.services.run_data import RunData
 from opengrid.store.database import Database, Transaction
 
 
 class DataShipping:
     """Contents of a bucket come from there; those of a folder from the version's tree, through the server."""
 
-    def __init__(self, database: Database, datastores: Datastores) -> None:
-        self._database, self._datastores = database, datastores
+    def __init__(self, database: Database, run_data: RunData) -> None:
+        self._database, self._run_data = database, run_data
 
     def files(self, agent: AgentIdentity, name: str, version: int, *, offset: int, limit: int) -> DataFiles:
         """Return a page of a version's files; Forbidden when the agent's run does not mount it."""
@@ -31,9 +31,9 @@ class DataShipping:
             page = tx.data.files(name, version, limit=limit, offset=offset)
             total, _ = tx.data.count_files(name, version)
         if version_of_it.kind is DatastoreKind.REFERENCED:
-            links = self._datastores.referred_links(version_of_it, page)
+            links = self._run_data.referred_links(version_of_it, page)
             return DataFiles(files=_referred(version_of_it, page), total=total, links=tuple(links))
-        found = self._datastores.links_to(page)
+        found = self._run_data.links_to(page)
         links, pieces = _own_links(name, version, page) if found is None else found
         files = (
             DataFile(path=f.path, size=f.size, sha256=f.digest, executable=f.executable, pieces=of_it)
@@ -45,7 +45,7 @@ class DataShipping:
         """Return where a file of a version lies."""
         with self._database.read() as tx:
             _check(tx, agent, name, version)
-        file = safe_path(self._datastores.path(name, version), path)
+        file = safe_path(self._run_data.path(name, version), path)
         if not file.is_file():
             raise NotFound(f"datastore {name}:{version} has no file {path!r}")
         return file

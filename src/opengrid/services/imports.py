@@ -18,8 +18,8 @@ from opengrid.core.sizes import size_text
 from opengrid.services.archives import Unpacked, unpack
 from opengrid.services.callers import Caller
 from opengrid.services.copying import BucketCopy
-from opengrid.services.datastores import MOST_FILES, Datastores, Opened
 from opengrid.services.fetching import check_url, fetch
+from opengrid.services.filling import MOST_FILES, Filling, Opened
 from opengrid.services.references import OpenBucket, is_bucket, no_bucket, referred_files
 
 log = structlog.get_logger(__name__)
@@ -40,13 +40,13 @@ class Imports:
 
     def __init__(
         self,
-        datastores: Datastores,
+        filling: Filling,
         disks: DiskGuard,
         *,
         may_ask_own_network: bool,
         open_bucket: OpenBucket = no_bucket,
     ) -> None:
-        self._datastores, self._disks, self._may_ask_own_network = datastores, disks, may_ask_own_network
+        self._filling, self._disks, self._may_ask_own_network = filling, disks, may_ask_own_network
         self._open_bucket = open_bucket
         self._threads: list[threading.Thread] = []
         self._is_closed = False
@@ -62,19 +62,19 @@ class Imports:
         """Open the next version of a datastore and begin to fill it; Forbidden, InvalidValue for an address."""
         if kind is DatastoreKind.COPIED and not is_bucket(source):
             check_url(source, may_ask_own_network=self._may_ask_own_network)
-        return self._begin(self._datastores.open(name, source, caller, kind=kind))
+        return self._begin(self._filling.open(name, source, caller, kind=kind))
 
     def go_on(self) -> None:
         """Go on with the versions that an earlier server was filling."""
-        for version in self._datastores.filled_from("http://", "https://", "s3://"):
+        for version in self._filling.filled_from("http://", "https://", "s3://"):
             if version.round >= _MOST_ROUNDS:
-                self._datastores.fail(version, f"the server ended {version.round} times meanwhile; create it again")
+                self._filling.fail(version, f"the server ended {version.round} times meanwhile; create it again")
                 continue
             owner = Caller(name=version.user, is_admin=False)
             try:
-                self._begin(self._datastores.open(version.name, version.source, owner, version.upload))
+                self._begin(self._filling.open(version.name, version.source, owner, version.upload))
             except GridError as error:
-                self._datastores.fail(version, error.message)
+                self._filling.fail(version, error.message)
 
     def close(self) -> None:
         """Have the threads end when they next tell how far they are."""
@@ -89,7 +89,7 @@ class Imports:
     def _fill(self, version: DatastoreVersion, staging: Path) -> None:
         try:
             if version.kind is DatastoreKind.REFERENCED:
-                self._datastores.refer(version)
+                self._filling.refer(version)
             elif is_bucket(version.source):
                 self._copy(version, staging)
             else:
@@ -102,16 +102,16 @@ class Imports:
             log.info("import goes on with the next server", datastore=version.name, version=version.version)
         except (GridError, OSError) as error:
             reason = error.message if isinstance(error, GridError) else f"{error.filename}: {error.strerror}"
-            self._datastores.fail(version, reason)
+            self._filling.fail(version, reason)
         except Exception as error:
             log.exception("import failed", datastore=version.name, version=version.version)
-            self._datastores.fail(version, f"the server failed: {type(error).__name__}")
+            self._filling.fail(version, f"the server failed: {type(error).__name__}")
             raise
 
     def _copy(self, version: DatastoreVersion, staging: Path) -> None:
         found = referred_files(version.source, self._open_bucket)
         bucket = self._open_bucket(version.source)
-        copy = BucketCopy(self._datastores, self._disks, version, bucket, staging, self._teller(version))
+        copy = BucketCopy(self._filling, self._disks, version, bucket, staging, self._teller(version))
         self._finish(version, copy.run(found))
 
     def _fetch(self, version: DatastoreVersion, archive: Path) -> None:
@@ -135,19 +135,19 @@ class Imports:
         return unpack(archive, staging, most=self._room(staging), progress=progress)
 
     def _store(self, version: DatastoreVersion, unpacked: Mapping[str, Unpacked]) -> None:
-        self._datastores.tell(version, "storing")
+        self._filling.tell(version, "storing")
         files = [
             DatastoreFile(position=i, path=path, size=one.size, digest=one.digest, executable=one.executable)
             for i, (path, one) in enumerate(sorted(unpacked.items()))
         ]
         for batch in _batches(files):
-            self._datastores.offer(version.name, version.version, version.round, batch)
+            self._filling.offer(version.name, version.version, version.round, batch)
         self._finish(version, files)
 
     def _finish(self, version: DatastoreVersion, files: list[DatastoreFile]) -> None:
         digest = tree_digest((file.path, file.size, file.digest) for file in files)
         count, size = len(files), sum(file.size for file in files)
-        self._datastores.finish(version.name, version.version, version.round, digest=digest, files=count, size=size)
+        self._filling.finish(version.name, version.version, version.round, digest=digest, files=count, size=size)
 
     def _room(self, folder: Path) -> int:
         self._disks.check(folder)
@@ -162,7 +162,7 @@ class Imports:
                 raise _Closed
             if time.monotonic() - told >= _TELL_S:
                 told = time.monotonic()
-                self._datastores.tell(version, text())
+                self._filling.tell(version, text())
 
         return tell
 

@@ -29,10 +29,10 @@ from opengrid.planning.sweep import make_sweep, with_seed
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.assignments import work_folder
 from opengrid.services.callers import Caller
-from opengrid.services.datastores import Datastores
 from opengrid.services.event_files import EventFiles
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
+from opengrid.services.run_data import RunData
 from opengrid.services.sources import Sources
 from opengrid.store.database import Database, Transaction
 from opengrid.store.run_list import RunFilter
@@ -52,7 +52,7 @@ class Runs:
         *,
         sources: Sources,
         links: Links,
-        datastores: Datastores,
+        data: RunData,
         logs: LogFiles,
         artifacts: Artifacts,
         events: EventFiles,
@@ -63,7 +63,7 @@ class Runs:
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._engines, self._catalogue = database, engines, catalogue
-        self._sources, self._links, self._datastores, self._logs, self._work = sources, links, datastores, logs, work
+        self._sources, self._links, self._data, self._logs, self._work = sources, links, data, logs, work
         self._artifacts, self._events, self._now_us = artifacts, events, now_us
         self._check_secrets, self._changed, self._kill = check_secrets, changed, kill
 
@@ -104,7 +104,7 @@ class Runs:
         typed = list(make_sweep(spec).expand())
         width = len(spec.program.arguments)
         # All at once: a sweep of a thousand asks the store for its datastores once.
-        words = self._datastores.resolve([word for point in typed for word in point])
+        words = self._data.resolve([word for point in typed for word in point])
         return [(point, words[i * width : (i + 1) * width]) for i, point in enumerate(typed)]
 
     def _engine(self, spec: RunSpec, user: str) -> Engine:
@@ -130,7 +130,7 @@ class Runs:
 
     def _mounts(self, cluster: str, words: Sequence[str], spec: RunSpec) -> tuple[Mount, ...]:
         """Return the datastore versions that a run mounts, as the machines of its cluster see them."""
-        mounts = self._datastores.mounts(words, spec)
+        mounts = self._data.mounts(words, spec)
         with self._database.read() as tx:
             elsewhere = tx.clusters.look(cluster)
         return mounts if elsewhere is None else tuple(seen_elsewhere(mount, elsewhere.work_dir) for mount in mounts)
