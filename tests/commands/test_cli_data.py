@@ -37,3 +37,8 @@ def test_another_source_or_way_is_another_version(api: FakeApi, grid: Typist, ot
 def test_with_nothing_broken_off_there_is_nothing_to_go_on_with(api: FakeApi, grid: Typist) -> None:
     api.on("GET", "/api/v1/datastores", {"datastores": [row("succeeded")], "total": 1})
     assert grid("datastore", "resume").out == "nothing was broken off\n"
+
+
+def test_a_source_that_a_script_left_empty_is_not_the_folder_where_it_was_typed(api: FakeApi, grid: Typist) -> None:
+    done = grid("datastore", "create", "")
+    assert (done.code, "SOURCE is empty" in done.err, api.asked) == (2, True, [])

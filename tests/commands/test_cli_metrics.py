@@ -45,6 +45,12 @@ def test_an_experiments_metrics_are_a_table_and_what_could_not_be_read_is_named(
     assert json.loads(grid("metrics", NAME, "-o", "json").out)["tags"][0]["tag"] == "loss"
 
 
+def test_names_that_a_script_chose_do_not_steer_the_terminal(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", SCALARS, scalars(row("new\nline"), row("\x1b[2Jü\0")))
+    names = [line.split("  ")[0] for line in grid("metrics", NAME).out.splitlines()]
+    assert names == ["Metric", r"new\nline", r"\x1b[2Jü\x00"]
+
+
 def test_no_metrics_so_far_is_said(api: FakeApi, grid: Typist) -> None:
     api.on("GET", SCALARS, scalars())
     typed = grid("metrics", NAME)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import tempfile
 from collections.abc import Callable, Iterator
@@ -60,6 +61,8 @@ def test_the_same_command_runs_on_a_cluster(lab: Grid, work: Path) -> None:
     assert f" {os.environ['HOME']}\n" in log  # the machine's own, not the user's
     lab.ok("artifacts", experiment["run"], "--download_dir", "out")
     assert sorted(path.name for path in (lab.cwd / "out").rglob("*.txt")) == ["rank0.txt", "rank1.txt"]
+    (record,) = (lab.cwd / "out").rglob("run.json")
+    assert any(package.startswith("ray==") for package in json.loads(record.read_text())["packages"])
     eventually(lambda: not list(work.rglob("meet.py")))  # the machines are left as they were
 
 

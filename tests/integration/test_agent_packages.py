@@ -53,7 +53,7 @@ def no_action(command: str, folder: Path, variables: Mapping[str, str]) -> None:
 @pytest.fixture
 def assignment(bench: AgentBench, index: dict[str, str], tmp_path: Path) -> Assignment:
     packages = acting(wanted(tmp_path, "ogalpha>=1"), BEFORE, AFTER)
-    bench.assign(SCRIPT, environment=index, packages=packages)
+    bench.assign(SCRIPT, environment=index, packages=packages, shares_disk=False)
     made = bench.server.assignments[0]
     return dataclasses.replace(made, overlay=overlay_of(made))
 
@@ -69,6 +69,8 @@ def test_ranks_find_what_the_machine_lacked_and_the_interpreter_stays_as_it_was(
     (told,) = bench.server.of(Prepared, 0)
     done = "carried out 2 actions and installed ogalpha==1.0, ogbeta==2.0 in "  # and not pip, which is there
     assert told.launch_reason.startswith(done)
+    assert {"ogalpha==1.0", "ogbeta==2.0"} <= set(told.packages)
+    assert any(package.startswith("pytest==") for package in told.packages)  # the interpreter's own
     bench.release()
     assert subprocess.run([sys.executable, "-c", "import ogalpha"], capture_output=True).returncode == 1
 

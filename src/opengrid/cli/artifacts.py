@@ -12,7 +12,17 @@ import click
 
 from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, ProgressLine, local_time, plural, print_json, print_table, settings, tell
+from opengrid.cli.output import (
+    Column,
+    ProgressLine,
+    local_time,
+    plural,
+    print_json,
+    print_table,
+    printable,
+    settings,
+    tell,
+)
 from opengrid.cli.progress import progress_text
 from opengrid.client.api import Api
 from opengrid.client.download import NoPlace, fetch, is_there, place_of
@@ -113,7 +123,7 @@ def _show(found: list[_Found], *, bucket_path: bool) -> None:
     name = Column(title="Artifact", may_wrap=True)
     if bucket_path:
         columns = [Column(title="Experiment"), name, Column(title="Stored At")]
-        rows = [[one.experiment, _printable(one.path), one.row["stored_at"]] for one in found]
+        rows = [[one.experiment, one.path, one.row["stored_at"]] for one in found]
     else:
         columns = [
             Column(title="Experiment"),
@@ -125,7 +135,7 @@ def _show(found: list[_Found], *, bucket_path: bool) -> None:
         rows = [
             [
                 one.experiment,
-                _printable(one.path),
+                one.path,
                 str(one.row["node"]),
                 size_text(one.row["size"]),
                 local_time(one.row["modified_at"]),
@@ -137,11 +147,6 @@ def _show(found: list[_Found], *, bucket_path: bool) -> None:
 
 def _document(one: _Found) -> dict[str, object]:
     return {"experiment": one.experiment, **one.row}
-
-
-def _printable(path: str) -> str:
-    """Return a path on one line, as it would be written in a program where it holds line breaks and the like."""
-    return path if path.isprintable() else path.encode("unicode_escape").decode()
 
 
 class _Download:
@@ -167,7 +172,7 @@ class _Download:
             ]
             changed = self._round(found)
         for one in changed:
-            self._failures[one.folder, one.path] = f"{_printable(one.path)} keeps changing; try again later"
+            self._failures[one.folder, one.path] = f"{printable(one.path)} keeps changing; try again later"
         self._report()
         return 1 if self._failures else 0
 

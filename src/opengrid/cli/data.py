@@ -12,7 +12,7 @@ import click
 
 from opengrid.cli.completing import files
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, bold, local_time, plural, print_json, print_table, settings, tell
+from opengrid.cli.output import Column, bold, local_time, plural, print_json, print_table, printable, settings, tell
 from opengrid.cli.sending import continue_uploads, import_source, send_source
 from opengrid.client.home import find_home
 from opengrid.client.uploads import Uploads
@@ -70,6 +70,8 @@ def create_datastore(source: str, *, name: str | None, no_copy: bool) -> None:
 
     A script gets at its content by an argument `grid:NAME:VERSION`, which becomes a path.
     """
+    if not source:
+        raise InvalidValue("SOURCE is empty", hint="give a folder, a file or an address", field="source")
     is_url = "://" in source
     if is_url and not source.startswith(("http://", "https://", "s3://")):
         raise InvalidValue(f"{source}: only http, https and s3 addresses are fetched", field="source")
@@ -121,7 +123,7 @@ def show(which: str, *, all_files: bool) -> None:
         print_json({**document, "file_list": files})
         return
     _print_facts(document)
-    rows = [[_printable(file["path"]), size_text(file["size"]), file["sha256"][:12] or file["pin"]] for file in files]
+    rows = [[file["path"], size_text(file["size"]), file["sha256"][:12] or file["pin"]] for file in files]
     known_by = "Pin" if document["kind"] == "referenced" else "SHA-256"
     print_table(
         [Column(title="File", may_wrap=True), Column(title="Size", is_number=True), Column(title=known_by)], rows
@@ -145,9 +147,9 @@ def verify(which: str) -> int:
         print_json({"name": name, "version": version, **verdict})
     else:
         for path in verdict["repaired"]:
-            click.echo(f"repaired: {_printable(path)}")
+            click.echo(f"repaired: {printable(path)}")
         for path in verdict["damaged"]:
-            click.echo(f"{wrong}: {_printable(path)}")
+            click.echo(f"{wrong}: {printable(path)}")
         click.echo(f"{name}:{version}: {plural(verdict['files'], 'file')}, {len(verdict['damaged'])} {wrong}")
     if verdict["damaged"] and not is_copied:
         tell(f"hint: create {name} from {document['source']} again: that is another version")
@@ -238,10 +240,6 @@ def _print_facts(document: DatastoreDocument) -> None:
     for title, text in facts.items():
         click.echo(f"{title:<12}{text}")
     click.echo()
-
-
-def _printable(path: str) -> str:
-    return path if path.isprintable() else path.encode("unicode_escape").decode()
 
 
 def _list(*, everybody: bool, show_incomplete: bool) -> None:

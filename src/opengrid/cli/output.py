@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timezone
 
 import click
@@ -93,9 +93,17 @@ def wrapped(text: str, width: int, *, first: str = "", more: str = "") -> list[s
     )
 
 
+def printable(text: str) -> str:
+    """Return a text on one line, with what would steer a terminal as Python writes it: scripts choose names."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
     """Print a table: fitted to the terminal, or with every cell whole and aligned when it goes elsewhere."""
-    whole = [tuple(row) for row in rows]
+    columns = [replace(column, title=printable(column.title)) for column in columns]
+    whole = [tuple(map(printable, row)) for row in rows]
     if sys.stdout.isatty():
         table = fitted_table(columns, whole, shutil.get_terminal_size().columns, colours=_has_colours())
         click.echo(table, color=_has_colours())

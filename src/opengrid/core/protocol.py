@@ -215,6 +215,7 @@ class Prepared:
     store_port: int | None = None  #: from machine 0
     launch: str = "fork"  #: fork | exec, as far as is known before
     launch_reason: str = ""  #: why not fork; else whether the template was warm
+    packages: tuple[str, ...] = ()  #: from machine 0, where the server cannot look: what ranks find, as `name==version`
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -324,7 +324,13 @@ class Agent:
             return
         self._own = dataclasses.replace(self._own, stage=Stage.PREPARED)
         self._tell(
-            Prepared(generation=ready.generation, store_port=port, launch=ready.launch, launch_reason=ready.reason)
+            Prepared(
+                generation=ready.generation,
+                store_port=port,
+                launch=ready.launch,
+                launch_reason=ready.reason,
+                packages=ready.packages,
+            )
         )
 
     def _put_back(self, news: PutBackDone) -> None:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import cast
 
 from opengrid.core.errors import GridError, Unusable
-from opengrid.core.interpreters import build_variables, changed_at, torch_of
+from opengrid.core.interpreters import build_variables, changed_at, installed, site_packages, torch_of
 from opengrid.core.masking import Masks
 from opengrid.core.protocol import Assignment, Packages
 from opengrid.core.workshop import Workshop
@@ -43,10 +43,16 @@ def overlay_of(assignment: Assignment) -> str | None:
         return assignment.overlay
     wanted, python = assignment.packages, _python(assignment)
     tree = assignment.bundle if wanted.needs_the_tree else None
-    installed = [wanted.requirements, wanted.constraints, wanted.editable]
+    named = [wanted.requirements, wanted.constraints, wanted.editable]
     actions = [wanted.before, wanted.after, wanted.directory]
-    content = json.dumps([*installed, *actions, tree, python, changed_at(python)])
+    content = json.dumps([*named, *actions, tree, python, changed_at(python)])
     return str(Path(wanted.folder, hashlib.sha256(content.encode()).hexdigest()[:32]))
+
+
+def found(assignment: Assignment) -> tuple[str, ...]:
+    """Return all packages that ranks find here, as `name==version`: the run's own, and the interpreter's."""
+    own = [Path(assignment.overlay)] if assignment.overlay is not None else []
+    return tuple(installed([*own, *site_packages(_python(assignment))]))
 
 
 class PackageMaker:

@@ -23,7 +23,7 @@ from opengrid.node.cache import DataCache
 from opengrid.node.data import fetch_data
 from opengrid.node.generation import places, reason_for_processes, start_directory
 from opengrid.node.link import Channel
-from opengrid.node.packages import PackageMaker
+from opengrid.node.packages import PackageMaker, found
 from opengrid.node.preload.client import TemplateSpec, connect_launcher
 from opengrid.node.preload.connection import Launcher, PreloadFailed
 from opengrid.node.workspace import files_of_bundle, find_bundle, make_folders
@@ -41,6 +41,7 @@ class Ready:
     launch: str  #: fork | exec
     reason: str
     before: frozenset[str] | None  #: files of the user's tree, when the folders were not made now; None: all there is
+    packages: tuple[str, ...]  #: what ranks find, where the server does not know it
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +99,9 @@ def make_ready(
     if reason:
         how = f"{reason}: ranks are started as ordinary processes"
     how = f"{made}; {how}" if made else how
-    return Ready(generation, launcher, "exec" if reason else "fork", how, before)
+    is_elsewhere = assignment.bundle_path is None
+    packages_found = found(assignment) if is_elsewhere and assignment.machine == 0 else ()
+    return Ready(generation, launcher, "exec" if reason else "fork", how, before, packages_found)
 
 
 def _wait_for_room(assignment: Assignment, data: DataCache | None, waits: Callable[[str], None]) -> None:

@@ -231,6 +231,7 @@ class Server:
             is_followed=logs.is_followed,
             stacks_asked=stacks.number,
             rehearsals=rehearsals.of,
+            packages_found=records.packages_found,
             now_us=now_us,
         )
         runs = Runs(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from opengrid.core.errors import GridError, InvalidValue, NotFound, Superseded, Unauthorized, UserError
 from opengrid.core.protocol import (
@@ -15,6 +15,7 @@ from opengrid.core.protocol import (
     Desired,
     Facts,
     Hello,
+    Prepared,
     Rehearsal,
     Restore,
 )
@@ -47,11 +48,12 @@ class Agents:
         is_followed: Callable[[str], bool],
         stacks_asked: Callable[[str], int] = lambda _: 0,
         rehearsals: Callable[[str], tuple[Rehearsal, ...]] = lambda _: (),
+        packages_found: Callable[[str, Sequence[str]], None] = lambda attempt_id, packages: None,
         now_us: Callable[[], int],
     ) -> None:
         self._database, self._assignments, self._memory = database, assignments, AgentMemory()
         self._changed, self._is_followed, self._now_us = changed, is_followed, now_us
-        self._stacks_asked, self._rehearsals = stacks_asked, rehearsals
+        self._stacks_asked, self._rehearsals, self._packages_found = stacks_asked, rehearsals, packages_found
         self._began_us = now_us()
 
     def hello(self, hello: Hello, token: str) -> Assignment:
@@ -197,6 +199,9 @@ class Agents:
     def take_facts(self, agent: AgentIdentity, facts: Facts) -> Acknowledged:
         """Store facts once each, in their order; the acknowledgement promises that they are stored."""
         skew_ns = self._memory.skew_ns(agent, time.time_ns() - facts.now_ns)
+        for fact in facts.facts:  # before it is acknowledged: harmless when repeated
+            if isinstance(fact, Prepared) and fact.packages:
+                self._packages_found(agent.attempt_id, fact.packages)
         with self._database.transaction() as tx:
             attempt, machine = self._find(tx, agent.attempt_id, agent.machine)
             last = facts.first + len(facts.facts) - 1

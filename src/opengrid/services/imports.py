@@ -101,8 +101,7 @@ class Imports:
         except _Closed:
             log.info("import goes on with the next server", datastore=version.name, version=version.version)
         except (GridError, OSError) as error:
-            reason = error.message if isinstance(error, GridError) else f"{error.filename}: {error.strerror}"
-            self._filling.fail(version, reason)
+            self._filling.fail(version, _reason(error))
         except Exception as error:
             log.exception("import failed", datastore=version.name, version=version.version)
             self._filling.fail(version, f"the server failed: {type(error).__name__}")
@@ -165,6 +164,12 @@ class Imports:
                 self._filling.tell(version, text())
 
         return tell
+
+
+def _reason(error: GridError | OSError) -> str:
+    if isinstance(error, OSError):
+        return f"{error.filename}: {error.strerror}"
+    return f"{error.message} ({error.hint})" if error.hint else error.message
 
 
 def _batches(files: list[DatastoreFile]) -> Iterator[list[DatastoreFile]]:

@@ -19,6 +19,7 @@ from opengrid.core.records.clusters import LOCAL_CLUSTER
 from opengrid.core.records.experiments import Experiment, Run
 from opengrid.planning.patches import without_files
 from opengrid.services.artifacts import Artifacts
+from opengrid.services.attempts import known_attempt
 from opengrid.services.sources import Sources
 from opengrid.services.views import source_view, time_text
 from opengrid.store.database import Database
@@ -65,15 +66,26 @@ class RunRecords:
         except (GridError, OSError) as error:
             log.warning("no run.json", experiment=experiments[0].name, error=str(error))
             return
+        self._write(run, experiments, packages)
+
+    def packages_found(self, attempt_id: str, packages: Sequence[str]) -> None:
+        """Write the document of an experiment anew, with what a cluster's machine has told that its ranks find."""
+        with self._database.read() as tx:
+            attempt = known_attempt(tx, attempt_id)
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            run = tx.runs.find_by_id(experiment.run_id)
+        self._write(run, [experiment], list(packages))
+
+    def close(self) -> None:
+        """Let go of what is not written yet."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def _write(self, run: Run, experiments: Sequence[Experiment], packages: list[str] | None) -> None:
         is_free = self._last is None or self._last.done()
         self._last = self._thread.submit(self._keep, run, experiments, packages)
         if is_free:
             with contextlib.suppress(TookTooLong):
                 self._last.result(_WAIT_S)
-
-    def close(self) -> None:
-        """Let go of what is not written yet."""
-        self._thread.shutdown(wait=False, cancel_futures=True)
 
     def _keep(self, run: Run, experiments: Sequence[Experiment], packages: list[str] | None) -> None:
         try:
@@ -105,7 +117,7 @@ class RunRecords:
             "source": to_json(source_view(spec.source)),
             "patch": self._patch(run, masks),
             "python": run.plan.python,
-            "packages": packages,  # None: of other machines, which nobody knows here
+            "packages": packages,  # None: of other machines, one of which tells when it is prepared
             "dependencies": _hidden(to_json(spec.dependencies), _unsigned),
             "actions": to_json(spec.actions),
             "framework": spec.framework.value,
