@@ -84,14 +84,10 @@ class Reader:
         self._can_clone = True  #: until the file systems have said that they cannot
 
     def read(self, position: int, path: str, status: os.stat_result) -> ReadFile:
-        """Return a file with its digest. One that had to be read is staged too, where there is room.
+        """Read a file, and stage it where there is room; return it with its digest.
 
         `status` is what the file was when it was listed. Raises a GridError that names what cannot be read.
         """
-        digest = self._known.find(path, status)
-        if digest is not None:
-            self._progress(status.st_size, 0)
-            return ReadFile(position, path, status, digest)
         place = f"{self._root}/{path}"
         try:
             for _ in range(_ROUNDS):

@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Files that are offered together: so many, of so many bytes. Packs are made of what is offered together.
+#: Files that are offered together: so many that have to be read, of so many bytes. Packs are made of them.
 _BATCH_FILES, _BATCH_BYTES = 500, 128 << 20
 _PACKED_FILES, _PACKED_BYTES = 4000, 256 << 20
+
+#: Files that are offered together where most of them have not changed: as many as the server takes.
+_MOST_FILES = 4000
 
 #: So many packs are on their way at once.
 _PACKS_AT_ONCE = 4
@@ -42,6 +45,10 @@ _READ_AT_ONCE = min(4, os.cpu_count() or 1)
 
 #: What is sent over HTTP in one request.
 PART = 8 << 20
+
+
+#: A file's position, its path, what was there when it was listed, and its digest where that has not changed.
+_Listed = tuple[int, str, os.stat_result, str | None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,27 +135,34 @@ class Sender:
         self._known.flush()
         return files
 
-    def _batches(self) -> Iterator[list[tuple[int, str, os.stat_result]]]:
+    def _batches(self) -> Iterator[list[_Listed]]:
         packs = self._uploader is not None
         most_files, most_bytes = (_PACKED_FILES, _PACKED_BYTES) if packs else (_BATCH_FILES, _BATCH_BYTES)
-        batch: list[tuple[int, str, os.stat_result]] = []
-        size = 0
+        batch: list[_Listed] = []
+        unread = size = 0
         for position, (path, status) in enumerate(self._material.files):
-            batch.append((position, path, status))
+            digest = self._known.find(path, status)
+            batch.append((position, path, status, digest))
+            unread += digest is None
             size += status.st_size
-            if len(batch) >= most_files or size >= most_bytes:
+            if unread >= most_files or size >= most_bytes or len(batch) >= _MOST_FILES:
                 yield batch
-                batch, size = [], 0
+                batch, unread, size = [], 0, 0
         if batch:
             yield batch
 
-    def _start_reading(
-        self, batch: list[tuple[int, str, os.stat_result]], reading: ThreadPoolExecutor
-    ) -> list[ReadFile | Future[ReadFile]]:
-        return [
-            self._reader.read(*file) if file[2].st_size <= SMALL else reading.submit(self._reader.read, *file)
-            for file in batch
-        ]
+    def _start_reading(self, batch: list[_Listed], reading: ThreadPoolExecutor) -> list[ReadFile | Future[ReadFile]]:
+        """Begin to read what has changed since its digest was remembered; small files are read at once."""
+        self._progress(sum(status.st_size for _, _, status, digest in batch if digest is not None), 0)
+        read: list[ReadFile | Future[ReadFile]] = []
+        for position, path, status, digest in batch:
+            if digest is not None:
+                read.append(ReadFile(position, path, status, digest))
+            elif status.st_size <= SMALL:
+                read.append(self._reader.read(position, path, status))
+            else:
+                read.append(reading.submit(self._reader.read, position, path, status))
+        return read
 
     def _progress(self, done: int, came: int) -> None:
         with self._telling:
