@@ -66,46 +66,6 @@ def test_the_same_command_runs_on_a_cluster(lab: Grid, work: Path) -> None:
     eventually(lambda: not list(work.rglob("meet.py")))  # the machines are left as they were
 
 
-@pytest.mark.full
-def test_data_reaches_the_machines_once_and_scripts_find_it(lab: Grid, work: Path) -> None:
-    folder = lab.cwd / "numbers"
-    (folder / "deep").mkdir(parents=True)
-    (folder / "deep" / "a.txt").write_text("forty-two")
-    lab.ok("datastore", "create", str(folder), "--name", "numbers")
-    (lab.cwd / "read.py").write_text(
-        "import pathlib, sys\nroot = pathlib.Path(sys.argv[2])\nprint('read', (root / 'deep/a.txt').read_text(), root)"
-    )
-    done = lab.finish("--cluster", "lab", "--framework", "torch", "read.py", "--data", "grid:numbers:1")
-    assert done["state"] == "succeeded", done
-    assert f"read forty-two {work}/data/numbers-1" in lab.log(done["experiment"]).decode()
-    done = lab.finish(
-        *("--cluster", "lab", "--framework", "torch", "--datastore_name", "numbers"),
-        *("read.py", "--data", "/datastores/numbers"),
-    )
-    assert done["state"] == "succeeded", done
-    assert "read forty-two" in lab.log(done["experiment"]).decode()
-    trees = [path.name for path in (work / "data").iterdir() if path.is_dir() and path.name != ".contents"]
-    assert trees == ["numbers-1"]
-
-
-@pytest.mark.full
-def test_what_waits_says_for_what_and_can_be_stopped(lab: Grid) -> None:
-    all_gpus = ("--framework", "torch", "--instance_type", "4_v100_16gb", "--gpus", "4")
-    first = lab.submit("--cluster", "lab", *all_gpus, "meet.py", "600")
-    second = lab.submit("--cluster", "lab", *all_gpus, "meet.py", "600")
-    third = lab.submit("--cluster", "lab", *all_gpus, "meet.py", "600")
-    lab.running(first)
-    lab.running(second)
-    waiting = lab.experiment(third)
-    assert waiting["state"] == "queued"
-    assert waiting["reason"].startswith("waits for a machine with 4 GPUs (in use by")
-    used = lab.json("clusters", "show", "lab")["machines"]
-    assert {e for machine in used for e in machine["experiments"]} == {first, second}
-    lab.ok("stop", "experiment", third, first, second)
-    for name in (first, second, third):
-        assert lab.ended(name)["state"] == "stopped"
-
-
 def test_what_a_cluster_cannot_hold_is_refused_with_what_it_can(lab: Grid) -> None:
     done = lab.call("run", "--cluster", "lab", "--instance_type", "4_v100_16gb", "--gpus", "12", "meet.py", "1")
     assert done.code == 2

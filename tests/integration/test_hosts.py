@@ -143,7 +143,7 @@ def test_what_ssh_says_is_told_with_what_to_do(
 def test_a_host_without_a_python_that_is_new_enough_is_told_with_those_it_has(fake: FakeHosts, hosts: Hosts) -> None:
     fake.add("box", python='#!/bin/sh\necho "Python 3.8.10"\nexit 1\n')
     assert refused(hosts).message == "it has no Python 3.10 or newer, only Python 3.8.10"
-    assert refused(hosts, python="/opt/none").message == "/opt/none there is no Python 3.10 or newer"
+    assert refused(hosts, python="/opt/none").message == "/opt/none is no Python 3.10 or newer there"
 
 
 def test_where_ray_is_missing_pip_brings_it_once_beside_the_python_that_is_there(

@@ -31,7 +31,11 @@ _QUICK = {
     "RAY_health_check_timeout_ms": "2000",
     "RAY_health_check_failure_threshold": "3",
     "RAY_raylet_start_wait_time_s": "120",  # on a loaded machine its 30 are not enough
+    "RAY_enable_metrics_collection": "0",  # which nobody reads here
 }
+
+#: Nothing is sent to Ray's makers, and nobody wants workers' output on the drivers' screens.
+_LEAN = ("--disable-usage-stats", "--include-log-monitor=False")
 
 #: What a cluster file must have, though nothing is done by it here.
 _COMMANDS = (
@@ -71,7 +75,7 @@ class RayCluster:
         log = self.folder / f"start-{secrets.token_hex(4)}.log"
         with log.open("wb") as file:
             starting = subprocess.Popen(
-                [*prefix, str(Path(sys.executable).parent / "ray"), "start", "--disable-usage-stats", *arguments],
+                [*prefix, str(Path(sys.executable).parent / "ray"), "start", *_LEAN, *arguments],
                 env=self.environment(**environment),
                 stdin=subprocess.DEVNULL,
                 stdout=file,

@@ -98,7 +98,7 @@ def _word(path: str) -> str:
 def _no_python(python: str | None, found: list[str]) -> Unusable:
     only = f", only {', '.join(sorted(set(found)))}" if found else ""
     return Unusable(
-        f"{python} there is no Python 3.10 or newer" if python else f"it has no Python 3.10 or newer{only}",
+        f"{python} is no Python 3.10 or newer there" if python else f"it has no Python 3.10 or newer{only}",
         hint="install one there, or name it: `--python PATH`",
     )
 
