@@ -20,7 +20,7 @@ from tests.support.records import make_plan, make_run, make_spec
 from tests.support.wheels import index_variables, make_project, make_wheel
 
 from opengrid.blobs.folder import FolderBlobs
-from opengrid.core.errors import Unusable
+from opengrid.core.errors import GridError
 from opengrid.core.records.experiments import Run
 from opengrid.core.spec import Actions, Source
 from opengrid.planning.dependencies import find_dependencies
@@ -209,7 +209,7 @@ def test_the_resolver_s_words_say_why_a_build_failed_and_a_later_look_tries_agai
     assert failed.state is FAILED
     assert "ogdelta was not found" in failed.reason
     assert "ogdelta was not found" in failed.log_tail
-    with pytest.raises(Unusable):
+    with pytest.raises(GridError, match="made again"):
         site.environments.overlay(site.run("ogepsilon"))
     assert again.state is READY
 
