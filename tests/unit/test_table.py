@@ -31,6 +31,12 @@ def test_what_is_no_column_is_named(text: str) -> None:
         parse_key(text)
 
 
+def test_a_name_alone_is_told_how_it_is_written() -> None:
+    with pytest.raises(InvalidValue) as refused:
+        parse_key("loss")
+    assert str(refused.value.hint).startswith("one of metric:loss, param:loss, ")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

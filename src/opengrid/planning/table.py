@@ -79,9 +79,10 @@ def parse_key(text: str) -> Key:
         return Field(text)
     except ValueError:
         names = ", ".join(field.value for field in Field)
+        likely = f"metric:{text}, param:{text}" if text and not colon else "metric:TAG, param:NAME"
         raise InvalidValue(
             f"{text!r} is no column of experiments",
-            hint=f"one of {names}, param:NAME, metric:TAG, metric:TAG:last, :min or :max",
+            hint=f"one of {likely}, metric:TAG:last, :min or :max, {names}",
         ) from None
 
 
