@@ -146,14 +146,14 @@ def test_a_lost_machine_ends_the_others_at_once() -> None:
 
 
 def test_a_machine_that_cannot_prepare_ends_the_generation_with_its_words() -> None:
-    step = move(attempt(), [machine(0, broken="no space left"), machine(1, prepared=1)])
+    step = move(attempt(), [machine(0, broken="no space left", ended=1), machine(1, prepared=1)])
     assert step is not None
     assert step.changes == {"phase": GenerationPhase.ENDED, "outcome": "failed"}
     assert "no space left" in step.reason
 
 
 def test_what_a_machine_was_refused_with_ends_the_attempt_though_its_agent_is_gone() -> None:
-    refused = machine(1, MachineState.WAITING, broken="datastore d:1 is damaged")
+    refused = machine(1, MachineState.WAITING, broken="datastore d:1 is damaged", ended=1)
     step = move(attempt(AttemptState.SUBMITTED), [machine(0), refused], lost=frozenset({1}))
     assert step is not None
     assert (step.to, step.changes["outcome"]) == (AttemptState.ENDING, "failed")
@@ -164,7 +164,7 @@ def test_what_a_machine_was_refused_with_ends_the_attempt_though_its_agent_is_go
 
 
 def test_what_may_be_better_the_next_time_is_tried_again_and_told_though_its_agent_is_gone() -> None:
-    refused = machine(1, MachineState.PRESENT, broken="the bucket does not answer", is_retryable=True)
+    refused = machine(1, MachineState.PRESENT, broken="the bucket does not answer", is_retryable=True, ended=1)
     for a in (attempt(AttemptState.SUBMITTED), attempt()):
         step = move(a, [machine(0), refused], lost=frozenset({1}))
         assert step is not None
@@ -173,6 +173,11 @@ def test_what_may_be_better_the_next_time_is_tried_again_and_told_though_its_age
     step = move(attempt(AttemptState.SUBMITTED), [machine(0), refused], lost=frozenset({1}), past=often)
     assert step is not None
     assert step.changes["outcome"] == "failed"
+
+
+def test_what_broke_in_one_generation_does_not_end_the_next() -> None:
+    broken = machine(0, broken="the bucket does not answer", is_retryable=True, ended=1)
+    assert move(attempt(generation=2), [broken, machine(1, prepared=2)]) is None
 
 
 def test_an_attempt_is_over_when_all_living_agents_have_released() -> None:

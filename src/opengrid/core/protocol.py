@@ -283,7 +283,7 @@ class Broken:
     kind: Literal["broken"] = "broken"
     generation: int
     message: str
-    is_retryable: bool = False  #: a process of ours died: another generation may do
+    is_retryable: bool = False  #: a process of ours died, or a store was away: another generation may do
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

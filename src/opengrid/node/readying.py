@@ -13,7 +13,7 @@ from pathlib import Path
 
 from opengrid.client.http import Http
 from opengrid.core.disks import DiskGuard
-from opengrid.core.errors import GridError, Unusable
+from opengrid.core.errors import GridError, ServerUnreachable, Unusable
 from opengrid.core.interpreters import site_packages
 from opengrid.core.protocol import Assignment
 from opengrid.core.spec import ProgramKind
@@ -50,7 +50,7 @@ class Failed:
 
     generation: int
     message: str
-    is_retryable: bool = False  #: a process of ours died meanwhile
+    is_retryable: bool = False  #: a process of ours died meanwhile, or where contents rest does not answer
 
 
 def make_ready(
@@ -92,7 +92,7 @@ def make_ready(
         _check_imports(assignment, launcher)
     except GridError as error:
         message = f"{error.message} ({error.hint})" if error.hint else error.message
-        return Failed(generation, message, is_retryable=isinstance(error, PreloadFailed))
+        return Failed(generation, message, is_retryable=isinstance(error, (PreloadFailed, ServerUnreachable)))
     except OSError as error:
         return Failed(generation, f"{error.filename or 'the agent'}: {error.strerror or error}")
     reason = reason_for_processes(assignment)

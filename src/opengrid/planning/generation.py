@@ -102,7 +102,7 @@ def _drive(
     ended = all(m.ended >= generation for m in alive)
     if phase is GenerationPhase.STOPPING:
         return _over(attempt.outcome or "failed", attempt.reason, machines, alive) if ended else None
-    trouble = _trouble(machines, alive, exits, stop_reason)
+    trouble = _trouble(generation, machines, alive, exits, stop_reason)
     if phase is GenerationPhase.RUNNING:
         if trouble is not None:
             outcome, reason = trouble
@@ -169,6 +169,7 @@ def _follow(
 
 
 def _trouble(
+    generation: int,
     machines: Sequence[AttemptMachine],
     alive: Sequence[AttemptMachine],
     exits: Sequence[RankExit],
@@ -179,7 +180,7 @@ def _trouble(
         return "stopped", stop_reason
     if any(m.preempted for m in machines):
         return "preempted", _preempted(machines)
-    broken = next((m for m in machines if m.broken), None)
+    broken = next((m for m in machines if m.broken and m.ended >= generation), None)  # else it was an earlier one
     if broken is not None and not broken.is_retryable:
         return "failed", _broken(broken)
     if len(alive) < len(machines):  # what it was told before it went says more than that it went

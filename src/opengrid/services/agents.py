@@ -117,7 +117,8 @@ class Agents:
         words = f"{error.message} ({error.hint})" if error.hint else error.message
         again = not isinstance(error, UserError)  # what the user must change, another machine would be told too
         with self._database.transaction() as tx:
-            tx.attempts.update_machine(attempt.id, machine.index, broken=words, is_retryable=again)
+            ended = tx.attempts.find(attempt.id).generation
+            tx.attempts.update_machine(attempt.id, machine.index, broken=words, is_retryable=again, ended=ended)
         self._changed(attempt.id)
 
     def _as_found(self, tx: Transaction, run: Run, attempt: Attempt, hello: Hello) -> Run:

@@ -109,8 +109,8 @@ class AttemptMachine:
     started: int = 0  #: generation whose ranks it last started
     ended: int = 0  #: generation of which no rank is left on it
     met: bool | None = None  #: whether any rank of the ended generation connected to the store; machine 0 knows
-    broken: str | None = None  #: why it cannot prepare or run the generation
-    is_retryable: bool = False  #: whether what broke was a process of ours, so that another generation may do
+    broken: str | None = None  #: why it could not prepare or run the generation that it ended last
+    is_retryable: bool = False  #: whether another generation may do: a process of ours died, or a store was away
     preempted: bool = False  #: it was told that it will go away
 
 
