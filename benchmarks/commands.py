@@ -111,16 +111,22 @@ def steady(bench: Bench) -> None:
         _signal([*sides[ours], *sides[theirs]], signal.SIGCONT)
     bench.end(theirs)
     bench.end(ours, experiment)
-    ratios = sorted(a / b for a, b in zip(speeds[ours], speeds[theirs], strict=True))
-    ratio, quarter = median(ratios), len(ratios) // 4
+    ratio, middle_half = _compared(speeds[ours], speeds[theirs])
     figures = f"{median(speeds[ours]):.1f}", f"{median(speeds[theirs]):.1f}", f"{ratio:.3f}", "≥ 0.98"
     print_rows(
         [
             (f"VAE, 4 ranks, {_WINDOWS} pairs", "grid steps/s", "torchrun steps/s", "median ratio", "target", ""),
             ("steady state", *figures, "ok" if ratio >= 0.98 else "MISSED"),
-            ("middle half of the ratios", "", "", f"{ratios[quarter]:.3f} - {ratios[-quarter - 1]:.3f}", "", ""),
+            ("middle half of the ratios", "", "", middle_half, "", ""),
         ]
     )
+
+
+def _compared(these: list[float], those: list[float]) -> tuple[float, str]:
+    """Return the median of the ratios of neighbours, and between what their middle half lies."""
+    ratios = sorted(a / b for a, b in zip(these, those, strict=True))
+    quarter = len(ratios) // 4
+    return median(ratios), f"{ratios[quarter]:.3f} - {ratios[-quarter - 1]:.3f}"
 
 
 def _ranks(out: Path) -> list[int]:
@@ -156,8 +162,8 @@ def artifacts(bench: Bench) -> None:
     """Print what collecting 1,000 files costs 4 ranks: windows with files in their work folder, or with them outside.
 
     Steps a second of neighbouring windows are compared, each kind first in every other pair, so that a machine that
-    becomes slower counts for neither; beside them what cannot be disturbed by other programs, the processor time that
-    agent and server take more, of all that there is.
+    becomes slower counts for neither. Beside them stands what other programs disturb less: the processor time that
+    agent and server take more, of all that there is, and the steps for each second of the ranks' own.
     """
     out = bench.out()
     experiment = bench.run(out, "steady.py", "--instance_type", "4_v100_16gb", "--gpus", "4")
@@ -165,7 +171,9 @@ def artifacts(bench: Bench) -> None:
     folders = [next(bench.home.glob("work/*/*/**/steady.py")).parent, out]
     platform = [json.loads((bench.home / "server.json").read_text())["pid"]]
     platform += [json.loads(lock.read_text())["pid"] for lock in (bench.home / "agents").glob("*.lock")]
+    ranks = _ranks(out)
     speeds: list[list[float]] = [[], []]
+    paces: list[list[float]] = [[], []]  #: steps for each second of the ranks' processor time
     taken = [0.0, 0.0]
     for number in range(2 * _FILE_WINDOWS):
         side = (number + number // 2) % 2
@@ -174,13 +182,14 @@ def artifacts(bench: Bench) -> None:
         place.mkdir()
         for file in range(_FILES):
             (place / f"f{file}").write_bytes(os.urandom(20_000))
+        step, used = _steps(out), sum(map(processor_s, ranks))
         speeds[side].append(_speed(out, _FILE_WINDOW_S))
+        paces[side].append((_steps(out) - step) / (sum(map(processor_s, ranks)) - used))
         taken[side] += sum(map(processor_s, platform)) - before
     collected = json.loads(bench.grid("artifacts", "--list", "-o", "json", experiment))
     files = sum("/window" in f"/{one['path']}" for one in collected["artifacts"])
     bench.end(out, experiment)
-    ratios = sorted(a / b for a, b in zip(*speeds, strict=True))
-    ratio, quarter = median(ratios), len(ratios) // 4
+    (ratio, ratio_half), (pace, pace_half) = _compared(*speeds), _compared(*paces)
     share = 100 * (taken[0] - taken[1]) / (_FILE_WINDOWS * _FILE_WINDOW_S * (os.cpu_count() or 1))
     print_rows(
         [
@@ -198,7 +207,9 @@ def artifacts(bench: Bench) -> None:
                 "> 0.99",
                 _below(0.99, ratio),
             ),
-            ("middle half of the ratios", f"{ratios[quarter]:.3f} - {ratios[-quarter - 1]:.3f}", "", ""),
+            ("middle half of the ratios", ratio_half, "", ""),
+            ("steps for a second of the ranks' processor time, the same", f"{pace:.3f}", "", ""),
+            ("middle half of the ratios", pace_half, "", ""),
         ]
     )
 
