@@ -30,13 +30,13 @@ EXAMPLES = Path(__file__).parents[2] / "examples"
 
 SEED_LINE = "run --instance_type 4_v100_16gb --framework lightning --gpus 8  torch_elastic_vae.py --gpus 8  --data_path grid:stl10:1 --num_nodes 2"  # noqa: E501
 
-#: Goes on from its own file, which OpenGrid puts back.
+#: Goes on from its own file, which OpenGrid puts back; then perhaps in shorter steps, for which nobody has to wait.
 COUNT = """
 import os, sys, time, datetime, torch, torch.distributed as dist
 dist.init_process_group("gloo", timeout=datetime.timedelta(seconds=600))
-rank, first = dist.get_rank(), 0
+rank, first, pause_s = dist.get_rank(), 0, 0.1
 if os.path.exists("count.pt"):
-    first = torch.load("count.pt")["step"] + 1
+    first, pause_s = torch.load("count.pt")["step"] + 1, float(sys.argv[2])
 for step in range(first, int(sys.argv[1])):
     total = torch.ones(1)
     dist.all_reduce(total)
@@ -45,7 +45,7 @@ for step in range(first, int(sys.argv[1])):
         if step % 40 == 9:
             torch.save({"step": step}, "count.pt.part")
             os.replace("count.pt.part", "count.pt")
-    time.sleep(0.1)
+    time.sleep(pause_s)
 print("counted as one of", int(total.item()), "in", os.environ["CUDA_VISIBLE_DEVICES"], flush=True)
 """
 
@@ -86,9 +86,9 @@ def start_server(grid: Grid) -> None:
     grid.ok("server", "start", "--listen", grid.environment["LISTEN"], "--insecure")
 
 
-def submit(lab: Grid, *, gpus: int, steps: int) -> str:
+def submit(lab: Grid, *, gpus: int, steps: int, then_s: float = 0.1) -> str:
     size = ("--framework", "torch", "--instance_type", "4_v100_16gb", "--gpus", str(gpus))
-    asked = ("--cluster", "lab", *size, "--processes_per_node", "1", "count.py", str(steps))
+    asked = ("--cluster", "lab", *size, "--processes_per_node", "1", "count.py", str(steps), str(then_s))
     # A machine that was just started anew is planned with from the server's next look at the cluster on.
     eventually(lambda: lab.call("run", "--dry_run", *asked).code == 0, timeout_s=_LONG_S)
     return lab.submit(*asked)
@@ -314,7 +314,7 @@ def test_a_machine_whose_raylet_dies_is_replaced_by_another(lab: Grid, cluster: 
 
 
 def test_a_gang_without_a_spare_machine_waits_for_one_and_goes_on(lab: Grid, cluster: Machines) -> None:
-    name = submit(lab, gpus=12, steps=50)
+    name = submit(lab, gpus=12, steps=50, then_s=0.02)
     counts(lab, name)
     lost = machine_of_rank(cluster, 1)
     cluster.kill(lost)
@@ -328,7 +328,7 @@ def test_a_gang_without_a_spare_machine_waits_for_one_and_goes_on(lab: Grid, clu
 
 
 def test_a_machine_that_is_cut_off_is_replaced_and_the_training_goes_on(lab: Grid, cluster: Machines) -> None:
-    name = submit(lab, gpus=8, steps=50)
+    name = submit(lab, gpus=8, steps=50, then_s=0.02)
     counts(lab, name)
     victim = machine_of_rank(cluster, 1)
     before = processes(cluster, victim, "count.py")

@@ -43,8 +43,8 @@ _COMMANDS = (
     *("head_start_ray_commands", "worker_start_ray_commands", "cluster_synced_files", "rsync_exclude", "rsync_filter"),
 )
 
-#: So long Ray waits for a node that is silent, with these.
-QUICK_LOSS_S = 2 + 3 * (1 + 2)
+#: So long Ray waits with these for a node that has been there and is silent.
+QUICK_LOSS_S = 3 * (1 + 2)
 
 
 def need_ray() -> None:
