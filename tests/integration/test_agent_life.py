@@ -23,7 +23,7 @@ def test_a_machine_goes_from_hello_to_release_and_leaves_nothing_but_its_work(be
     assert (bench.folder / "work/node0/script.py").exists()
     assert not bench.ticket().exists()
     assert not (bench.folder / "agents/spool/e1-1-0").exists()
-    assert not (bench.folder / "agents/e1-1-0.sessions").exists()
+    assert not (bench.folder / "agents/e1-1-0.groups").exists()
 
 
 def test_logs_arrive_byte_for_byte_with_times(bench: AgentBench) -> None:

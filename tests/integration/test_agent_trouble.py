@@ -181,14 +181,14 @@ def test_an_agent_that_replaces_a_killed_one_sends_what_its_ranks_had_written(be
     assert not (bench.folder / "agents/spool/e1-1-0").exists()
 
 
-def test_the_recorded_sessions_are_enough_to_sweep_after_kill_9_of_everything(bench: AgentBench) -> None:
+def test_the_recorded_groups_are_enough_to_sweep_after_kill_9_of_everything(bench: AgentBench) -> None:
     bench.assign(_STUBBORN)
     bench.start()
     bench.run()
     bench.wait_for_log(b"up")
     pids = _pids(bench)
-    recorded = spawn.read_sessions(bench.folder / "agents/e1-1-0.sessions")
-    assert [session.id for session in recorded] == pids[:1]
+    recorded = spawn.read_groups(bench.folder / "agents/e1-1-0.groups")
+    assert [group.id for group in recorded] == pids[:1]
     bench.agents[0].kill()
     spawn.kill(_launcher_of(pids[0]), signal.SIGKILL)
     spawn.sweep(recorded)

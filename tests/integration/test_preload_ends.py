@@ -166,14 +166,14 @@ def test_ranks_outlive_their_template_and_the_next_start_makes_another(
 
 @pytest.fixture
 def stranger() -> object:
-    """A session that is not ours."""
+    """A process group that is not ours."""
     process = subprocess.Popen(["sleep", "600"], start_new_session=True)
     yield process
     process.kill()
     process.wait()
 
 
-def test_a_sweep_kills_recorded_sessions_and_no_reused_number(
+def test_a_sweep_kills_recorded_groups_and_no_reused_number(
     stranger: subprocess.Popen[bytes], tmp_path: Path, zipapp_path: Path
 ) -> None:
     shell = subprocess.Popen(
@@ -184,13 +184,13 @@ def test_a_sweep_kills_recorded_sessions_and_no_reused_number(
     )
     assert shell.stdout is not None
     child = int(shell.stdout.readline())
-    ours, theirs = spawn.session_of(shell.pid), spawn.session_of(stranger.pid)
+    ours, theirs = spawn.group_of(shell.pid), spawn.group_of(stranger.pid)
     assert ours is not None
     assert theirs is not None
-    reused = spawn.Session(id=theirs.id, start_time=theirs.start_time - 1, boot_id=theirs.boot_id)
-    other_boot = spawn.Session(id=theirs.id, start_time=theirs.start_time, boot_id="another")
-    spawn.write_sessions(tmp_path / "sessions", [ours, reused, other_boot])
-    assert subprocess.run([sys.executable, str(zipapp_path), "sweep", str(tmp_path / "sessions")]).returncode == 0
+    reused = spawn.Group(id=theirs.id, start_time=theirs.start_time - 1, boot_id=theirs.boot_id)
+    other_boot = spawn.Group(id=theirs.id, start_time=theirs.start_time, boot_id="another")
+    spawn.write_groups(tmp_path / "groups", [ours, reused, other_boot])
+    assert subprocess.run([sys.executable, str(zipapp_path), "sweep", str(tmp_path / "groups")]).returncode == 0
     assert shell.wait() != 0  # killed, or ended because what it waits for was killed first
     assert stranger.poll() is None
     wait_until(lambda: not is_alive(child))
@@ -206,10 +206,10 @@ def test_a_sweep_finds_members_whose_leader_is_gone(tmp_path: Path) -> None:
     )
     assert shell.stdout is not None
     child = int(shell.stdout.readline())
-    session = spawn.session_of(shell.pid)
-    assert session is not None
+    group = spawn.group_of(shell.pid)
+    assert group is not None
     shell.kill()
     shell.wait()
     assert is_alive(child)
-    assert spawn.sweep([session]) == set()
+    assert spawn.sweep([group]) == set()
     wait_until(lambda: not is_alive(child))

@@ -40,13 +40,11 @@ def test_the_kernels_counters_are_read_each_thing_once(tmp_path: Path) -> None:
     assert (read_counters(proc, sys).received, read_counters(proc, sys).sent) == (5000, 700)
 
 
-def test_the_processes_of_a_session_count_together_whatever_they_are_called(tmp_path: Path) -> None:
-    for pid, name, session in (("1", "init", 1), ("70", "a) R (b", 70), ("71", "worker", 70), ("80", "other", 80)):
+def test_the_processes_of_a_group_count_together_whatever_they_are_called(tmp_path: Path) -> None:
+    for pid, name, group in (("1", "init", 1), ("70", "a) R (b", 70), ("71", "worker", 70), ("80", "other", 80)):
         (tmp_path / pid).mkdir()
         times = "100 20 30 50"
-        (tmp_path / pid / "stat").write_text(
-            f"{pid} ({name}) S 1 {session} {session} 0 -1 0 0 0 0 0 {times} 20 0 1 0 5 9 3"
-        )
+        (tmp_path / pid / "stat").write_text(f"{pid} ({name}) S 1 {group} 1 0 -1 0 0 0 0 0 {times} 20 0 1 0 5 9 3")
     (tmp_path / "72").mkdir()  # it has ended since it was listed
     found = usage({70, 90}, str(tmp_path))
     assert found.keys() == {70}

@@ -32,9 +32,9 @@ class NodeActions:
     """The actions of one attempt on one machine; `ship` hears of the logs that they write to."""
 
     def __init__(
-        self, assignment: Assignment, spool: Path, sessions: Path, *, ship: Callable[[Sequence[Stream]], None]
+        self, assignment: Assignment, spool: Path, groups: Path, *, ship: Callable[[Sequence[Stream]], None]
     ) -> None:
-        self._assignment, self._spool, self._sessions, self._ship = assignment, spool, sessions, ship
+        self._assignment, self._spool, self._groups, self._ship = assignment, spool, groups, ship
         self._begun = spool / "actions.begun"  #: survives this agent, so that another one does not begin again
         self._process: subprocess.Popen[bytes] | None = None
         self._is_cancelled = False
@@ -78,7 +78,7 @@ class NodeActions:
         with self._lock:
             self._is_cancelled = True
             if self._process is not None and self._process.poll() is None:
-                spawn.kill_sessions({self._process.pid})
+                spawn.kill_groups({self._process.pid})
 
     def _open_logs(self, generation: int) -> Files:
         files = Files(folder=self._spool / str(generation))
@@ -120,17 +120,17 @@ class NodeActions:
                 stderr=to_err,
                 start_new_session=True,
             )
-        session = spawn.session_of(self._process.pid)
-        if session is not None:  # for whoever must sweep after this agent
-            spawn.write_sessions(self._sessions, [session])
+        group = spawn.group_of(self._process.pid)
+        if group is not None:  # for whoever must sweep after this agent
+            spawn.write_groups(self._groups, [group])
         try:
             return self._process.wait(timeout_s)
         except subprocess.TimeoutExpired:
             return -signal.SIGKILL
         finally:
-            spawn.kill_sessions({self._process.pid})
+            spawn.kill_groups({self._process.pid})
             with contextlib.suppress(FileNotFoundError):
-                os.unlink(self._sessions)
+                os.unlink(self._groups)
             self._process.wait()
 
 

@@ -135,16 +135,14 @@ class Agent:
             assignment,
             Channel(address, session),
             scratch=files.spool,
-            actions=NodeActions(assignment, files.spool, files.sessions, ship=self._logs.add),
+            actions=NodeActions(assignment, files.spool, files.groups, ship=self._logs.add),
             artifacts=self._artifacts,
             template=settings.template,
             inbox=self._inbox,
             log=self._log,
         )
         self._stacks = StackSender(Channel(address, session), on_idle=self._inbox.put, log=self._log)
-        self._ranks = Ranks(
-            assignment, address=settings.address, spool=files.spool, sessions=files.sessions, log=self._log
-        )
+        self._ranks = Ranks(assignment, address=settings.address, spool=files.spool, groups=files.groups, log=self._log)
         self._telemetry = Telemetry(assignment, clock, nvml=settings.nvml, log=self._log)
         self._rehearsals = Rehearsals(
             assignment.machine,
@@ -247,7 +245,7 @@ class Agent:
         if isinstance(fact, Exited):
             self._own = dataclasses.replace(self._own, living=self._ranks.living)
         elif isinstance(fact, Started):
-            self._telemetry.watch(self._ranks.samples, self._ranks.sessions)
+            self._telemetry.watch(self._ranks.samples, self._ranks.groups)
         elif isinstance(fact, Ended):
             self._telemetry.rest()
             self._own = Own(generation=fact.generation)

@@ -19,7 +19,7 @@ class Places:
     """Where an agent keeps its things."""
 
     lock: Path
-    sessions: Path  #: sessions of its ranks, for whoever must sweep after it
+    groups: Path  #: process groups of its ranks, for whoever must sweep after it
     spool: Path  #: ranks' output that the server may not have yet
 
 
@@ -37,7 +37,7 @@ def read_ticket(path: Path) -> Ticket | None:
 def places_of(ticket: Ticket) -> Places:
     """Return the agent's places below the ticket's state folder."""
     state, name = Path(ticket.state_dir), f"{ticket.attempt_id}-{ticket.machine}"
-    return Places(lock=state / f"{name}.lock", sessions=state / f"{name}.sessions", spool=state / "spool" / name)
+    return Places(lock=state / f"{name}.lock", groups=state / f"{name}.groups", spool=state / "spool" / name)
 
 
 def homes_of(ticket: Ticket) -> tuple[Path, ...]:
@@ -56,7 +56,7 @@ def take_lock(path: Path) -> int | None:
     if not try_lock(descriptor):
         os.close(descriptor)
         return None
-    me = spawn.session_of(os.getpid())
+    me = spawn.group_of(os.getpid())
     document = {"pid": os.getpid(), "start_time": me.start_time if me else 0, "boot_id": spawn.boot_id()}
     os.ftruncate(descriptor, 0)
     os.write(descriptor, json.dumps(document).encode())

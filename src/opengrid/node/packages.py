@@ -119,7 +119,7 @@ class PackageMaker:
         with self._lock:
             self._is_cancelled = True
             if self._process is not None and self._process.poll() is None:
-                spawn.kill_sessions({self._process.pid})
+                spawn.kill_groups({self._process.pid})
 
     def _carry_out(self, actions: Sequence[str], wanted: Packages, shop: Workshop, act: Act) -> None:
         """Carry actions out in the copy of the tree, which ends with the installation."""
@@ -173,7 +173,7 @@ class PackageMaker:
         except subprocess.TimeoutExpired:
             said = f"ERROR: it took over {_LONGEST_S:g} s"
         finally:
-            spawn.kill_sessions({process.pid})  # what it left running
+            spawn.kill_groups({process.pid})  # what it left running
             process.wait()
         if process.returncode != 0:
             raise Unusable(f"{wanted.file}: {self._masks.hide_text(_reason(said))}", hint=_hint(said, self._python))

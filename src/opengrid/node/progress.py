@@ -1,4 +1,4 @@
-"""Signs of life of ranks: what their sessions use of the machine, and the steps that rank 0 tells of."""
+"""Signs of life of ranks: what their process groups use of the machine, and the steps that rank 0 tells of."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _TICKS, _PAGE = os.sysconf("SC_CLK_TCK"), os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What the processes of a session use."""
+    """What the processes of a process group use."""
 
     cpu_s: float  #: processor time so far, with that of children that are gone
     resident: int  #: bytes of memory; pages that processes share count in each
 
 
-def usage(sessions: Collection[int], proc: str = "/proc") -> dict[int, Usage]:
-    """Return what each of these sessions uses; sessions without a process are left out."""
+def usage(groups: Collection[int], proc: str = "/proc") -> dict[int, Usage]:
+    """Return what each of these process groups uses; groups without a process are left out."""
     found: dict[int, Usage] = {}
-    for name in os.listdir(proc) if sessions else ():
+    for name in os.listdir(proc) if groups else ():
         fields = _stat(f"{proc}/{name}/stat") if name.isdigit() else None
-        if fields is None or (session := int(fields[3])) not in sessions:
+        if fields is None or (group := int(fields[2])) not in groups:
             continue
         cpu_s, resident = sum(map(int, fields[11:15])) / _TICKS, int(fields[21]) * _PAGE
-        more = found.get(session, Usage(0.0, 0))
-        found[session] = Usage(more.cpu_s + cpu_s, more.resident + resident)
+        more = found.get(group, Usage(0.0, 0))
+        found[group] = Usage(more.cpu_s + cpu_s, more.resident + resident)
     return found
 
 

@@ -54,7 +54,7 @@ def child(start: RankStart, reason: str, program: str, preset: dict[str, str], l
 
     def work() -> None:
         try:
-            os.setsid()
+            os.setpgid(0, 0)
             spawn.die_with_parent(launcher)
             _redirect(start)
             mounted = _mounted(start)

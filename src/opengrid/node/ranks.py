@@ -42,11 +42,11 @@ class Ranks:
     """
 
     def __init__(
-        self, assignment: Assignment, *, address: str, spool: Path, sessions: Path, log: Callable[[str], None]
+        self, assignment: Assignment, *, address: str, spool: Path, groups: Path, log: Callable[[str], None]
     ) -> None:
         self.launcher: Launcher | None = None
         self._assignment, self._address, self._log = assignment, address, log
-        self._spool, self._sessions_file = spool, sessions
+        self._spool, self._groups_file = spool, groups
         self._masks = Masks(assignment.masked)
         self._places = {place.rank: place for place in places(assignment)}
         self._stage = _Stage.NOTHING
@@ -65,12 +65,12 @@ class Ranks:
         return len(self._places) - len(self._exited) if self._has_ranks else 0
 
     def cpu_seconds(self) -> float:
-        """Return the processor time that the sessions of this generation's ranks have used so far."""
-        return sum(one.cpu_s for one in usage(set(self.sessions.values())).values())
+        """Return the processor time that the process groups of this generation's ranks have used so far."""
+        return sum(one.cpu_s for one in usage(set(self.groups.values())).values())
 
     @property
-    def sessions(self) -> dict[int, int]:
-        """The session of each rank that was started in this generation."""
+    def groups(self) -> dict[int, int]:
+        """The process group of each rank that was started in this generation."""
         return {event.rank: event.pid for event in self._started.values()}
 
     @property
@@ -195,7 +195,7 @@ class Ranks:
         self._started[event.rank] = event
         if len(self._started) < len(self._places):
             return []
-        spawn.write_sessions(self._sessions_file, self._sessions())
+        spawn.write_groups(self._groups_file, self._groups())
         at_ns = max(started.at_ns for started in self._started.values())
         pids = {str(rank): started.pid for rank, started in self._started.items()}
         reason = next((started.reason for started in self._started.values() if started.reason), "")
@@ -240,7 +240,7 @@ class Ranks:
 
     def _end(self) -> Ended:
         self._stage = _Stage.NOTHING
-        self._sessions_file.unlink(missing_ok=True)
+        self._groups_file.unlink(missing_ok=True)
         first_step, last_step = read_steps(self._files().progress)
         return Ended(generation=self._generation, met=self._met, first_step=first_step, last_step=last_step)
 
@@ -282,17 +282,17 @@ class Ranks:
         if self.launcher is not None:
             self.launcher.close()
         self._forget_launcher()
-        self._sessions_file.unlink(missing_ok=True)
+        self._groups_file.unlink(missing_ok=True)
 
     def _forget_launcher(self) -> None:
         if self.launcher is not None:
             self.launcher.close(timeout_s=0.0)
         self.launcher, self._has_store = None, False
-        spawn.sweep(self._sessions())
+        spawn.sweep(self._groups())
 
-    def _sessions(self) -> list[spawn.Session]:
+    def _groups(self) -> list[spawn.Group]:
         boot_id = spawn.boot_id()
-        return [spawn.Session(id=s.pid, start_time=s.start_time, boot_id=boot_id) for s in self._started.values()]
+        return [spawn.Group(id=s.pid, start_time=s.start_time, boot_id=boot_id) for s in self._started.values()]
 
     def _files(self) -> Files:
         return Files(folder=self._spool / str(self._generation))

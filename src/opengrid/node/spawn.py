@@ -28,13 +28,13 @@ class Process:
     pid: int
     state: str
     parent: int
-    session: int
+    group: int  #: process group
     start_time: int  #: ticks since boot
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Session:
-    """A session that we started, safe against reuse of its number."""
+class Group:
+    """A process group that we started, safe against reuse of its number."""
 
     id: int  #: pid of its first process
     start_time: int
@@ -94,7 +94,7 @@ def process(pid: int) -> Process | None:
     except OSError:
         return None
     fields = text.rpartition(b")")[2].split()
-    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[3]), int(fields[19]))
+    return Process(pid, fields[0].decode(), int(fields[1]), int(fields[2]), int(fields[19]))
 
 
 def processes() -> dict[int, Process]:
@@ -118,10 +118,10 @@ def descendants(roots: Collection[int], table: dict[int, Process]) -> set[int]:
     return found - set(roots)
 
 
-def kill_sessions(ids: Collection[int]) -> None:
-    """SIGKILL every process of these sessions and every descendant of one, wherever it moved. One pass, no waiting."""
+def kill_groups(ids: Collection[int]) -> None:
+    """SIGKILL every process of these groups and every descendant of one, wherever it moved. One pass, no waiting."""
     table = processes()
-    members = {p.pid for p in table.values() if p.session in ids} | set(ids)
+    members = {p.pid for p in table.values() if p.group in ids} | set(ids)
     for pid in members | descendants(members, table):
         kill(pid, signal.SIGKILL)
 
@@ -155,24 +155,24 @@ def takes(pid: int, number: int) -> bool:
     return any(mask >> (number - 1) & 1 for mask in masks)
 
 
-def session_of(pid: int) -> Session | None:
-    """Return the session that a living process leads, to be recorded."""
+def group_of(pid: int) -> Group | None:
+    """Return the process group that a living process leads, to be recorded."""
     found = process(pid)
-    return None if found is None else Session(id=pid, start_time=found.start_time, boot_id=boot_id())
+    return None if found is None else Group(id=pid, start_time=found.start_time, boot_id=boot_id())
 
 
-def sweep(sessions: Iterable[Session], *, timeout_s: float = 10.0) -> set[int]:
-    """SIGKILL what is left of recorded sessions and below them; return what would not die in time.
+def sweep(groups: Iterable[Group], *, timeout_s: float = 10.0) -> set[int]:
+    """SIGKILL what is left of recorded process groups and below them; return what would not die in time.
 
     Repeating it is harmless. A number that now belongs to somebody else is left alone: another boot, a leader with
     another start time, or, where the leader is gone, a member that none of our processes started.
     """
     here = boot_id()
-    recorded = {s.id: s.start_time for s in sessions if s.boot_id == here}
+    recorded = {group.id: group.start_time for group in groups if group.boot_id == here}
     deadline = time.monotonic() + timeout_s
     while True:
         table = processes()
-        members = {p.pid for p in table.values() if p.session in recorded and _is_ours(p, recorded[p.session], table)}
+        members = {p.pid for p in table.values() if p.group in recorded and _is_ours(p, recorded[p.group], table)}
         left = {pid for pid in members | descendants(members, table) if table[pid].state != "Z"} - {os.getpid()}
         if not left or time.monotonic() > deadline:
             return left
@@ -182,7 +182,7 @@ def sweep(sessions: Iterable[Session], *, timeout_s: float = 10.0) -> set[int]:
 
 
 def _is_ours(member: Process, start_time: int, table: dict[int, Process]) -> bool:
-    leader = table.get(member.session)
+    leader = table.get(member.group)
     if leader is not None:
         return leader.start_time == start_time
     if member.start_time < start_time:
@@ -194,22 +194,22 @@ def _is_ours(member: Process, start_time: int, table: dict[int, Process]) -> boo
     return any(environment.startswith(mark) or b"\0" + mark in environment for mark in _OUR_MARKS)
 
 
-def write_sessions(path: Path, sessions: Iterable[Session]) -> None:
-    """Record sessions for a later sweep, atomically."""
+def write_groups(path: Path, groups: Iterable[Group]) -> None:
+    """Record process groups for a later sweep, atomically."""
     partial = path.with_name(path.name + ".part")
-    partial.write_text(json.dumps([to_json(s) for s in sessions]))
+    partial.write_text(json.dumps([to_json(group) for group in groups]))
     os.replace(partial, path)
 
 
-def read_sessions(path: Path) -> list[Session]:
-    """Return recorded sessions; none when the file is missing."""
+def read_groups(path: Path) -> list[Group]:
+    """Return recorded groups; none when the file is missing."""
     try:
         text = path.read_text()
     except FileNotFoundError:
         return []
-    return [from_json(Session, item) for item in json.loads(text)]
+    return [from_json(Group, item) for item in json.loads(text)]
 
 
 def sweep_main(arguments: list[str]) -> int:
-    """`sweep FILE`: sweep the sessions recorded in FILE; exit code 1 when something would not die."""
-    return 1 if sweep(read_sessions(Path(arguments[0]))) else 0
+    """`sweep FILE`: sweep the process groups recorded in FILE; exit code 1 when something would not die."""
+    return 1 if sweep(read_groups(Path(arguments[0]))) else 0

@@ -42,7 +42,7 @@ class _Watched:
     """Ranks that run."""
 
     path: Path
-    sessions: Mapping[int, int]  #: by session, its rank
+    groups: Mapping[int, int]  #: by process group, its rank
     began_s: float
 
 
@@ -62,10 +62,10 @@ class Telemetry:
         """Start the thread."""
         threading.Thread(target=self._run, name="telemetry", daemon=True).start()
 
-    def watch(self, path: Path, sessions: Mapping[int, int]) -> None:
-        """Measure these ranks, by the session of each, into a file that exists."""
-        ranks = {session: rank for rank, session in sessions.items()}
-        self._watched = _Watched(path=path, sessions=ranks, began_s=time.monotonic())
+    def watch(self, path: Path, groups: Mapping[int, int]) -> None:
+        """Measure these ranks, by the process group of each, into a file that exists."""
+        ranks = {group: rank for rank, group in groups.items()}
+        self._watched = _Watched(path=path, groups=ranks, began_s=time.monotonic())
         self._changed.set()
 
     def rest(self) -> None:
@@ -112,10 +112,10 @@ class Telemetry:
             wait_s = max(usual_s, (time.thread_time() - began) / _MOST_LOAD)
 
     def _look(self, watched: _Watched, meter: Meter) -> Look:
-        found = usage(watched.sessions.keys())
+        found = usage(watched.groups.keys())
         return Look(
             at_s=time.monotonic(),
-            ranks={watched.sessions[session]: one for session, one in found.items()},
+            ranks={watched.groups[group]: one for group, one in found.items()},
             machine=read_counters(),
             gpus=dict(zip(self._gpus, meter.read(), strict=True)),
         )

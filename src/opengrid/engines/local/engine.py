@@ -214,11 +214,11 @@ class LocalEngine:
         self._watch.close()
 
     def _sweep(self, attempt: str, machine: int) -> None:
-        """End what is left of the sessions that the agent recorded, after kill -9 of agent and launcher."""
-        sessions = self._file(attempt, machine, "sessions")
-        if sessions.exists():
+        """End what is left of the process groups that the agent recorded, after kill -9 of agent and launcher."""
+        groups = self._file(attempt, machine, "groups")
+        if groups.exists():
             subprocess.run(
-                [sys.executable, "-I", "-S", str(self._zipapp()), "sweep", str(sessions)],
+                [sys.executable, "-I", "-S", str(self._zipapp()), "sweep", str(groups)],
                 stdin=subprocess.DEVNULL,
                 check=False,
                 timeout=60,

@@ -79,7 +79,7 @@ class Launcher:
         self._send(StartRanks(ranks=tuple(ranks)))
 
     def signal(self, number: int, ranks: Sequence[int] | None = None) -> None:
-        """Signal the process groups of all living ranks, or of some. SIGKILL reaches sessions and descendants too."""
+        """Signal the process groups of all living ranks, or of some. SIGKILL reaches groups and descendants too."""
         self._send(SignalRanks(signal=int(number), ranks=None if ranks is None else tuple(ranks)))
 
     def dump_stacks(self, ranks: Sequence[int] | None = None) -> None:

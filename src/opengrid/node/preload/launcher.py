@@ -228,7 +228,7 @@ class Launcher:
         chosen = self._chosen(request.ranks)
         if request.signal == signal.SIGKILL:
             if chosen:
-                spawn.kill_sessions({living.pid for living in chosen})
+                spawn.kill_groups({living.pid for living in chosen})
             return
         for living in chosen:
             try:

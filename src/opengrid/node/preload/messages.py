@@ -66,7 +66,7 @@ class AskMet:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignalRanks:
-    """Send a signal to the process groups of some ranks; SIGKILL reaches whole sessions and all their descendants."""
+    """Send a signal to the process groups of some ranks; SIGKILL reaches whole groups and all their descendants."""
 
     kind: Literal["signal_ranks"] = "signal_ranks"
     signal: int
@@ -104,7 +104,7 @@ class LauncherReady:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankStarted:
-    """A rank's process exists. Its pid is its session id and its process group too."""
+    """A rank's process exists. Its pid is the id of its process group too."""
 
     kind: Literal["started"] = "started"
     rank: int
@@ -117,7 +117,7 @@ class RankStarted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RankExited:
-    """A rank's process ended and was reaped; what it left in its session may live on until Clear."""
+    """A rank's process ended and was reaped; what it left in its process group may live on until Clear."""
 
     kind: Literal["exited"] = "exited"
     rank: int
