@@ -26,8 +26,10 @@ def test_a_run_goes_over_tls_with_a_self_signed_certificate(new_grid: Callable[[
     grid.ok("server", "stop")
 
 
-def test_a_server_for_others_without_tls_is_refused_or_says_what_that_means(grid: Grid) -> None:
+def test_a_server_for_others_without_tls_is_refused_or_says_what_that_means(new_grid: Callable[[], Grid]) -> None:
+    grid = new_grid()
     refused = grid.call("server", "start", "--listen", "0.0.0.0:0")
     assert (refused.code, "unencrypted" in refused.err, "--insecure" in refused.err) == (2, True, True), refused
     started = grid.call("server", "start", "--listen", "0.0.0.0:0", "--insecure")
     assert (started.code, "without TLS, whoever is on the way reads tokens" in started.err) == (0, True), started
+    grid.ok("server", "stop")
