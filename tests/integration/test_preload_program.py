@@ -30,7 +30,7 @@ IDENTITY = """
     import elsewhere
     assert os.environ["ONLY"] == "this" and "GRID_TEMPLATE" not in os.environ
     assert sys.stdin.read() == ""
-    assert os.getsid(0) == os.getpid()
+    assert os.getpgid(0) == os.getpid()
     print("fine", helper.VALUE, thing.VALUE)
 """
 
