@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -36,12 +36,6 @@ class Objects:
 
     def __init__(self, contents: dict[str, bytes]) -> None:
         self.contents, self.ends_at, self.read_keys = contents, "", list[str]()
-
-    def objects(self, prefix: str = "") -> Iterator[object]:
-        raise NotImplementedError
-
-    def links(self, method: str, keys: Sequence[str], valid_s: float) -> list[str]:
-        raise NotImplementedError
 
     def read(self, key: str, offset: int = 0, size: int | None = None, *, etag: str = "") -> Iterator[bytes]:
         self.read_keys.append(key)

@@ -17,7 +17,7 @@ from opengrid.core.errors import GridError, UserError
 from opengrid.core.records.datastores import DatastoreFile, DatastoreVersion
 from opengrid.core.sizes import size_text
 from opengrid.services.filling import Filling
-from opengrid.services.references import ForeignBucket, etag_of
+from opengrid.services.references import ObjectReader, etag_of
 
 #: So many objects come at once: each waits for the network, not for us.
 _AT_ONCE = 8
@@ -45,7 +45,7 @@ class BucketCopy:
         filling: Filling,
         disks: DiskGuard,
         version: DatastoreVersion,
-        bucket: ForeignBucket,
+        bucket: ObjectReader,
         staging: Path,
         tell: Callable[[Callable[[], str]], None],
     ) -> None:

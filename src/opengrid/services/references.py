@@ -20,7 +20,15 @@ if TYPE_CHECKING:
 _ETAG, _TIME = "etag:", "time:"
 
 
-class ForeignBucket(Protocol):
+class ObjectReader(Protocol):
+    """Reads objects."""
+
+    def read(self, key: str, offset: int = 0, size: int | None = None, *, etag: str = "") -> Iterator[bytes]:
+        """Yield the bytes of an object; DataChanged when its ETag is another one."""
+        ...
+
+
+class ForeignBucket(ObjectReader, Protocol):
     """A prefix of a bucket that others write to."""
 
     def objects(self, prefix: str = "") -> Iterator[Object]:
@@ -29,10 +37,6 @@ class ForeignBucket(Protocol):
 
     def links(self, method: str, keys: Sequence[str], valid_s: float) -> list[str]:
         """Return where to GET objects, for so long."""
-        ...
-
-    def read(self, key: str, offset: int = 0, size: int | None = None, *, etag: str = "") -> Iterator[bytes]:
-        """Yield the bytes of an object; DataChanged when its ETag is another one."""
         ...
 
 
