@@ -132,6 +132,8 @@ def test_a_clone_is_started_with_the_tree_that_ran_then(api: FakeApi, grid: Typi
     (tmp_path / "folder" / "train.py").unlink()
     assert grid("clone", "calm-fox-7-exp3", "--detach").code == 0  # an experiment's name means its run
     assert api.only("POST", "/api/v1/runs").document["source"] == stored
+    # With the tree, which the server may refuse; `--like` takes only the options.
+    assert api.only("GET", "/api/v1/runs/calm-fox-7/request").query == {"tree": "true"}
     assert sent == []
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import hashlib
 import sqlite3
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.support.bundles import bundle_of
 from tests.support.server import Caller, serving
 
 OWNER = getpass.getuser()
@@ -167,6 +169,54 @@ def test_variables_are_shown_to_their_owner_alone(lab: Lab) -> None:
     assert (shown["request"]["environment"], shown["held_back"]) == ({}, ["PASSWORD"])
     for path in ("runs", "runs/adas", "experiments/adas-exp0", "runs/adas/request"):
         assert secret not in str(lab.bob("GET", path).document), path
+
+
+PATCH = b"""diff --git a/.env b/.env
++++ b/.env
++KEY=sesame-sesame
+diff --git a/keys.py b/keys.py
++++ b/keys.py
++KEY = "hunter2-of-ada"
+diff --git a/t.sh b/t.sh
++++ b/t.sh
++echo 2
+"""
+
+
+def test_nobody_is_told_credentials_and_secrets_of_a_difference(lab: Lab) -> None:
+    """Also not its owner, because whoever knows the digest of a difference can make a run that has it."""
+    digest = hashlib.sha256(PATCH).hexdigest()
+    assert lab.ada.send(digest, PATCH) == 201
+    assert lab.ada("PUT", "secrets/MINE", {"value": "hunter2-of-ada"}).status < 300
+    lab.ada.run("first")
+    source = lab.ada("GET", "runs/first/request").document["request"]["source"]
+    assert lab.ada.run("adas", source={**source, "kind": "git", "commit": "c0ffee", "patch": digest}).status == 201
+    for caller in (lab.ada, lab.bob):
+        assert caller.raw("GET", "experiments/adas-exp0/diff").text.splitlines() == [
+            'only in the bundle: ".env" (credentials, by its name)',
+            'only in the bundle: "keys.py" (holds a secret)',
+            *PATCH.decode().splitlines()[-3:],
+        ]
+
+
+def test_code_with_credentials_is_started_again_by_its_owner_alone(lab: Lab) -> None:
+    content = bundle_of({"t.sh": b"true", "sub/.env": b"KEY=sesame"})
+    bundle = hashlib.sha256(content).hexdigest()
+    assert lab.ada.send(bundle, content) == 201
+    assert lab.ada.run("adas", source={"bundle": bundle, "root": "/"}).status == 201
+    assert lab.ada.run("open").status == 201
+
+    refused = lab.bob("POST", "clone", {"names": ["adas"]})
+    assert (refused.status, "sub/.env" in refused.error, "ada" in refused.error) == (403, True, True), refused
+    assert lab.bob("GET", "runs/adas/request", tree=True).status == 403
+    assert "sub/.env" in lab.bob("POST", "new-run/plan", {"copy_of": "adas"}).document["problem"]["message"]
+    for caller in (lab.ada, lab.owner):
+        assert caller("POST", "clone", {"names": ["adas"]}).status == 201
+    assert lab.bob("POST", "clone", {"names": ["open"]}).status == 201
+    # Its options are everybody's, but nothing tells others the digest with which a run has that code.
+    assert lab.bob("GET", "runs/adas/request").document["request"]["source"]["bundle"] is None
+    for path in ("runs", "runs/adas", "experiments/adas-exp0", "runs/adas/request", "runs/adas/new-run"):
+        assert bundle not in str(lab.bob("GET", path).document), path
 
 
 @pytest.mark.parametrize(

@@ -31,7 +31,7 @@ def test_an_experiment_tells_its_plan_before_there_is_an_attempt(caller: Caller)
 
 
 def test_the_difference_to_the_commit_is_shown_as_harmless_text(caller: Caller) -> None:
-    patch = b"--- a/t.py\n+++ b/t.py\n+<script>alert(1)</script>\n"
+    patch = b"diff --git a/t.py b/t.py\n--- a/t.py\n+++ b/t.py\n+<script>alert(1)</script>\n+\xff\n"
     digest = hashlib.sha256(patch).hexdigest()
     caller.run("calm-fox")
     assert caller("GET", "experiments/calm-fox-exp0/diff").status == 404

@@ -99,6 +99,22 @@ def test_the_difference_names_what_it_leaves_to_the_bundle_large_files_and_varia
     assert (repository / "small.py").read_text() == "1"
 
 
+def test_what_looks_like_credentials_is_named_with_the_way_to_leave_it_out(repository: Path, tmp_path: Path) -> None:
+    write(repository, {"sub/token": "t0ps3cret", ".env.example": "KEY="})
+    (note,) = read_tree(repository, repository / "train.py").notes
+    assert note.startswith("sent with the code, though by their names credentials: sub/token; a line in .gitignore ")
+    (repository / ".gitignore").write_text("token\n")
+    assert read_tree(repository, repository / "train.py").notes == ()
+
+    folder = tmp_path / "plain"
+    write(folder, {"train.py": "", ".env": "A=1"})
+    (note,) = read_tree(folder, folder / "train.py").notes
+    assert note.endswith(".env; a line in .gridignore leaves them out")
+    (folder / ".gitignore").write_text("*.pyc\n")  # which a new .gridignore would take the place of
+    (note,) = read_tree(folder, folder / "train.py").notes
+    assert note.endswith(".env; a line in .gitignore leaves them out")
+
+
 def test_the_program_starts_where_the_command_was_typed_even_if_that_folder_is_new_and_empty(repository: Path) -> None:
     (repository / "deep" / "er").mkdir(parents=True)
     tree = read_tree(repository / "deep" / "er", repository / "train.py")

@@ -11,7 +11,7 @@ from typing import Any, cast
 import click
 
 from opengrid.cli.completing import names_of
-from opengrid.cli.like import Like, chosen_like, like_notes, like_option
+from opengrid.cli.like import Like, chosen_like, cloned_option, like_notes
 from opengrid.cli.options import connected
 from opengrid.cli.output import note, settings
 from opengrid.cli.run import run
@@ -69,7 +69,7 @@ clone = click.Command(
     help=_HELP,
     params=[
         click.Argument(
-            ["run"], metavar="RUN", is_eager=True, expose_value=False, callback=like_option, shell_complete=names_of
+            ["run"], metavar="RUN", is_eager=True, expose_value=False, callback=cloned_option, shell_complete=names_of
         ),
         *(parameter for parameter in run.params if parameter.name not in _OF_THE_TREE),
         click.Argument(["arguments"], nargs=-1, type=click.UNPROCESSED, metavar="[-- SCRIPT_ARGS]..."),

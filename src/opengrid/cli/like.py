@@ -27,6 +27,15 @@ class Like:
 
 def like_option(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
     """Ask the server for the run before all other options, whose defaults it tells."""
+    return _read(context, name, tree=False)
+
+
+def cloned_option(context: click.Context, _: click.Parameter, name: str | None) -> str | None:
+    """Do the same for a run whose tree shall run again, too."""
+    return _read(context, name, tree=True)
+
+
+def _read(context: click.Context, name: str | None, *, tree: bool) -> str | None:
     if name is None or context.resilient_parsing:
         return name
     from opengrid.core.codec import from_json  # other commands have nothing to decode
@@ -35,7 +44,7 @@ def like_option(context: click.Context, _: click.Parameter, name: str | None) ->
 
     experiment = split_experiment_name(name)
     with connected() as api:
-        document = api.request(experiment[0] if experiment is not None else name)
+        document = api.request(experiment[0] if experiment is not None else name, tree=tree)
     spec = from_json(RunSpec, document["request"])
     context.meta[_READ] = Like(run=document["run"], spec=spec, held_back=tuple(document["held_back"]))
     context.default_map = {**option_values(spec), **(context.default_map or {})}

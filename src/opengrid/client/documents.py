@@ -1371,7 +1371,6 @@ class SourceDocument(TypedDict):
 
     line: str
     ref: str | None
-    bundle: str | None
     root: str
     directory: str
     kind: str

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import re
 import stat
 import time
 from collections import Counter
@@ -14,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opengrid.client import git
+from opengrid.core.credentials import is_credential, named
 from opengrid.core.errors import InvalidValue, Unusable
 from opengrid.core.sizes import size_text
 
@@ -22,6 +22,9 @@ SIZE_LIMIT = 1 << 30
 
 #: Folders that are never part of a plain copy: they are made again, or are of no use elsewhere.
 _LEFT_OUT = frozenset({".git", "__pycache__"})
+
+#: What says in a plain folder what of it is left out: the first one alone, without it the others.
+IGNORING = (".gridignore", ".gitignore", ".dockerignore")
 
 #: A folder that holds one of these is an environment of Python packages, not code of the user's.
 _ENVIRONMENTS = ("pyvenv.cfg", "conda-meta")
@@ -32,9 +35,6 @@ _LOOK_S = 2.0
 
 #: Most bytes of new files that the difference to the commit tells; the smallest come first.
 _MOST_NEW = 512 << 10
-
-#: Files of variables, whose values are nobody else's business: `.env`, `.env.local`, `prod.env`.
-_VARIABLES = re.compile(r"(?:.*/)?(?:\.env(?:\.[^/]*)?|[^/]*\.env)", re.DOTALL)
 
 #: Most files that a difference names because it does not tell them.
 _MOST_NAMED = 100
@@ -115,7 +115,19 @@ def read_tree(
     if top is not None and not _is_inside(cwd, top):
         note = f"{cwd} is no part of the repository {top}: the program starts at that repository's root"
         tree = dataclasses.replace(tree, notes=(*tree.notes, note))
+    if credentials := [file.path for file in tree.files if is_credential(file.path)]:
+        note = f"sent with the code, though by their names credentials: {named(credentials)}; {_way_out(tree)}"
+        tree = dataclasses.replace(tree, notes=(*tree.notes, note))
     return tree
+
+
+def _way_out(tree: Tree) -> str:
+    """Return how a file is left out of a tree."""
+    if tree.kind == "git":
+        return "a line in .gitignore leaves new files out, `git rm --cached FILE` one that git tracks"
+    # A .gridignore that is made now would take the place of the others.
+    name = next((name for name in IGNORING if (tree.root / name).is_file()), IGNORING[0])
+    return f"a line in {name} leaves them out"
 
 
 def read_commit(top: Path, commit: str, *, directory: str = ".", limit: int = SIZE_LIMIT) -> Tree:
@@ -175,7 +187,7 @@ def _patch(top: Path, checkout: git.Checkout, files: Iterable[TreeFile]) -> byte
     room = _MOST_NEW
     for file in sorted((file for file in files if file.path in new), key=lambda file: file.size):
         is_readable = file.link is not None or os.access(top / file.path, os.R_OK)  # else packing it says so
-        if file.size <= room and is_readable and not _VARIABLES.fullmatch(file.path):
+        if file.size <= room and is_readable and not is_credential(file.path):
             room -= file.size
             told.append(file.path)
         else:

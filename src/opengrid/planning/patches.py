@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
+from opengrid.core.credentials import is_credential
+
 #: No line of a patch's contents begins like this, neither of text nor of bytes.
 _FILE = re.compile(r"^(?=diff --git )", re.MULTILINE)
 
@@ -12,15 +14,19 @@ _FILE = re.compile(r"^(?=diff --git )", re.MULTILINE)
 _PATH = re.compile(r'diff --git "?a/(?P<path>.+?)"? "?b/(?P=path)"?\n')
 
 
-def without_files(patch: str, is_private: Callable[[str], bool]) -> str:
-    """Return a patch without its private files, each judged by all that is said of it; what is left is as it was.
+def without_secrets(patch: str, holds_secret: Callable[[str], bool]) -> str:
+    """Return a patch without files that are credentials by their names, or hold a secret by all that is said of them.
 
-    Those are named before it, with the others that are only in the bundle.
+    Those are named before it, with the others that are only in the bundle. What is left is as it was.
     """
     head, *files = _FILE.split(patch)
-    judged = [(file, is_private(file)) for file in files]
-    named = [f'only in the bundle: "{_path(file)}" (holds a secret)\n' for file, is_left_out in judged if is_left_out]
-    return "".join([head, *named, *(file for file, is_left_out in judged if not is_left_out)])
+    judged = [(file, _path(file)) for file in files]
+    reasons = [
+        "credentials, by its name" if is_credential(path) else "holds a secret" if holds_secret(file) else None
+        for file, path in judged
+    ]
+    named = [f'only in the bundle: "{path}" ({why})\n' for (_, path), why in zip(judged, reasons, strict=True) if why]
+    return "".join([head, *named, *(file for (file, _), why in zip(judged, reasons, strict=True) if why is None)])
 
 
 def _path(file: str) -> str:

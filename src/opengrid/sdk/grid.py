@@ -75,7 +75,7 @@ class Grid:
         """Start a run again with the code that ran then; options and arguments given here replace its own."""
         check_options(options)
         name = run.name if isinstance(run, Run) else run
-        spec = from_json(RunSpec, self._api.request(name)["request"])
+        spec = from_json(RunSpec, self._api.request(name, tree=True)["request"])
         program = dataclasses.replace(spec.program, arguments=override(spec.program.arguments, words_of(args)))
         before = options_of(spec)
         wanted: RunOptions = {**before, **options}

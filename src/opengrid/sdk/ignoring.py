@@ -6,9 +6,10 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from opengrid.client.tree import IGNORING
 from opengrid.core.errors import InvalidValue
 
-_OWN, _OTHERS = ".gridignore", (".gitignore", ".dockerignore")
+_OWN, *_OTHERS = IGNORING
 
 
 def ignored_in(root: Path) -> Callable[[str], bool] | None:

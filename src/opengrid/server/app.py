@@ -78,6 +78,7 @@ from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.cluster_templates import ClusterTemplates
 from opengrid.services.data_shipping import DataShipping
 from opengrid.services.datastores import Datastores
+from opengrid.services.differences import Differences
 from opengrid.services.documents.instance_types import InstanceTypeRow
 from opengrid.services.drivers import Drivers
 from opengrid.services.environments import Environments
@@ -209,8 +210,9 @@ class Server:
             active_runs=self._active_runs,
             bounds=Bounds(most_bytes=settings.environment_cache, longest_unused_s=settings.unused_days * _DAY_S),
         )
+        differences = Differences(sources, secrets_of=secrets.known)
         self._records = records = RunRecords(
-            database, artifacts, sources, packages=environments.packages, secrets_of=secrets_of
+            database, artifacts, sources, differences, packages=environments.packages, secrets_of=secrets.known
         )
         self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
@@ -251,7 +253,7 @@ class Server:
             now_us=now_us,
         )
         experiments = Experiments(
-            database, engines, sources, work=state / "work", unreachable=agents.unreachable, now_us=now_us
+            database, engines, differences, work=state / "work", unreachable=agents.unreachable, now_us=now_us
         )
         self._gangs = gangs = Gangs(
             database,

@@ -10,7 +10,7 @@ from typing import Annotated, Literal
 
 from fastapi import APIRouter, Depends, Query, Request
 from fastapi.concurrency import run_in_threadpool
-from fastapi.responses import FileResponse
+from fastapi.responses import PlainTextResponse
 from pydantic import TypeAdapter
 
 from opengrid.core.errors import InvalidValue
@@ -147,17 +147,17 @@ def runs_api(
         return answer
 
     @api.get("/runs/{name}/request")
-    def show_request(name: str, request: Request) -> RunRequestDocument:
-        spec, held_back = runs.request(name, caller_of(request))
+    def show_request(name: str, request: Request, tree: bool = False) -> RunRequestDocument:
+        spec, held_back = runs.request(name, caller_of(request), with_tree=tree)
         return RunRequestDocument(run=name, request=spec, held_back=list(held_back))
 
     @api.get("/experiments/{name}")
     def show_experiment(name: str) -> ExperimentDocument:
         return experiments.show(name)
 
-    @api.get("/experiments/{name}/diff")
-    def show_diff(name: str) -> FileResponse:
-        return FileResponse(experiments.diff(name), media_type="text/plain; charset=utf-8", headers=HARMLESS)
+    @api.get("/experiments/{name}/diff", response_class=PlainTextResponse)
+    def show_diff(name: str) -> PlainTextResponse:
+        return PlainTextResponse(experiments.diff(name).encode("utf-8", "surrogateescape"), headers=HARMLESS)
 
     @api.post("/stop")
     def stop(what: Stopped, request: Request) -> StoppedDocument:

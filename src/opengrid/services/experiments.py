@@ -22,6 +22,7 @@ from opengrid.engines.engine import Engines
 from opengrid.planning.inventory import Inventory
 from opengrid.planning.link import web_page
 from opengrid.services.assignments import work_folder
+from opengrid.services.differences import Differences
 from opengrid.services.documents.experiments import (
     DeviceDocument,
     ExperimentDocument,
@@ -30,11 +31,13 @@ from opengrid.services.documents.experiments import (
     RankDocument,
     UnreachableDocument,
 )
-from opengrid.services.sources import Sources
 from opengrid.services.views import at_text, event_view, experiment_fields, plan_view, start_views, time_text
 from opengrid.store.database import Database
 
 _NOBODY: Mapping[int, int] = {}
+
+#: A longer difference nobody reads on a screen.
+_LONGEST_DIFF = 16 << 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,13 +57,13 @@ class Experiments:
         self,
         database: Database,
         engines: Engines,
-        sources: Sources,
+        differences: Differences,
         *,
         work: Path,
         unreachable: Callable[[str], Mapping[int, int]],
         now_us: Callable[[], int],
     ) -> None:
-        self._database, self._engines, self._sources, self._work = database, engines, sources, work
+        self._database, self._engines, self._differences, self._work = database, engines, differences, work
         self._unreachable, self._now_us = unreachable, now_us
 
     def show(self, name: str) -> ExperimentDocument:
@@ -89,11 +92,12 @@ class Experiments:
         with self._database.read() as tx:
             return tx.runs.find_by_id(tx.runs.experiment(name).run_id)
 
-    def diff(self, name: str) -> Path:
-        """Return the file with the differences of an experiment's tree to its commit; NotFound when it has none."""
-        with self._database.read() as tx:
-            source = tx.runs.find_by_id(tx.runs.experiment(name).run_id).spec.source
-        return self._sources.patch(source)
+    def diff(self, name: str) -> str:
+        """Return how an experiment's tree differs from its commit, as everybody may see it; NotFound when it does not.
+
+        Bytes that are no UTF-8 are escapes in it.
+        """
+        return self._differences.told(self.run_of(name), most_bytes=_LONGEST_DIFF)
 
     def _document(
         self,

@@ -94,7 +94,7 @@ class NewRuns:
 
     def clone(self, names: Sequence[str], caller: Caller) -> list[tuple[str, Run, list[Experiment]]]:
         """Start runs again as they are, under new names; return each with the one that it is like."""
-        specs = [(name, self._runs.request(name, caller)[0]) for name in dict.fromkeys(names)]
+        specs = [(name, self._runs.request(name, caller, with_tree=True)[0]) for name in dict.fromkeys(names)]
         return [(name, *self._runs.create(dataclasses.replace(spec, name=None), caller.name)) for name, spec in specs]
 
     def form_of(self, name: str, caller: Caller) -> NewRun:
@@ -162,7 +162,7 @@ class NewRuns:
     def _base(self, form: NewRun, caller: Caller) -> RunSpec:
         """Return the tree and program that the form names, as a request."""
         if form.copy_of is not None:
-            return self._runs.request(form.copy_of, caller)[0]
+            return self._runs.request(form.copy_of, caller, with_tree=True)[0]
         if not form.link or not form.link.strip():
             raise InvalidValue("paste a link to the script first", hint=EXAMPLE, field="link")
         return RunSpec(

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from concurrent.futures import TimeoutError as TookTooLong
 from typing import cast
@@ -17,9 +16,9 @@ from opengrid.core.errors import GridError, NotFound
 from opengrid.core.masking import Masks
 from opengrid.core.records.clusters import LOCAL_CLUSTER
 from opengrid.core.records.experiments import Experiment, Run
-from opengrid.planning.patches import without_files
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.attempts import known_attempt
+from opengrid.services.differences import Differences, unsigned
 from opengrid.services.sources import Sources
 from opengrid.services.views import source_view, time_text
 from opengrid.store.database import Database
@@ -32,9 +31,6 @@ _LONGEST_PATCH = 1 << 20
 #: The controller, which has others to look after, waits so long for documents to be written.
 _WAIT_S = 2.0
 
-#: Who signs in, in a URL: at an index of a requirements file, at a git host. That is nobody for `git@`.
-_SIGNED = re.compile(r"(?<=://)(?!git@)[^/@\s]+@")
-
 
 class RunRecords:
     """Keeps one document per experiment, of when its packages are known: at a start, or when its build has failed."""
@@ -44,11 +40,12 @@ class RunRecords:
         database: Database,
         artifacts: Artifacts,
         sources: Sources,
+        differences: Differences,
         *,
         packages: Callable[[Run], list[str]],
-        secrets_of: Callable[[Run], Mapping[str, str]],
+        secrets_of: Callable[[str], Iterable[str]],
     ) -> None:
-        self._database, self._artifacts, self._sources = database, artifacts, sources
+        self._database, self._artifacts, self._sources, self._differences = database, artifacts, sources, differences
         self._packages, self._secrets_of = packages, secrets_of
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run records")
         self._last: Future[None] | None = None
@@ -89,8 +86,8 @@ class RunRecords:
 
     def _keep(self, run: Run, experiments: Sequence[Experiment], packages: list[str] | None) -> None:
         try:
-            masks = Masks(self._secrets_of(run).values())
-            common = self._of_run(run, packages, masks)
+            masks = Masks(self._secrets_of(run.user))
+            common = self._of_run(run, packages)
             documents = {
                 one.id: {"experiment": one.name, "arguments": list(one.arguments), **common} for one in experiments
             }
@@ -105,8 +102,10 @@ class RunRecords:
         except Exception:  # the edge of a thread, for whose end the controller waits
             log.exception("no run.json", experiment=experiments[0].name)
 
-    def _of_run(self, run: Run, packages: list[str] | None, masks: Masks) -> dict[str, object]:
+    def _of_run(self, run: Run, packages: list[str] | None) -> dict[str, object]:
         spec = run.spec
+        # Whoever knows a tree's digest can start a run of it.
+        bundle = None if self._sources.credentials(spec.source) else spec.source.bundle
         return {
             "run": run.name,
             "user": run.user,
@@ -114,11 +113,11 @@ class RunRecords:
             "command": spec.command,
             "program": to_json(spec.program),
             "plan": run.plan.to_wire(),
-            "source": to_json(source_view(spec.source)),
-            "patch": self._patch(run, masks),
+            "source": {**to_json(source_view(spec.source)), "bundle": bundle},
+            "patch": self._patch(run),
             "python": run.plan.python,
             "packages": packages,  # None: of other machines, one of which tells when it is prepared
-            "dependencies": _hidden(to_json(spec.dependencies), _unsigned),
+            "dependencies": _hidden(to_json(spec.dependencies), unsigned),
             "actions": to_json(spec.actions),
             "framework": spec.framework.value,
             "seed": spec.seed,
@@ -126,21 +125,11 @@ class RunRecords:
             "secrets": list(spec.secrets),
         }
 
-    def _patch(self, run: Run, masks: Masks) -> str | None:
-        """Return the difference, of whole files only: one in which something is hidden would not apply."""
+    def _patch(self, run: Run) -> str | None:
         try:
-            content = self._sources.patch(run.spec.source).read_bytes()
+            return self._differences.told(run, most_bytes=_LONGEST_PATCH)
         except NotFound:
             return None
-        if len(content) > _LONGEST_PATCH:
-            return None
-        # Bytes that are no UTF-8 become escapes from which they can be had again.
-        patch = content.decode("utf-8", "surrogateescape")
-        return without_files(patch, lambda file: masks.hide_text(_unsigned(file)) != file)
-
-
-def _unsigned(text: str) -> str:
-    return _SIGNED.sub("****@", text)
 
 
 def _hidden(value: object, hide: Callable[[str], str]) -> object:

@@ -9,7 +9,8 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opengrid.core.errors import Conflict, InvalidValue
+from opengrid.core.credentials import named
+from opengrid.core.errors import Conflict, Forbidden, InvalidValue
 from opengrid.core.gang import Plan
 from opengrid.core.mounts import Mount, seen_elsewhere
 from opengrid.core.names import experiment_name, split_experiment_name
@@ -161,17 +162,26 @@ class Runs:
             run = tx.runs.find(name)
             return run, *tx.runs.span(run.id), tx.runs.held_us(run.id, self._now_us())
 
-    def request(self, name: str, caller: Caller) -> tuple[RunSpec, tuple[str, ...]]:
+    def request(self, name: str, caller: Caller, *, with_tree: bool = False) -> tuple[RunSpec, tuple[str, ...]]:
         """Return what a run was asked for with, to be asked for again, and which variables are held back.
 
-        What the shell and `--env` said may be secret: only the owner and the admin get it.
+        What the shell and `--env` said may be secret: only the owner and the admin get it. So is a tree with
+        credentials in it: for others there is none in the request, and Forbidden `with_tree`.
         """
         with self._database.read() as tx:
             run = tx.runs.find(name)
         if caller.may_change(run.user):
             return run.spec, ()
-        held_back = tuple(sorted(run.spec.environment))
-        return dataclasses.replace(run.spec, environment={}, shell={}), held_back
+        source, held_back = run.spec.source, tuple(sorted(run.spec.environment))
+        if credentials := self._sources.credentials(source):
+            if with_tree:
+                raise Forbidden(
+                    f"the code of {name} has files that look like credentials ({named(credentials)}): only {run.user} "
+                    "can start it again",
+                    hint=f"`grid run --like {name}` takes its options, and your own code",
+                )
+            source = dataclasses.replace(source, bundle=None, patch=None)
+        return dataclasses.replace(run.spec, source=source, environment={}, shell={}), held_back
 
     def stop(self, names: Sequence[str], caller: Caller, *, force: bool = False) -> tuple[list[str], list[str]]:
         """Ask what is named to stop; return the experiments that were asked and those that had ended before.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from cryptography.fernet import Fernet, InvalidToken
 
@@ -56,6 +57,14 @@ class Secrets:
     def values(self, user: str, names: Iterable[str]) -> dict[str, str]:
         """Return the values of secrets; NotFound when one does not exist any more."""
         return {name: self._value(user, name) for name in names}
+
+    def known(self, user: str) -> list[str]:
+        """Return all values that a user keeps secret, but for those that cannot be opened any more."""
+        values: list[str] = []
+        for name, _ in self.list(user):
+            with suppress(NotFound, Unusable):
+                values.append(self._value(user, name))
+        return values
 
     def git_token(self, user: str, host: str) -> str | None:
         """Return the token with which a user's repositories on a host are read; None when none is stored."""

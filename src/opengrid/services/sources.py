@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
+from opengrid.core.credentials import is_credential
 from opengrid.core.errors import Forbidden, NotFound
 from opengrid.core.spec import Program, ProgramKind, Source
 from opengrid.store.database import Database
@@ -26,6 +27,7 @@ class Sources:
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
+        self._credentials: dict[str, tuple[str, ...]] = {}  #: by bundle, which never changes: its list takes time
 
     def bundle_of_attempt(self, attempt_id: str, digest: str) -> Path:
         """Return where a bundle lies, for an agent whose attempt runs it; Forbidden for any other blob."""
@@ -41,6 +43,16 @@ class Sources:
         if source.patch is None:
             raise NotFound(f"{source.line} has no difference to a commit")
         return self._blobs.path(source.patch)
+
+    def credentials(self, source: Source) -> tuple[str, ...]:
+        """Return which files of a tree hold, by their names, what signs somebody in; nobody's but its owner's."""
+        if source.bundle is None:
+            return ()
+        if source.bundle not in self._credentials:
+            with tarfile.open(self._blobs.path(source.bundle), "r:") as archive:
+                files = [member.name for member in archive if not member.isdir()]
+            self._credentials[source.bundle] = tuple(name for name in files if is_credential(name))
+        return self._credentials[source.bundle]
 
     def program_text(self, program: Program, source: Source) -> str:
         """Return the text of a Python program in its bundle, "" for other kinds; NotFound when it is not in there."""

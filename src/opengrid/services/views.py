@@ -156,6 +156,7 @@ def source_view(source: Source) -> SourceDocument:
     """Return what code runs, in one line and in parts."""
     place = source.place
     fields: dict[str, Any] = {**to_json(source), "place": place_view(place)}
+    del fields["bundle"]  # whoever knows it can start a run of the tree
     return SourceDocument(line=source.line, ref=place.ref if place is not None else None, **fields)
 
 

@@ -90,9 +90,9 @@ class RunCalls(Calls):
         document["runs"] = list(rows.values())
         return document
 
-    def request(self, run: str) -> RunRequestDocument:
-        """Return what a run was asked for with."""
-        return cast("RunRequestDocument", self._get(f"/api/v1/runs/{run}/request"))
+    def request(self, run: str, *, tree: bool = False) -> RunRequestDocument:
+        """Return what a run was asked for with; Forbidden with its `tree` when that is another user's alone."""
+        return cast("RunRequestDocument", self._get(f"/api/v1/runs/{run}/request", {"tree": "true" if tree else None}))
 
     def run(self, name: str) -> RunDocument:
         """Return a run and its experiments."""

@@ -23,7 +23,6 @@ class SourceDocument(Document):
 
     line: str  #: all of it, for people
     ref: str | None
-    bundle: str | None  #: SHA-256 of the tree's bundle
     root: str
     directory: str
     kind: str  #: git | folder
