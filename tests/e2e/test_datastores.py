@@ -10,9 +10,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from tests.conftest import missing
 from tests.support.grid import Grid, eventually
+from tests.support.web import serving_web
+from tests.unit.test_archives import tar_of
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +76,24 @@ def test_a_server_that_is_killed_meanwhile_is_replaced_and_the_create_ends_well(
     assert f"killed:1 has {FILES} files".encode() in out
     assert grid.json("datastore", "show", "killed")["files"] == FILES
     grid.ok("datastore", "delete", "--name", "killed", "--version", "1", "--yes")
+
+
+def test_an_archive_goes_on_where_it_was_when_the_server_was_killed(new_grid: Callable[[], Grid]) -> None:
+    grid = new_grid()  # the server of the others would have to go on with theirs, too
+    with serving_web() as web:
+        web.content["/noise.tar.zst"] = content = zstandard.compress(tar_of({"noise": os.urandom(3 << 20)}))
+        web.holds_at = 2 << 20
+        process = grid.start("datastore", "create", f"{web.url}/noise.tar.zst")
+        staging = grid.home / "datastores" / ".staging"
+        eventually(lambda: sum(file.stat().st_size for file in staging.glob("*/archive")) == 2 << 20)
+        grid.kill_server()
+        web.holds_at = None
+        web.go_on.set()
+        out, err = process.communicate(timeout=120)
+        assert process.returncode == 0, err
+        assert b"noise:1 has 1 file" in out
+        assert (web.ranges, web.sent) == ([None, f"bytes={2 << 20}-"], len(content))
+    assert grid.json("datastore", "verify", "noise")["damaged"] == []
 
 
 _READER = """

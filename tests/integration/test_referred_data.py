@@ -54,7 +54,7 @@ def mount_of(server: Server, version: int) -> Mount:
 
 
 def run_data_of(server: Server) -> RunData:
-    filling = server._imports._filling
+    filling = server.imports._filling
     parts = filling._contents, filling._trees
     datastores = Datastores(filling._database, filling._root, *parts, open_bucket=filling._open_bucket)
     return RunData(
@@ -141,13 +141,13 @@ def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World)
 
 def test_what_a_killed_server_had_begun_to_refer_to_the_next_one_goes_on_with(world: World) -> None:
     world.write("a", b"content")
-    filling = world.server._imports._filling
+    filling = world.server.imports._filling
     me = Caller(name="root", is_admin=True)
     version = filling.open("data", str(world.source), me, kind=DatastoreKind.REFERENCED).version
     pinned = DatastoreFile(position=0, path="b", size=1, digest="time:1")
     with filling._database.transaction() as tx:
         tx.data.save_files("data", version.version, version.round, [pinned])
-    world.server._imports.go_on()
+    world.server.imports.go_on()
     row = eventually(lambda: (one := world.api.datastore("data", 1))["state"] != "processing" and one)
     assert (row["state"], row["reason"], row["files"]) == ("succeeded", "", 1)
     assert [file["path"] for file in world.api.datastore_files("data", 1, limit=9)["files"]] == ["a"]

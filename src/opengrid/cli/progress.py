@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 
 from opengrid.cli.output import ProgressLine
-from opengrid.core.sizes import size_text
+from opengrid.core.sizes import pace_text, size_text
 
 #: Signs of the bar.
 _BAR = 24
@@ -36,10 +36,5 @@ def progress_text(done: int, total: int, came: int, seconds: float) -> str:
     """Return a bar, how much of how much, the rate, and the time left: of `came` bytes in so many seconds."""
     full = _BAR if not total else min(_BAR, _BAR * done // total)
     text = f"[{'#' * full}{'.' * (_BAR - full)}] {size_text(done)} of {size_text(total)}"
-    if came <= 0 or seconds < 1:
-        return text
-    rate = came / seconds
-    left = int((total - done) / rate)
-    minutes, second = divmod(left, 60)
-    hours, minute = divmod(minutes, 60)
-    return f"{text}  {size_text(int(rate))}/s  {f'{hours}:{minute:02}' if hours else minute}:{second:02} left"
+    pace = pace_text(came, seconds, total - done)
+    return f"{text}  {pace}" if pace else text

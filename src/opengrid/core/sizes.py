@@ -1,4 +1,4 @@
-"""Numbers of bytes as people write and read them."""
+"""Numbers of bytes, and how fast they come, as people write and read them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,19 @@ def size_text(size: float) -> str:
             return f"{size:.0f} {unit}" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1024
     return f"{size:.1f} GiB"
+
+
+def pace_text(came: int, seconds: float, left: int | None) -> str:
+    """Return how fast so many bytes came, and how long `left` more will take; nothing in the first second."""
+    if came <= 0 or seconds < 1:
+        return ""
+    rate = came / seconds
+    text = f"{size_text(int(rate))}/s"
+    if left is None:
+        return text
+    minutes, second = divmod(int(left / rate), 60)
+    hours, minute = divmod(minutes, 60)
+    return f"{text}  {f'{hours}:{minute:02}' if hours else minute}:{second:02} left"
 
 
 def parse_size(text: str, *, name: str) -> int:

@@ -188,7 +188,7 @@ class Server:
             now_us=now_us,
             open_bucket=open_bucket,
         )
-        self._imports = Imports(filling, disks, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
+        self.imports = Imports(filling, disks, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
         logs = Logs(database, log_files)
         self._artifacts = artifacts = Artifacts(
             database,
@@ -324,7 +324,7 @@ class Server:
             scalars_api(Scalars(database, events, reader), samples, Table(database, now_us=now_us), users),
             tensorboard_api(boards, users),
             stacks_api(stacks, users, agents, self.wakeups),
-            data_api(blobs, datastores, filling, self._imports, users, source_limit=settings.source_limit),
+            data_api(blobs, datastores, filling, self.imports, users, source_limit=settings.source_limit),
             admin_api(users, status=self.status, stop=stop, types=instance_types),
             pages(settings.ui or BUILT),
         ]
@@ -396,7 +396,7 @@ class Server:
         self._cluster_starts.open()
         self._controller.start()
         self._scalar_reader.start()
-        self._imports.go_on()
+        self.imports.go_on()
         self._rehearsals.say_that_server_is_back()
         upkeep = [
             end_idle_boards(self._boards.end_idle),
@@ -428,7 +428,7 @@ class Server:
         """Let go what a server holds though it has not begun to serve. What it has started goes on."""
         self._boards.close()
         self._environments.close()
-        self._imports.close()
+        self.imports.close()
         self._records.close()
         self._engines.close()
 
@@ -453,7 +453,7 @@ class Server:
     def _is_busy(self) -> bool:
         with self._database.read() as tx:
             is_used = self._stream.has_viewers or tx.runs.count(RunFilter(active=True)) > 0
-        return is_used or self._imports.are_running
+        return is_used or self.imports.are_running
 
     def _active_runs(self) -> set[str]:
         with self._database.read() as tx:

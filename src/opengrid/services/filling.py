@@ -191,10 +191,10 @@ class Filling:
         shutil.rmtree(staging_of(self._root, version), ignore_errors=True)
         return dataclasses.replace(version, state=DatastoreState.SUCCEEDED, files=len(files), size=size)
 
-    def tell(self, version: DatastoreVersion, text: str) -> None:
-        """Say how far a version is that the server fills."""
+    def tell(self, version: DatastoreVersion, text: str) -> bool:
+        """Say how far a version is that the server fills; return whether it is still to be filled."""
         with self._database.transaction() as tx:
-            tx.data.tell(version.name, version.version, text)
+            return tx.data.tell(version.name, version.version, text)
 
     def fail(self, version: DatastoreVersion, reason: str) -> None:
         """Say that a version will not become whole, and remove what came of it."""

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
-from itertools import islice
+from collections.abc import Callable
 from pathlib import Path
 
 import structlog
@@ -14,13 +14,12 @@ from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import GridError
 from opengrid.core.manifest import tree_digest
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreVersion
-from opengrid.core.sizes import size_text
-from opengrid.services.archives import Unpacked, unpack
 from opengrid.services.callers import Caller
 from opengrid.services.copying import BucketCopy
-from opengrid.services.fetching import check_url, fetch
-from opengrid.services.filling import MOST_FILES, Filling, Opened
+from opengrid.services.fetching import check_url
+from opengrid.services.filling import Filling, Opened
 from opengrid.services.references import OpenBucket, is_bucket, no_bucket, referred_files
+from opengrid.services.unpacking import ArchiveCopy
 
 log = structlog.get_logger(__name__)
 
@@ -33,6 +32,10 @@ _MOST_ROUNDS = 5
 
 class _Closed(Exception):
     """This server ends."""
+
+
+class _Deleted(Exception):
+    """Nobody wants the version any more."""
 
 
 class Imports:
@@ -93,11 +96,10 @@ class Imports:
             elif is_bucket(version.source):
                 self._copy(version, staging)
             else:
-                archive = staging / "archive"
-                self._fetch(version, archive)
-                files = self._unpack(version, archive, staging)
-                archive.unlink()
-                self._store(version, files)
+                self._unpack(version, staging)
+        except _Deleted:
+            shutil.rmtree(staging, ignore_errors=True)  # to which something may have come since
+            log.info("import ends: its version was deleted", datastore=version.name, version=version.version)
         except _Closed:
             log.info("import goes on with the next server", datastore=version.name, version=version.version)
         except (GridError, OSError) as error:
@@ -113,44 +115,15 @@ class Imports:
         copy = BucketCopy(self._filling, self._disks, version, bucket, staging, self._teller(version))
         self._finish(version, copy.run(found))
 
-    def _fetch(self, version: DatastoreVersion, archive: Path) -> None:
-        tell = self._teller(version)
-
-        def progress(come: int, total: int | None) -> None:
-            tell(lambda: f"fetched {size_text(come)}" + (f" of {size_text(total)}" if total else ""))
-
-        room = self._room(archive.parent)
-        may = self._may_ask_own_network
-        fetch(version.source, archive, most=room, may_ask_own_network=may, progress=progress)
-
-    def _unpack(self, version: DatastoreVersion, archive: Path, staging: Path) -> Mapping[str, Unpacked]:
-        tell, done = self._teller(version), 0
-
-        def progress(size: int) -> None:
-            nonlocal done
-            done += size
-            tell(lambda: f"unpacked {size_text(done)}")
-
-        return unpack(archive, staging, most=self._room(staging), progress=progress)
-
-    def _store(self, version: DatastoreVersion, unpacked: Mapping[str, Unpacked]) -> None:
-        self._filling.tell(version, "storing")
-        files = [
-            DatastoreFile(position=i, path=path, size=one.size, digest=one.digest, executable=one.executable)
-            for i, (path, one) in enumerate(sorted(unpacked.items()))
-        ]
-        for batch in _batches(files):
-            self._filling.offer(version.name, version.version, version.round, batch)
-        self._finish(version, files)
+    def _unpack(self, version: DatastoreVersion, staging: Path) -> None:
+        tell, may = self._teller(version), self._may_ask_own_network
+        copy = ArchiveCopy(self._filling, self._disks, version, staging, tell, may_ask_own_network=may)
+        self._finish(version, copy.run())
 
     def _finish(self, version: DatastoreVersion, files: list[DatastoreFile]) -> None:
         digest = tree_digest((file.path, file.size, file.digest) for file in files)
         count, size = len(files), sum(file.size for file in files)
         self._filling.finish(version.name, version.version, version.round, digest=digest, files=count, size=size)
-
-    def _room(self, folder: Path) -> int:
-        self._disks.check(folder)
-        return self._disks.room(folder)
 
     def _teller(self, version: DatastoreVersion) -> Callable[[Callable[[], str]], None]:
         told = 0.0
@@ -161,18 +134,13 @@ class Imports:
                 raise _Closed
             if time.monotonic() - told >= _TELL_S:
                 told = time.monotonic()
-                self._filling.tell(version, text())
+                if not self._filling.tell(version, text()):
+                    raise _Deleted
 
         return tell
 
 
 def _reason(error: GridError | OSError) -> str:
     if isinstance(error, OSError):
-        return f"{error.filename}: {error.strerror}"
+        return f"{error.filename}: {error.strerror}" if error.filename else str(error.strerror or error)
     return f"{error.message} ({error.hint})" if error.hint else error.message
-
-
-def _batches(files: list[DatastoreFile]) -> Iterator[list[DatastoreFile]]:
-    left = iter(files)
-    while batch := list(islice(left, MOST_FILES)):
-        yield batch

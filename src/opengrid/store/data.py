@@ -86,10 +86,11 @@ class Data:
         changes = {"digest": digest, "files": files, "size": size, "ended_us": now_us, "reason": ""}
         self._end(name, version, state=DatastoreState.SUCCEEDED, **changes)
 
-    def tell(self, name: str, version: int, text: str) -> None:
-        """Say how far a version is that is being processed; harmless when it is not."""
+    def tell(self, name: str, version: int, text: str) -> bool:
+        """Say how far a version is that is being processed; return whether it is."""
         going = (_versions.name == name, _versions.version == version, _versions.state == DatastoreState.PROCESSING)
-        self._connection.execute(update(datastore_versions).where(*going).values(reason=text))
+        told = self._connection.execute(update(datastore_versions).where(*going).values(reason=text))
+        return told.rowcount == 1
 
     def touch(self, name: str, version: int, now_us: int) -> None:
         """Take what a whole version's files are now for what they should be: they have just been looked at."""
