@@ -273,9 +273,9 @@ class Gangs:
         if moved.state is AttemptState.RUNNING and moved.phase in _BETWEEN:
             tx.runs.set_reason(attempt.experiment_id, f"{_BETWEEN[moved.phase]}: {reason}")
         for index in move.lost:
-            tx.attempts.update_machine(attempt.id, index, state=MachineState.LOST)
+            tx.attempts.lose_machine(attempt.id, index, now)
         for index in move.replace:
-            tx.attempts.update_machine(attempt.id, index, **_ANEW, ended=attempt.generation)
+            tx.attempts.lose_machine(attempt.id, index, now, **_ANEW, ended=attempt.generation)
         if moved.generation != attempt.generation:
             tx.attempts.add_generation(Generation(attempt_id=moved.id, number=moved.generation, created_us=now))
             if moved.generation > 1:

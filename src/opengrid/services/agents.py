@@ -84,10 +84,10 @@ class Agents:
             cluster = tx.clusters.look(attempt.cluster)
             if machine.session_hash is None:
                 run = self._as_found(tx, run, attempt, hello)
-                tx.attempts.update_machine(
+                tx.attempts.gain_machine(
                     attempt.id,
                     machine.index,
-                    state=MachineState.PRESENT,
+                    self._now_us(),
                     session_hash=session_hash,
                     hostname=hello.hostname,
                     address=hello.address,

@@ -68,7 +68,7 @@ def run_view(run: Run) -> RunRow:
     )
 
 
-def run_summary_view(run: Run, started_us: int | None, ended_us: int | None, held_us: int) -> RunSummary:
+def run_summary_view(run: Run, started_us: int | None, ended_us: int | None, machine_us: int) -> RunSummary:
     """Return one run in full, its experiments left out."""
     row = {field.name: getattr(run_view(run), field.name) for field in dataclasses.fields(RunRow)}
     return RunSummary(
@@ -81,7 +81,7 @@ def run_summary_view(run: Run, started_us: int | None, ended_us: int | None, hel
         environment=sorted(run.spec.environment),
         started_at=time_text(started_us),
         ended_at=time_text(ended_us),
-        cost=_cost(run, held_us),
+        cost=_cost(run, machine_us),
     )
 
 
@@ -104,8 +104,6 @@ def experiment_view(run: Run, experiment: Experiment, *, now_us: int) -> Experim
 
 def experiment_fields(run: Run, experiment: Experiment, *, now_us: int) -> dict[str, Any]:
     """Return the fields of an ExperimentRow, for the documents that have more of them."""
-    since_us = experiment.held_since_us
-    held_us = experiment.held_us + (max(0, now_us - since_us) if since_us is not None else 0)
     gang, node = run.plan.gang, run.plan.gang.nodes[0]
     return {
         "experiment": experiment.name,
@@ -131,16 +129,16 @@ def experiment_fields(run: Run, experiment: Experiment, *, now_us: int) -> dict[
         "simulated": run.plan.is_simulated,
         "devices": run.plan.devices,
         "hourly_cost": round(run.plan.cost_per_hour, 4),
-        "cost": _cost(run, held_us),
+        "cost": _cost(run, experiment.machine_us(now_us)),
         "attempts": experiment.attempts,
         "generations": experiment.generations,
         "root_cause": root_cause_view(experiment.root_cause) if experiment.root_cause is not None else None,
     }
 
 
-def _cost(run: Run, held_us: int) -> float:
-    """Return what the machines of a run's experiments cost in such a time."""
-    return round(run.plan.cost_per_hour * held_us / 3.6e9, 4)
+def _cost(run: Run, machine_us: int) -> float:
+    """Return what so much time of a machine costs; the machines of a gang are of one type."""
+    return round(run.plan.cost_per_hour / run.plan.gang.machines * machine_us / 3.6e9, 4)
 
 
 def argument_views(experiment: Experiment) -> list[ArgumentDocument]:

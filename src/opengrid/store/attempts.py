@@ -5,10 +5,18 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from sqlalchemy import Connection, insert, select, update
+from sqlalchemy import ColumnElement, Connection, insert, select, update
 
 from opengrid.core.errors import NotFound
-from opengrid.core.records.attempts import ATTEMPT_MOVES, Attempt, AttemptMachine, AttemptState, Generation, RankExit
+from opengrid.core.records.attempts import (
+    ATTEMPT_MOVES,
+    Attempt,
+    AttemptMachine,
+    AttemptState,
+    Generation,
+    MachineState,
+    RankExit,
+)
 from opengrid.core.records.experiments import Event
 from opengrid.store.runs import Runs
 from opengrid.store.tables import attempt_machines, attempts, checked, experiments, fields, generations, rank_exits
@@ -112,6 +120,8 @@ class Attempts:
         as_read = (attempts.c.id == attempt.id, attempts.c.version == attempt.version)
         if self._connection.execute(update(attempts).where(*as_read).values(values)).rowcount != 1:
             return None
+        if to is not None and to.is_terminal:
+            self._count(attempt.id, -attempts.c.holding, now_us)
         moved = dataclasses.replace(attempt, **values)
         for event in _events(attempt, moved, now_us, reason):
             Runs(self._connection).note(event)
@@ -124,6 +134,22 @@ class Attempts:
         its_row = (attempt_machines.c.attempt_id == attempt_id, attempt_machines.c.index == index)
         if self._connection.execute(update(attempt_machines).where(*its_row).values(changes)).rowcount != 1:
             raise _no_machine(attempt_id, index)
+
+    def gain_machine(self, attempt_id: str, index: int, now_us: int, **changes: object) -> None:
+        """Take down that a machine's agent is here, and other changes of it: the attempt has it from now on."""
+        self.update_machine(attempt_id, index, state=MachineState.PRESENT, **changes)
+        self._count(attempt_id, 1, now_us)
+
+    def lose_machine(self, attempt_id: str, index: int, now_us: int, **changes: object) -> None:
+        """Take down that a machine is lost, or changes that make it one that nobody has seen yet."""
+        if self.machine(attempt_id, index).state in (MachineState.PRESENT, MachineState.RELEASED):
+            self._count(attempt_id, -1, now_us)
+        self.update_machine(attempt_id, index, **{"state": MachineState.LOST, **changes})
+
+    def _count(self, attempt_id: str, more: int | ColumnElement[int], now_us: int) -> None:
+        """Take down that an attempt has more machines from now on, or fewer; until it ends, when it has none."""
+        values = {"holding": attempts.c.holding + more, "held_us": attempts.c.held_us - now_us * more}
+        self._connection.execute(update(attempts).where(attempts.c.id == attempt_id).values(values))
 
     def generations(self, attempt_id: str) -> list[Generation]:
         """Return an attempt's generations by number."""

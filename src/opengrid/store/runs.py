@@ -128,7 +128,7 @@ class Runs:
 
     def held_us(self, run_id: str, now_us: int) -> int:
         """Return how long all experiments of a run have had machines so far, each counted for itself."""
-        held = select(func.coalesce(func.sum(func.coalesce(attempts.c.ended_us, now_us) - attempts.c.created_us), 0))
+        held = select(func.coalesce(func.sum(attempts.c.held_us + attempts.c.holding * now_us), 0))
         return int(self._connection.execute(held.join(experiments).where(experiments.c.run_id == run_id)).scalar_one())
 
     def pulse(self) -> dict[str, tuple[object, ...]]:
@@ -340,15 +340,14 @@ _EXPERIMENT = select(
     .where(_OF_EXPERIMENT)
     .scalar_subquery()
     .label("generations"),
-    # PostgreSQL's sum of 64-bit numbers is a decimal one.
-    select(cast(func.coalesce(func.sum(attempts.c.ended_us - attempts.c.created_us), 0), BigInteger))
-    .where(_OF_EXPERIMENT)
-    .scalar_subquery()
-    .label("held_us"),
-    select(func.max(attempts.c.created_us))
-    .where(_OF_EXPERIMENT, attempts.c.ended_us.is_(None))
-    .scalar_subquery()
-    .label("held_since_us"),
+    *(
+        # PostgreSQL's sum of 64-bit numbers is a decimal one.
+        select(cast(func.coalesce(func.sum(column), 0), BigInteger))
+        .where(_OF_EXPERIMENT)
+        .scalar_subquery()
+        .label(column.name)
+        for column in (attempts.c.holding, attempts.c.held_us)
+    ),
 )
 
 

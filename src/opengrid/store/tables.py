@@ -106,6 +106,8 @@ attempts = Table(
     Column("created_us", BigInteger, nullable=False),
     Column("ended_us", BigInteger),
     Column("cluster", Text, nullable=False, server_default="local"),
+    Column("holding", BigInteger, nullable=False, server_default="0"),
+    Column("held_us", BigInteger, nullable=False, server_default="0"),
     UniqueConstraint("experiment_id", "number"),
 )
 

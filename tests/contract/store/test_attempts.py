@@ -216,18 +216,37 @@ def test_the_first_word_on_an_exit_counts(database: Database, attempt: Attempt) 
         assert tx.attempts.exits(attempt.id, 3) == []
 
 
-def test_the_time_in_which_an_experiment_has_machines_is_that_of_all_its_attempts(
+def test_the_time_in_which_an_experiment_has_machines_is_that_of_each_machine_of_all_its_attempts(
     database: Database, attempt: Attempt
 ) -> None:
     second = 1_000_000
+
+    def at(seconds: int) -> int:
+        return T0 + seconds * second
+
+    def seconds(by: int) -> float:
+        with database.read() as tx:
+            experiment = tx.runs.experiment_by_id(attempt.experiment_id)
+            assert type(experiment.held_us) is int  # what is computed of it is a float
+            assert tx.runs.held_us(experiment.run_id, at(by)) == experiment.machine_us(at(by))
+            return experiment.machine_us(at(by)) / second
+
+    assert seconds(by=1000) == 0  # it waits for machines that nobody has started
     with database.transaction() as tx:
-        experiment = tx.runs.experiment_by_id(attempt.experiment_id)
-        assert (experiment.held_us, experiment.held_since_us) == (0, T0)
+        tx.attempts.gain_machine(attempt.id, 0, at(1000))
+        tx.attempts.gain_machine(attempt.id, 1, at(1010))
+    assert seconds(by=1020) == 20 + 10
+    with database.transaction() as tx:
+        tx.attempts.lose_machine(attempt.id, 1, at(1020))
+        tx.attempts.lose_machine(attempt.id, 1, at(1025), state=MachineState.WAITING)  # which it has lost already
+    assert seconds(by=1040) == 40 + 10
+    with database.transaction() as tx:
+        tx.attempts.lose_machine(attempt.id, 1, at(1040))  # what should have replaced it never came
         for state in (A.SUBMITTED, A.LOST):
-            tx.attempts.move(tx.attempts.find(attempt.id), now_us=T0 + 30 * second, to=state)
-        again = make_attempt(experiment, 2, created_us=T0 + 100 * second)
+            tx.attempts.move(tx.attempts.find(attempt.id), now_us=at(1050), to=state)
+    assert seconds(by=9000) == 50 + 10
+    with database.transaction() as tx:
+        again = make_attempt(tx.runs.experiment_by_id(attempt.experiment_id), 2, created_us=at(9000))
         tx.attempts.create(again, make_machines(again))
-        experiment = tx.runs.experiment_by_id(attempt.experiment_id)
-        assert (experiment.held_us, experiment.held_since_us) == (30 * second, T0 + 100 * second)
-        assert type(experiment.held_us) is int  # what is computed of it is a float
-        assert tx.runs.held_us(experiment.run_id, T0 + 105 * second) == 35 * second
+        tx.attempts.gain_machine(again.id, 1, at(9100))
+    assert seconds(by=9103) == 50 + 10 + 3

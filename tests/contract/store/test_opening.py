@@ -177,6 +177,41 @@ def test_a_database_of_the_first_schema_is_migrated_with_what_it_holds(tmp_path:
     assert (tmp_path / f"grid.db.before-{CURRENT.head}").exists()
 
 
+def test_attempts_of_the_schema_before_have_had_their_machines_as_far_as_that_is_known(tmp_path: Path) -> None:
+    path, before = tmp_path / "grid.db", tmp_path / "migrations"
+    shutil.copytree(CURRENT.folder, before)
+    (before / "versions" / "v0014_machine_time.py").unlink()
+    engine = create_engine(f"sqlite:///{path}")
+    with engine.begin() as connection:
+        Schema(before).upgrade(connection)
+    engine.dispose()
+    run = make_run()
+    [experiment] = make_experiments(run)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("PRAGMA foreign_keys = OFF")  # the experiment is stored below
+        for number, ended, states in ((1, T0 + 30, ("lost", "released")), (2, None, ("present", "waiting"))):
+            values = (number, experiment.id, number, "running", 1, 1, "running", "", "", 0, T0, ended)
+            names = "id, experiment_id, number, state, version, generation, phase, reason, token_hash"
+            places = ", ".join("?" * len(values))
+            connection.execute(
+                f"INSERT INTO attempts ({names}, token_expires_us, created_us, ended_us) VALUES ({places})",
+                values,
+            )
+            for index, state in enumerate(states):
+                machine = (str(number), index, state, "[]")
+                connection.execute(
+                    'INSERT INTO attempt_machines (attempt_id, "index", state, devices, facts_seen, prepared, started,'
+                    " ended) VALUES (?, ?, ?, ?, 0, 0, 0, 0)",
+                    machine,
+                )
+        connection.commit()
+    database = Database.open(f"sqlite:///{path}")
+    with database.transaction() as tx:
+        tx.runs.create(run, [experiment], T0)
+        assert tx.runs.held_us(run.id, T0 + 100) == 2 * 30 + 100
+    database.close()
+
+
 def _parts(sql: str) -> list[str]:
     """Return what a CREATE lists, without the spaces in which ALTER TABLE and CREATE TABLE differ."""
     head, _, body = " ".join(sql.split()).partition("(")

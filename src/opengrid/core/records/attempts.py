@@ -80,6 +80,8 @@ class Attempt:
     created_us: int
     ended_us: int | None = None
     cluster: str = LOCAL_CLUSTER  #: on whose machines
+    holding: int = 0  #: machines that it has now: whose agent said hello, and which are not lost
+    held_us: int = 0  #: sum of the times when machines were given back, less those when they were got
 
 
 class MachineState(str, Enum):

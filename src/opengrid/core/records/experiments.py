@@ -103,8 +103,12 @@ class Experiment:
     ended_us: int | None
     attempts: int = 0
     generations: int = 0
-    held_us: int = 0  #: how long the attempts that are over had their machines
-    held_since_us: int | None = None  #: since when the one that is not has them
+    holding: int = 0  #: machines that it has now
+    held_us: int = 0  #: sum of the times when machines were given back, less those when they were got
+
+    def machine_us(self, now_us: int) -> int:
+        """Return how long it has had machines by now, each counted for itself; 0 for a time before all of that."""
+        return max(0, self.held_us + self.holding * now_us)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
