@@ -43,6 +43,7 @@ class FakeEngine:
         self.is_rebooted = False
         self.is_away = False  #: answer nothing, as a cluster whose head is out of reach
         self.over: set[str] = set()  #: attempts that can get no more agents
+        self.hopeless: set[str] = set()  #: attempts whose agents nobody could start, however often
         self.dies_after_submit = False  #: raise, as if the server were killed between engine and store
 
     def inventory(self) -> Inventory | Fleet:
@@ -100,6 +101,10 @@ class FakeEngine:
     def is_over(self, attempt_id: str) -> bool:
         """Return what the test set."""
         return attempt_id in self.over
+
+    def cannot_start(self, attempt_id: str) -> bool:
+        """Return what the test set."""
+        return attempt_id in self.hopeless
 
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return what the test would say."""

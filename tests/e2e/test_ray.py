@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -93,6 +95,21 @@ def test_clusters_are_checked_shown_chosen_and_removed(lab: Grid, ray: RayCluste
     assert lab.call("delete", "cluster", "again").code == 2  # nobody is here to ask
     lab.ok("delete", "cluster", "again", "--yes")
     assert [row["cluster"] for row in lab.json("clusters")["clusters"]] == ["local", "lab"]
+
+
+def test_a_cluster_whose_interpreter_cannot_start_gangs_fails_a_run_at_once_and_says_why(
+    lab: Grid, ray: RayCluster
+) -> None:
+    bare = lab.cwd / "bare-python"
+    bare.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -S "$@"\n')  # without what is installed
+    bare.chmod(0o755)
+    for python, why in ((str(bare), "No module named 'ray'"), ("/nowhere/python3", "/nowhere/python3")):
+        options = ("--address", ray.address, "--token-file", "token", "--python", python)
+        lab.ok("clusters", "add", "bare", *options)
+        experiment = lab.finish("--cluster", "bare", *TWO, "meet.py", "3")
+        assert (experiment["state"], experiment["attempts"], experiment["cost"]) == ("failed", 1, 0), experiment
+        assert why in experiment["reason"]
+        lab.ok("clusters", "remove", "bare")
 
 
 def torch_build() -> str:

@@ -476,6 +476,16 @@ def test_agents_that_die_before_hello_are_tried_again_and_leave_their_last_words
     assert "no module named opengrid" in ended.reason
 
 
+def test_agents_that_nobody_can_start_fail_the_experiment_at_once_with_the_reason(world: World) -> None:
+    experiment = world.run(machines=2)
+    world.engine.hopeless.add(f"{experiment.id}-1")
+    world.engine.lost[f"{experiment.id}-1"] = {0, 1}
+    world.step()
+    ended = world.experiment(experiment)
+    assert (ended.state, ended.attempts) == (ExperimentState.FAILED, 1)
+    assert "no module named opengrid" in ended.reason
+
+
 def test_after_a_restart_of_the_computer_auto_resume_decides(world: World) -> None:
     world.engine.is_rebooted = True
     for auto_resume, state in ((False, ExperimentState.FAILED), (True, ExperimentState.PENDING)):

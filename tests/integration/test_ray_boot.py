@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from opengrid.engines.engine import Submission
+from opengrid.engines.ray.inside.marks import NEVER
 from opengrid.engines.ray.render import Home, Program, job_of
 
 DRIVER = """
@@ -28,12 +29,18 @@ def main(arguments):
 
 
 @pytest.fixture
-def program() -> Iterator[Program]:
+def driver() -> str:
+    """What the served program's driver is."""
+    return DRIVER
+
+
+@pytest.fixture
+def program(driver: str) -> Iterator[Program]:
     content = io.BytesIO()
     with zipfile.ZipFile(content, "w") as archive:
         for folder in ("opengrid", "opengrid/engines", "opengrid/engines/ray", "opengrid/engines/ray/inside"):
             archive.writestr(f"{folder}/__init__.py", "")
-        archive.writestr("opengrid/engines/ray/inside/driver.py", DRIVER)
+        archive.writestr("opengrid/engines/ray/inside/driver.py", driver)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -71,3 +78,11 @@ def test_a_program_that_is_not_the_one_that_was_meant_is_not_run(program: Progra
     done = run(dataclasses.replace(program, digest="0" * 64), tmp_path)
     assert (done.returncode, done.stdout) == (1, "")
     assert "is not what it should be" in done.stderr
+
+
+@pytest.mark.parametrize("driver", ["import a_module_that_nobody_has", "this is of another Python"])
+def test_a_driver_that_its_interpreter_cannot_run_says_that_it_never_will(program: Program, tmp_path: Path) -> None:
+    done = run(program, tmp_path)
+    assert (done.returncode, done.stdout) == (NEVER, "")
+    assert done.stderr.startswith(f"the cluster's head cannot run the driver with {sys.executable}: ")
+    assert len(done.stderr.splitlines()) == 1

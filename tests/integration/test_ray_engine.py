@@ -138,6 +138,16 @@ def test_a_driver_that_failed_takes_all_machines_along_and_says_why(fake: FakeRa
     fake.jobs[ID].update(status="FAILED", message="last logs:\nModuleNotFoundError: No module named 'ray'\n")
     wait_until(lambda: gone(engine) == ALL)
     assert engine.last_words(ID, 0) == "ModuleNotFoundError: No module named 'ray'"
+    assert not engine.cannot_start(ID)
+
+
+def test_a_driver_that_can_never_run_is_told_from_one_that_failed(fake: FakeRay, engine: RayEngine) -> None:
+    submit(engine)
+    assert not engine.cannot_start(ID)
+    fake.jobs[ID].update(status="FAILED", message="Job entrypoint command failed with exit code 127, logs:\n")
+    wait_until(lambda: gone(engine) == ALL)
+    assert engine.cannot_start(ID)
+    assert "head has no python" in engine.last_words(ID, 0)
 
 
 def test_a_machine_is_started_anew_only_when_its_last_agent_is_gone(engine: RayEngine) -> None:

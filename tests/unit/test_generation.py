@@ -175,6 +175,14 @@ def test_what_may_be_better_the_next_time_is_tried_again_and_told_though_its_age
     assert step.changes["outcome"] == "failed"
 
 
+def test_what_cannot_start_at_all_is_not_tried_again() -> None:
+    for cannot_start, outcome in ((False, "lost"), (True, "failed")):
+        past = Past(cannot_start=cannot_start)
+        step = move(attempt(AttemptState.SUBMITTED), [machine(0, MachineState.WAITING)], lost=frozenset({0}), past=past)
+        assert step is not None
+        assert step.changes["outcome"] == outcome
+
+
 def test_what_broke_in_one_generation_does_not_end_the_next() -> None:
     broken = machine(0, broken="the bucket does not answer", is_retryable=True, ended=1)
     assert move(attempt(generation=2), [broken, machine(1, prepared=2)]) is None

@@ -6,10 +6,12 @@ import json
 import shlex
 from types import SimpleNamespace
 
+import pytest
+
 from opengrid.core.gang import Bundle
 from opengrid.core.protocol import Ticket
 from opengrid.engines.engine import AgentProcess, Submission
-from opengrid.engines.ray.inside.marks import SPOT
+from opengrid.engines.ray.inside.marks import NEVER, SPOT
 from opengrid.engines.ray.inside.scaling import Scaling, of_answer, of_status
 from opengrid.engines.ray.inside.waiting import IDLE_S, NodeView, model_nobody_has, of_any_model, why_waiting
 from opengrid.engines.ray.jobs_api import Job, RayNode
@@ -204,3 +206,18 @@ def test_a_job_that_failed_tells_its_last_words_and_not_its_own_command() -> Non
         "/bin/sh: 1: exec: /nowhere: not found"
     )
     assert words("sys.exit(1)", "' http://server 1") == "the driver ended with exit code 127"
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "cannot_run"),
+    [
+        ("FAILED", NEVER, True),
+        ("FAILED", 127, True),
+        ("FAILED", 1, False),
+        ("FAILED", -9, False),
+        ("STOPPED", 127, False),
+    ],
+)
+def test_a_job_whose_driver_or_interpreter_says_so_would_fail_again(status: str, code: int, cannot_run: bool) -> None:
+    message = f"Job entrypoint command failed with exit code {code}, last available logs (truncated to 20,000 chars):\n"
+    assert Job(id="a", status=status, message=message, entrypoint="").cannot_run is cannot_run

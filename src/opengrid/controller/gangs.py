@@ -225,6 +225,8 @@ class Gangs:
             past = dataclasses.replace(
                 past, is_new_boot=engine.is_new_boot(attempt.id), is_over=engine.is_over(attempt.id)
             )
+        if lost and attempt.state is not AttemptState.RUNNING:
+            past = dataclasses.replace(past, cannot_start=engine.cannot_start(attempt.id))
         started = _all_started(attempt, machines, past)
         now = self._now_us()
         move = decide(attempt, machines, exits, lost=lost, stop_reason=experiment.stop_requested, past=past, now_us=now)

@@ -89,6 +89,10 @@ class Engine(Protocol):
         """Return whether an attempt can get no more agents, such as after the loss of a cluster's head."""
         ...
 
+    def cannot_start(self, attempt_id: str) -> bool:
+        """Return whether what starts the agents of an attempt cannot run, so that another attempt would end alike."""
+        ...
+
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return the last line that an agent wrote about itself, "" when it wrote none."""
         ...

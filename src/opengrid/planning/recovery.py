@@ -39,6 +39,7 @@ class Past:
     lost_attempts: int = 0  #: earlier attempts of the experiment that ended because machines went
     is_new_boot: bool = False  #: whether the computer was restarted since the attempt began
     is_over: bool = False  #: whether this attempt can get no more machines
+    cannot_start: bool = False  #: whether another attempt would end as this one, before any agent is there
     replace_s: float = _REPLACE_S  #: how long it waits for a machine in the place of a lost one
 
     @property
@@ -94,7 +95,7 @@ def replace_within_s(cluster: Cluster | None) -> float:
 
 def may_try_again(past: Past) -> bool:
     """Return whether an attempt whose machines went before anything ran is followed by another."""
-    return past.lost_attempts < past.limit
+    return past.lost_attempts < past.limit and not past.cannot_start
 
 
 def is_infrastructure(cause: RootCause) -> bool:

@@ -169,6 +169,10 @@ class LocalEngine:
         """Return whether an attempt can get no more agents: on this computer it always can."""
         return False
 
+    def cannot_start(self, attempt_id: str) -> bool:
+        """Return whether agents cannot run at all: on this computer they have the server's own interpreter."""
+        return False
+
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return the last line of an agent's own log."""
         try:

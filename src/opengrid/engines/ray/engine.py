@@ -194,6 +194,12 @@ class RayEngine:
             return self._problem is None and seen.at > self._submitted.get(attempt_id, float("-inf"))
         return job.is_over
 
+    def cannot_start(self, attempt_id: str) -> bool:
+        """Return whether drivers of this cluster cannot run at all, as with an interpreter without Ray."""
+        with self._lock:
+            job = self._seen.jobs.get(attempt_id) if self._seen is not None else None
+        return job is not None and job.cannot_run
+
     def last_words(self, attempt_id: str, machine: int) -> str:
         """Return what the driver last told of a machine, or Ray of the driver."""
         with self._lock:
@@ -201,6 +207,8 @@ class RayEngine:
             job = self._seen.jobs.get(attempt_id) if self._seen is not None else None
         if told is not None and machine < len(told.gone) and (words := told.gone[machine]) is not None:
             return words
+        if job is not None and job.has_no_interpreter:  # which the shell does not always get to say
+            return f"the cluster's head has no {self.cluster.python or 'python'} that would run the driver"
         return job.last_words if job is not None else ""
 
     def cancel(self, attempt_id: str, machines: int) -> None:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from opengrid.client.http import Http, Response
 from opengrid.core.errors import GridError, ServerUnreachable, Unauthorized, Unusable
 from opengrid.engines.engine import EngineAway
+from opengrid.engines.ray.inside.marks import NEVER
 
 #: The oldest Ray whose API is as it is read here.
 OLDEST = (2, 40)
@@ -21,6 +22,9 @@ NODE_LOGS = ("raylet.out", "raylet.err", "ray_process_exit.log")
 HEAD_LOGS = ("gcs_server.out", "gcs_server.err", "dashboard.err", "monitor.log")  # dashboard.log has our own requests
 
 _ENDED = frozenset({"STOPPED", "SUCCEEDED", "FAILED"})
+
+#: How Ray begins the message of a job that failed.
+_EXITED = re.compile(r"Job entrypoint command failed with exit code (-?[0-9]+)")
 
 #: One call may take so long: starting a job takes a second on a loaded head.
 _TIMEOUT_S = 15.0
@@ -41,13 +45,27 @@ class Job:
         return self.status in _ENDED
 
     @property
+    def has_no_interpreter(self) -> bool:
+        """Whether the head's shell found no program to run the driver with."""
+        return self.status == "FAILED" and self._exit_code in (126, 127)
+
+    @property
+    def cannot_run(self) -> bool:
+        """Whether the same job would end alike again: its driver says so, or it has no interpreter."""
+        return self.has_no_interpreter or (self.status == "FAILED" and self._exit_code == NEVER)
+
+    @property
     def last_words(self) -> str:
         """What it wrote last, or how it ended. Its own command, which Ray writes into the same log, says neither."""
         own = {line.strip() for line in self.entrypoint.splitlines()}
         lines = [line for line in map(str.strip, self.message.splitlines()) if line and line not in own]
         last = lines[-1] if lines else ""
-        code = re.match(r"Job entrypoint command failed with exit code (-?[0-9]+)", last)
-        return f"the driver ended with exit code {code[1]}" if code else last
+        return f"the driver ended with exit code {self._exit_code}" if _EXITED.match(last) else last
+
+    @property
+    def _exit_code(self) -> int | None:
+        found = _EXITED.match(self.message)
+        return int(found[1]) if found else None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from opengrid.core.gang import Bundle
 from opengrid.engines.engine import Submission
+from opengrid.engines.ray.inside.marks import NEVER
 
 #: Fetches the program from the server, checks that it is the one that was meant, and runs the driver in it. Its
 #: certificate need not be checked for that: the digest comes by another way. It lies in memory: however the driver
@@ -28,8 +29,16 @@ with open(file, "wb") as f: f.write(program)
 sys.path.insert(0, file)
 """
 
-_DRIVER = "from opengrid.engines.ray.inside.driver import main\nsys.exit(main(sys.argv[2:]))\n"
-_CHECK = "from opengrid.engines.ray.inside.check import main\nsys.exit(main(sys.argv[2:]))\n"
+#: What the program does then. An interpreter without Ray, or too old for us, will be that the next time, too.
+_MAIN = """\
+try:
+    from opengrid.engines.ray.inside.{module} import main
+except (ImportError, SyntaxError) as error:
+    print("the cluster's head cannot run the driver with {{}}: {{}}".format(sys.executable, error), file=sys.stderr)
+    sys.exit({never})
+sys.exit(main(sys.argv[2:]))
+"""
+_DRIVER, _CHECK = (_MAIN.format(module=module, never=NEVER) for module in ("driver", "check"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -27,8 +27,8 @@ from opengrid.client.http import Http
 from opengrid.core.codec import from_json, to_json
 from opengrid.core.errors import GridError, Superseded
 from opengrid.core.protocol import POLL_S, GangOrders, GangReport, Ticket
-from opengrid.engines.ray.inside.gang import Gang, join_cluster
-from opengrid.engines.ray.inside.marks import PROOF
+from opengrid.engines.ray.inside.gang import Gang, OtherVersion, join_cluster
+from opengrid.engines.ray.inside.marks import NEVER, PROOF
 
 _LOOK_S = 0.2
 
@@ -46,7 +46,11 @@ def main(arguments: Sequence[str]) -> int:
     pem = os.environ.get("OPENGRID_CERTIFICATE")
     api = _Server(server, attempt, secret, _file(pem))
     api.start()
-    join_cluster()
+    try:
+        join_cluster()
+    except OtherVersion as error:
+        print(error, file=sys.stderr, flush=True)
+        return NEVER
     orders = api.newest(wait=True)  # they came meanwhile
     if orders is None:
         return 0

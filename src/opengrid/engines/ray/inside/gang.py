@@ -7,6 +7,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -38,9 +39,19 @@ _ASK_AGAIN_S = 1.0
 _STATUS = b"__autoscaling_status"
 
 
+class OtherVersion(Exception):
+    """The cluster runs another version of Ray or of Python than this process."""
+
+
 def join_cluster() -> None:
-    """Become a driver of the cluster that this process was started in."""
-    ray.init(address="auto", log_to_driver=False, configure_logging=False)
+    """Become a driver of the cluster that this process was started in; OtherVersion when it is none for it."""
+    try:
+        ray.init(address="auto", log_to_driver=False, configure_logging=False)
+    except RuntimeError as error:
+        if not str(error).startswith("Version mismatch"):
+            raise
+        words = " ".join(str(error).split())
+        raise OtherVersion(f"the cluster's head cannot run the driver with {sys.executable}: {words}") from error
 
 
 @dataclass(frozen=True)
