@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from fastapi.testclient import TestClient
+from tests.support.server import serving
 
 from opengrid.server.app import Server, now_us
 from opengrid.server.keys import ensure_token
@@ -69,6 +70,19 @@ def test_a_link_signs_one_browser_in_once(world: World) -> None:
     again = world.browser().post("/api/v1/sessions", json={"code": code}, headers={"Origin": URL})
     assert again.status_code == 401
     assert "set-cookie" not in again.headers
+
+
+@pytest.mark.parametrize("used", ["http://127.0.0.1:8265", "http://192.168.1.5:9999", "http://[fe80::1]:8265"])
+def test_a_link_has_the_address_at_which_the_server_was_asked_for_it(world: World, used: str) -> None:
+    headers = {"Authorization": f"Bearer {world.token}"}
+    url = world.browser(used).post("/api/v1/sign-in-links", json={}, headers=headers).json()["url"]
+    assert url.startswith(f"{used}/sign-in#")
+
+
+def test_a_link_has_the_public_address_of_a_server_that_has_one(tmp_path: Path) -> None:
+    with serving(tmp_path, public_url="https://grid.example/lab/") as (caller, _):
+        url = caller("POST", "sign-in-links", {}).document["url"]
+    assert url.startswith("https://grid.example/lab/sign-in#")
 
 
 def test_neither_code_nor_session_can_be_read_from_the_database(world: World) -> None:

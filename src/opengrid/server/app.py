@@ -147,13 +147,14 @@ class Server:
         self._engines = engines = Engines(local)
         secret = kept(settings.secret_file, new_token)
         catalogue = load_catalogue()
+        reach = Reach(settings, url)
         self._clusters, self._cluster_starts = clusters, starts = open_clusters(
             settings,
             database,
             engines,
             catalogue,
             zipapp,
-            Reach(settings, url),
+            reach,
             on_change=self._agent_ended,
             orders_changed=self._orders_changed,
             changed=self._wake,
@@ -309,8 +310,8 @@ class Server:
             agent_data_api(agents, DataShipping(database, run_data)),
             driver_api(drivers, zipapp, self.wakeups),
             clusters_api(clusters, starts, ClusterTemplates(catalogue), users),
-            artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), url=url),
-            sessions_api(sign_in, users, browsers, url=self.url),
+            artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), reach),
+            sessions_api(sign_in, users, browsers, reach, is_secure=urlsplit(self.url).scheme == "https"),
             accounts_api(accounts, users, owner),
             runs_api(runs, experiments, users, self.wakeups, now_us=now_us),
             new_run_api(NewRuns(database, runs, links), clusters, users),

@@ -8,7 +8,7 @@ from datetime import datetime, timezone
 from typing import Annotated, BinaryIO
 from urllib.parse import quote
 
-from fastapi import APIRouter, Depends, Query
+from fastapi import APIRouter, Depends, Query, Request
 from fastapi.responses import FileResponse, Response, StreamingResponse
 from pydantic import Field
 
@@ -18,6 +18,7 @@ from opengrid.core.placing import place_files
 from opengrid.core.records.artifacts import Artifact
 from opengrid.server.auth import Users
 from opengrid.server.problems import HARMLESS
+from opengrid.server.reach import Reach
 from opengrid.server.zipping import zipped
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.documents.artifacts import (
@@ -42,13 +43,13 @@ class LinkWish:
     valid_s: Annotated[int, Field(ge=1, le=LONGEST_S)] = 3600
 
 
-def artifacts_api(artifacts: Artifacts, users: Users, sharing: Sharing, *, url: str) -> APIRouter:
-    """Return the routes for artifacts; `url` is how this server is reached."""
+def artifacts_api(artifacts: Artifacts, users: Users, sharing: Sharing, reach: Reach) -> APIRouter:
+    """Return the routes for artifacts."""
     api = APIRouter(prefix="/api/v1")
     _listing(api, artifacts, users)
     _downloads(api, artifacts, users)
     _previews(api, artifacts, users)
-    _sharing(api, artifacts, users, sharing, url)
+    _sharing(api, artifacts, users, sharing, reach)
     return api
 
 
@@ -141,12 +142,13 @@ def _previews(api: APIRouter, artifacts: Artifacts, users: Users) -> None:
         return FileResponse(place, media_type=media_type, headers={**HARMLESS, "ETag": f'"{artifact.digest}"'})
 
 
-def _sharing(api: APIRouter, artifacts: Artifacts, users: Users, sharing: Sharing, url: str) -> None:
+def _sharing(api: APIRouter, artifacts: Artifacts, users: Users, sharing: Sharing, reach: Reach) -> None:
     @api.post(_OF_EXPERIMENT + "/artifacts/{id}/links", status_code=201, dependencies=[Depends(users)])
-    def share(name: str, id: str, wish: LinkWish) -> SharedDocument:
+    def share(name: str, id: str, wish: LinkWish, request: Request) -> SharedDocument:
         artifact, _ = artifacts.find(name, id)
         word, shared = sharing.make(name, id, artifact.digest, wish.valid_s)
-        return SharedDocument(url=f"{url}/api/v1/shared/{word}", expires_at=at_text(shared.expires_us))
+        url = f"{reach.address_for(request)}/api/v1/shared/{word}"
+        return SharedDocument(url=url, expires_at=at_text(shared.expires_us))
 
     @api.get("/shared/{word}", response_class=FileResponse)
     def download_shared(word: str) -> FileResponse:

@@ -1,8 +1,10 @@
-"""How machines elsewhere reach this server."""
+"""How machines and people elsewhere reach this server."""
 
 from __future__ import annotations
 
 from urllib.parse import urlsplit
+
+from fastapi import Request
 
 from opengrid.core.network import address_towards
 from opengrid.engines.ray.render import Home
@@ -26,6 +28,12 @@ class Reach:
         address = address_towards(urlsplit(cluster).hostname or "")
         host = f"[{address}]" if ":" in address else address
         return Home(url=f"{settings.scheme}://{host}:{urlsplit(self._url).port}", certificate=pem)
+
+    def address_for(self, request: Request) -> str:
+        """Return the address for links to whoever sends a request: the public one, else the one that they use."""
+        # It works for them, where this computer's own name may be known to nobody; _host_names() says which may stand
+        # there.
+        return (self._settings.public_url or f"{request.url.scheme}://{request.url.netloc}").rstrip("/")
 
     def line_for(self, cluster: str) -> str | None:
         """Return what to type before a cluster can be added; None when its machines can reach this server already.

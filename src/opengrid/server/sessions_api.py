@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket
 from dataclasses import dataclass
 from http import HTTPStatus
-from urllib.parse import urlsplit
 
 from fastapi import APIRouter, Depends, Request, Response
 
 from opengrid import __version__
 from opengrid.server.auth import Browsers, Users, caller_of, session_of, user_of
+from opengrid.server.reach import Reach
 from opengrid.services.documents.document import Document
 from opengrid.services.sign_in import SESSION_LIFE_US, SignIn
 from opengrid.services.views import at_text
@@ -59,17 +59,17 @@ class SessionDocument(Document):
     hostname: str  #: the server's
 
 
-def sessions_api(sign_in: SignIn, users: Users, browsers: Browsers, *, url: str) -> APIRouter:
-    """Return the routes for sign-in links and sessions; `url` is how this server is reached."""
+def sessions_api(sign_in: SignIn, users: Users, browsers: Browsers, reach: Reach, *, is_secure: bool) -> APIRouter:
+    """Return the routes for sign-in links and sessions; `is_secure`: browsers come by https."""
     api = APIRouter(prefix="/api/v1")
     known = [Depends(users)]
-    is_secure = urlsplit(url).scheme == "https"
 
     @api.post("/sign-in-links", status_code=201, dependencies=known)
     def make_link(wanted: LinkRequest, request: Request) -> SignInLinkDocument:
         code, link = sign_in.make_link(user_of(request), wanted.path)
         # Behind the `#`: browsers do not send it, so no log, proxy or preview of links ever has it.
-        return SignInLinkDocument(url=f"{url}/sign-in#{code}", path=link.path, expires_at=at_text(link.expires_us))
+        url = f"{reach.address_for(request)}/sign-in#{code}"
+        return SignInLinkDocument(url=url, path=link.path, expires_at=at_text(link.expires_us))
 
     @api.post("/sessions", status_code=201)
     def open_session(given: Code, request: Request, response: Response) -> SignedInDocument:
