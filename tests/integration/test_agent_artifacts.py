@@ -92,6 +92,28 @@ def test_names_of_all_kinds_come_and_what_is_no_file_does_not(bench: AgentBench)
     assert bench.server.artifact("sparse") == bytes(50_000_000)
 
 
+def test_no_file_waits_for_a_larger_one(bench: AgentBench) -> None:
+    bench.assign(
+        """
+        import os
+        node = os.environ["GROUP_RANK"]
+        with open("a large one", "wb") as file:
+            file.write(node.encode())
+            file.truncate(100_000_000)
+        open("small", "w").write(node)
+        """,
+        ranks=(1, 1),
+        collects=True,
+        shares_disk=False,
+    )
+    bench.start()
+    bench.run()
+    bench.until_ended()
+    bench.release()
+    small = {bench.server.artifacts[node, "small"].sha256 for node in (0, 1)}
+    assert set(bench.server.received[:2]) == small
+
+
 def test_what_failed_and_stopped_ranks_have_written_is_kept_and_released_only_then(bench: AgentBench) -> None:
     bench.assign(
         """

@@ -93,7 +93,8 @@ def copy_open(source: int, target: int) -> None:
             if not count:
                 return  # it became shorter meanwhile
             done += count
-    os.truncate(target, size)
+    if os.fstat(target).st_size < size:
+        os.truncate(target, size)  # it ends with a hole
 
 
 def _copy_part(source: int, target: int, at: int, size: int) -> int:

@@ -37,7 +37,7 @@ def check_paths(paths: Sequence[str]) -> None:
     before = ""
     folders: set[str] = set()
     for path in paths:
-        if not _is_inside(path) or len(path) > _LONGEST_PATH or not _is_unicode(path):
+        if not is_inside(path) or len(path) > _LONGEST_PATH or not _is_unicode(path):
             safe_path(Path("/"), path)  # which says more of some
             raise InvalidValue(f"{path[:100]!r} cannot be the path of a file")
         if path <= before:
@@ -52,7 +52,7 @@ def check_paths(paths: Sequence[str]) -> None:
         raise InvalidValue(f"{min(both)!r} is a file and a folder")
 
 
-def _is_inside(path: str) -> bool:
+def is_inside(path: str) -> bool:
     """Return whether a path is relative, in its shortest form, and leads nowhere else."""
     return "\0" not in path and not {"", ".", ".."}.intersection(path.split("/"))
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 from opengrid.core import checkpoint_file
 from opengrid.core.errors import ServerUnreachable, Superseded
-from opengrid.core.protocol import ArtifactFile, Unsaved, UnsavedFile
+from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Unsaved, UnsavedFile
 from opengrid.node.closings import Closings
 from opengrid.node.contents import NotNow, check_whole, digest_as_scanned, version_of
 from opengrid.node.delivery import Delivery, Item
@@ -31,7 +31,7 @@ from opengrid.node.settling import SETTLE_S, Settling, Version
 _SHARE, _LONGEST_S = 0.005, 60.0
 
 #: Files that are offered together: so many, of so many bytes.
-_BATCH_FILES, _BATCH_BYTES = 200, 64 << 20
+_BATCH_FILES, _BATCH_BYTES = MOST_ARTIFACTS, 64 << 20
 
 #: A file that was just closed is looked at once more after this long.
 _RENAME_S = 0.2
@@ -205,36 +205,41 @@ class Collector:
         return max(self._settle_s, min(_LONGEST_S, self._scans_s / _SHARE)) if self._folders else None
 
     def _collect(self, *, final: bool) -> None:
-        batch: dict[Item, _Folder] = {}
-        unreadable: dict[str, str] = {}
-        self._unreadable, self._scans_s = unreadable, 0.0
+        self._unreadable, self._scans_s = {}, 0.0
         before, self._coming = self._coming, {}
         self._hear_closings()
-        for folder in list(self._folders):
-            began = time.thread_time()
-            found = scan(folder.root, folder.before)
-            self._scans_s += time.thread_time() - began
-            unreadable |= found.unreadable
-            if not self._is_salvaging:
-                self._tell_event_files(folder, found.files)
-            folder.closed.intersection_update(found.files)  # a temporary name that is gone says nothing of the next one
-            due = folder.settling.due(found.files, time.monotonic(), closed=folder.closed, final=final)
-            hasty = folder.closed.intersection(due) if not final else set[str]()
-            folder.closed.difference_update(due)
-            if hasty:  # a temporary name is closed too, and renamed right after that
-                self._stopped.wait(_RENAME_S)
-                due = [p for p in due if p not in hasty or version_of(folder.root / p) == found.files[p]]
-            for path in due:
-                if self._stopped.is_set() or ((self._draining or self._asked) and not final):
-                    return
-                item = self._read(folder, path, found.files[path], before, final=final)
-                if item is not None:
-                    batch[item] = folder
-                if len(batch) >= _BATCH_FILES or sum(one.version.size for one in batch) >= _BATCH_BYTES:
-                    self._save(batch)
-                    batch = {}
+        due = [found for folder in list(self._folders) for found in self._due(folder, final=final)]
+        batch: dict[Item, _Folder] = {}
+        size = 0
+        for folder, path, version in sorted(due, key=lambda one: one[2].size):  # nothing waits for a larger one
+            if self._stopped.is_set() or ((self._draining or self._asked) and not final):
+                return
+            if batch and (len(batch) >= _BATCH_FILES or size + version.size > _BATCH_BYTES):
+                self._save(batch)
+                batch, size = {}, 0
+            item = self._read(folder, path, version, before, final=final)
+            if item is not None:
+                batch[item] = folder
+                size += version.size
         if batch:
             self._save(batch)
+
+    def _due(self, folder: _Folder, *, final: bool) -> list[tuple[_Folder, str, Version]]:
+        """Look at a folder; return what is to be saved of it now."""
+        began = time.thread_time()
+        found = scan(folder.root, folder.before)
+        self._scans_s += time.thread_time() - began
+        self._unreadable |= found.unreadable
+        if not self._is_salvaging:
+            self._tell_event_files(folder, found.files)
+        folder.closed.intersection_update(found.files)  # a temporary name that is gone says nothing of the next one
+        due = folder.settling.due(found.files, time.monotonic(), closed=folder.closed, final=final)
+        hasty = folder.closed.intersection(due) if not final else set[str]()
+        folder.closed.difference_update(due)
+        if hasty:  # a temporary name is closed too, and renamed right after that
+            self._stopped.wait(_RENAME_S)
+            due = [p for p in due if p not in hasty or version_of(folder.root / p) == found.files[p]]
+        return [(folder, path, found.files[path]) for path in due]
 
     def _tell_event_files(self, folder: _Folder, paths: Iterable[str]) -> None:
         for path in paths:

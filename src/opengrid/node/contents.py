@@ -18,6 +18,10 @@ from opengrid.core.protocol import ArtifactFile
 from opengrid.node.scan import linked_file
 from opengrid.node.settling import Version
 
+#: How files of scripts are opened: whatever has taken a file's place, nobody waits and nothing is followed.
+_READ = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+
 #: What the kernel counts a file's space in.
 _BLOCK = 512
 
@@ -51,12 +55,16 @@ def version_of(path: Path) -> Version | None:
 def opened(root: Path, path: str, version: Version) -> BinaryIO:
     """Open a file that was scanned, with nothing else in its place. Raises NotNow and OSError."""
     place = os.path.join(root, path)
-    if os.path.islink(place):
+    try:
+        descriptor = os.open(place, _READ)
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
         target = linked_file(os.path.realpath(root), place)
         if target is None:
-            raise NotNow("it is a link that leaves the work folder")
-        place = target
-    file = io.FileIO(os.open(place, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC))
+            raise NotNow("it is a link that leaves the work folder") from None
+        descriptor = os.open(target, _READ)
+    file = io.FileIO(descriptor)
     if _version(file) != version:
         file.close()
         raise NotNow("it kept changing")
@@ -83,14 +91,19 @@ def stage(file: BinaryIO, offer: ArtifactFile, staging: Path) -> None:
     needed = min(offer.size, os.fstat(file.fileno()).st_blocks * _BLOCK)
     if disk.free - needed < reserved_bytes(disk.total):
         raise OSError(errno.ENOSPC, f"no space left for {offer.size} bytes: {disk.free >> 20} MiB are free")
-    staged = staging / offer.sha256
+    staged = os.path.join(staging, offer.sha256)
     try:
-        staged.unlink(missing_ok=True)  # of an earlier try; it may be write-protected
-        with staged.open("xb") as copy:
-            copy_open(file.fileno(), copy.fileno())
+        copy = os.open(staged, _CREATE, 0o600)
+    except FileExistsError:  # of an earlier try; it may be write-protected
+        os.unlink(staged)
+        copy = os.open(staged, _CREATE, 0o600)
+    try:
+        copy_open(file.fileno(), copy)
     except BaseException:
-        staged.unlink(missing_ok=True)
+        os.unlink(staged)
         raise
+    finally:
+        os.close(copy)
 
 
 def put(http: Http, file: BinaryIO, offer: ArtifactFile) -> None:

@@ -51,9 +51,12 @@ class Delivery:
         """Bring files; ServerUnreachable, with nothing lost, while the server is away. May be repeated."""
         try:
             answer = self._offer(items)
-            wanted = dict.fromkeys(answer.contents)
-            reasons = self._bring_all({sha256: [i for i in items if i.offer.sha256 == sha256] for sha256 in wanted})
-            brought = [item for item in items if item.offer.sha256 in wanted.keys() - reasons.keys()]
+            wanted: dict[str, list[Item]] = {sha256: [] for sha256 in answer.contents}
+            for item in items:
+                wanted.get(item.offer.sha256, []).append(item)
+            reasons = self._bring_all(wanted)
+            to_record = wanted.keys() - reasons.keys()
+            brought = [item for item in items if item.offer.sha256 in to_record]
             refused = self._offer(brought).contents if brought else ()
         except (ServerUnreachable, Superseded):
             raise

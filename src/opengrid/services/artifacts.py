@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import shutil
 import time
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import islice
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import NamedTuple
 
 from opengrid.blobs.blobs import Blobs, BlobWriter
@@ -17,7 +18,7 @@ from opengrid.blobs.blobs import Links as BucketLinks
 from opengrid.core.disks import reserved_bytes
 from opengrid.core.errors import Forbidden, InvalidValue, NotFound, Unusable
 from opengrid.core.gang import Gang
-from opengrid.core.manifest import safe_path
+from opengrid.core.manifest import is_inside, safe_path
 from opengrid.core.packs import Located, Packed, PackLink
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted
 from opengrid.core.records.artifacts import Artifact
@@ -219,7 +220,7 @@ class Artifacts:
         missing = set(digests) - self._blobs.sizes(digests).keys()
         if missing:
             folder = self.staging_folder(agent.attempt_id, agent.machine)
-            for digest in missing:
+            for digest in missing.intersection(os.listdir(folder)):
                 with contextlib.suppress(NotFound, InvalidValue):
                     self._blobs.adopt(folder / digest, digest)
 
@@ -287,8 +288,9 @@ def in_folder(found: Iterable[tuple[str, int]], above: str) -> tuple[Sequence[Fo
 
 
 def _check(file: ArtifactFile) -> None:
-    safe_path(Path("/"), file.path)
-    if str(PurePosixPath(file.path)) != file.path or len(file.path) > _LONGEST_PATH or file.size < 0:
+    if not is_inside(file.path):
+        safe_path(Path("/"), file.path)  # which says more of some
+    if not is_inside(file.path) or len(file.path) > _LONGEST_PATH or file.size < 0:
         raise InvalidValue(f"{file.path[:100]!r} of {file.size} bytes cannot be an artifact")
 
 

@@ -30,9 +30,8 @@ class Artifacts:
             return set()
         newest = {artifact.id: artifact for artifact in found}
         known = self._by_id(found[0].experiment_id, newest)
-        added = [artifact for id, artifact in newest.items() if id not in known]
-        if added:
-            rows = [{**dataclasses.asdict(artifact), "id": artifact.id, "version": 1} for artifact in added]
+        if len(known) < len(newest):
+            rows = [_row(newest[id], 1) | {"id": id} for id in newest.keys() - known.keys()]
             self._connection.execute(insert(artifacts), rows)
         replaced: set[str] = set()
         for id, (version, digest) in known.items():
@@ -134,6 +133,9 @@ class Artifacts:
         return {id: (version, digest) for id, version, digest in self._connection.execute(known)}
 
     def _replace(self, artifact: Artifact, version: int) -> None:
-        values = {**dataclasses.asdict(artifact), "version": version}
         same = (artifacts.c.experiment_id == artifact.experiment_id, artifacts.c.id == artifact.id)
-        self._connection.execute(update(artifacts).where(*same).values(values))
+        self._connection.execute(update(artifacts).where(*same).values(_row(artifact, version)))
+
+
+def _row(artifact: Artifact, version: int) -> dict[str, object]:
+    return {**{column.name: getattr(artifact, column.name) for column in _columns}, "version": version}
