@@ -80,7 +80,7 @@ def artifacts(
     with connected() as api:
         found = _find(api, names, pattern)
         if only_list or bucket_path:
-            _show(found, bucket_path=bucket_path)
+            _show(found, pattern, bucket_path=bucket_path)
             return 0
         return _Download(api, download_dir, pattern).run(found)
 
@@ -113,12 +113,12 @@ def _of_experiment(api: Api, name: str, folder: str, pattern: re.Pattern[str]) -
     ]
 
 
-def _show(found: list[_Found], *, bucket_path: bool) -> None:
+def _show(found: list[_Found], pattern: re.Pattern[str], *, bucket_path: bool) -> None:
     if settings().is_json:
         print_json({"artifacts": [_document(one) for one in found]})
         return
     if not found:
-        click.echo("no artifacts")
+        click.echo(_nothing(pattern))
         return
     name = Column(title="Artifact", may_wrap=True)
     if bucket_path:
@@ -145,6 +145,10 @@ def _show(found: list[_Found], *, bucket_path: bool) -> None:
     print_table(columns, rows)
 
 
+def _nothing(pattern: re.Pattern[str]) -> str:
+    return f"no artifact's path matches {pattern.pattern!r}" if pattern.pattern else "no artifacts"
+
+
 def _document(one: _Found) -> dict[str, object]:
     return {"experiment": one.experiment, **one.row}
 
@@ -158,6 +162,7 @@ class _Download:
         self._done = self._came = self._total = 0
         self._fetched: dict[tuple[str, str], tuple[_Found, Path, bool]] = {}
         self._failures: dict[tuple[str, str], str] = {}
+        self._alike: dict[str, Path] = {}  #: where contents lie
 
     def run(self, found: list[_Found]) -> int:
         """Bring everything; return the exit code."""
@@ -200,10 +205,12 @@ class _Download:
                 self._directory.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise Unusable(f"cannot make {self._directory}: {error.strerror}") from error
-            partial = self._directory / f".grid-partial-{one.row['sha256']}"
-            fetch(self._api, one.experiment, one.row, place, partial, self._count)
+            digest = one.row["sha256"]
+            partial, alike = self._directory / f".grid-partial-{digest}", self._alike.get(digest)
+            fetch(self._api, one.experiment, one.row, place, partial, self._count, alike=alike)
         else:
             self._done += one.row["size"]
+        self._alike[one.row["sha256"]] = place
         known = self._fetched.get((one.folder, one.path))
         self._fetched[one.folder, one.path] = (one, place, fetched or (known is not None and known[2]))
 
@@ -226,7 +233,7 @@ class _Download:
             return
         if not files:
             if not self._failures:
-                click.echo("no artifacts")
+                click.echo(_nothing(self._pattern))
             return
         size = size_text(sum(one.row["size"] for one, _, _ in files))
         there = sum(not fetched for _, _, fetched in files)

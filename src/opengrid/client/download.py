@@ -9,12 +9,13 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from opengrid.client.api import Api
 from opengrid.client.http import PAUSE_S, TRIES, patiently
 from opengrid.client.links import BucketClient, located_blocks
 from opengrid.core.errors import GridError, InvalidValue, NotFound, ServerUnreachable, Unusable
+from opengrid.core.files import file_digest, read_through
 from opengrid.core.manifest import safe_path
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 _SMALL = 1 << 20
 
 _BLOCK = 1 << 20
+_ZEROS = bytes(_BLOCK)
 
 #: What says that a file cannot have its name here; others can.
 _OF_THE_NAME = (errno.EISDIR, errno.ENOTDIR, errno.EEXIST, errno.ENAMETOOLONG, errno.EINVAL, errno.EILSEQ)
@@ -51,17 +53,25 @@ def is_there(place: Path, row: ArtifactRow) -> bool:
             not place.is_symlink()
             and place.is_file()
             and place.stat().st_size == row["size"]
-            and _digest(place) == row["sha256"]
+            and file_digest(place) == row["sha256"]
         )
     except OSError:
         return False
 
 
 def fetch(
-    api: Api, experiment: str, row: ArtifactRow, place: Path, partial: Path, progress: Callable[[int], None]
+    api: Api,
+    experiment: str,
+    row: ArtifactRow,
+    place: Path,
+    partial: Path,
+    progress: Callable[[int], None],
+    *,
+    alike: Path | None = None,
 ) -> None:
     """Bring an artifact to its place, whole or not at all; what came so far stays in `partial` until then.
 
+    `alike` is a file that has had the same content: it is copied if it still has. Long zeros become holes.
     `progress` is called with the bytes of every block, negative when some have to come again. NotFound when the
     artifact has another content by now; NoPlace when something else lies there; Unusable when the disk is full.
     """
@@ -69,7 +79,9 @@ def fetch(
         place.parent.mkdir(parents=True, exist_ok=True)
         if place.is_dir() and not place.is_symlink():
             raise NoPlace(f"{place} is a folder here", hint="move it away, or choose another --download_dir")
-        if row["size"] <= _SMALL:
+        if alike is not None and _copied(alike, row, partial):
+            progress(row["size"])
+        elif row["size"] <= _SMALL:
             _fetch_small(api, experiment, row, partial)
             progress(row["size"])
         else:
@@ -81,6 +93,18 @@ def fetch(
     except OSError as error:
         kind = NoPlace if error.errno in _OF_THE_NAME else Unusable
         raise kind(f"cannot write {place}: {error.strerror}", hint="what came so far is kept") from error
+
+
+def _copied(alike: Path, row: ArtifactRow, partial: Path) -> bool:
+    try:
+        source = alike.open("rb", buffering=0)
+    except OSError:
+        return False
+    with source, partial.open("wb", buffering=0) as copy:
+        if read_through(source.fileno(), row["size"], copy=copy.fileno()) == row["sha256"]:
+            return True
+    partial.unlink()
+    return False
 
 
 def _fetch_small(api: Api, experiment: str, row: ArtifactRow, partial: Path) -> None:
@@ -110,13 +134,14 @@ def _complete(api: Api, experiment: str, row: ArtifactRow, partial: Path, progre
     digest, tries = hashlib.sha256(), 0
     size = _read(partial, digest.update)
     progress(size)
-    with partial.open("ab") as file:
+    with partial.open("r+b") as file:
+        file.seek(size)
         while size < row["size"]:
             before = size
             try:
                 with _blocks(api, experiment, row, size) as blocks:
                     for block in blocks:
-                        file.write(block)
+                        _write(file, block, is_last=size + len(block) == row["size"])
                         digest.update(block)
                         size += len(block)
                         progress(len(block))
@@ -126,6 +151,14 @@ def _complete(api: Api, experiment: str, row: ArtifactRow, partial: Path, progre
                     raise
                 time.sleep(PAUSE_S * 2**tries)
     return digest.hexdigest()
+
+
+def _write(file: BinaryIO, block: bytes, *, is_last: bool) -> None:
+    """Write a block, or leave a hole for one of zeros; not in the end, which says how long the file is."""
+    if block == _ZEROS[: len(block)] and not is_last:
+        file.seek(len(block), os.SEEK_CUR)
+    else:
+        file.write(block)
 
 
 def _content(api: Api, experiment: str, row: ArtifactRow) -> bytes:
@@ -151,12 +184,6 @@ def _blocks(api: Api, experiment: str, row: ArtifactRow, offset: int) -> Generat
 
 def _is_in_bucket(row: ArtifactRow) -> bool:
     return row["stored_at"].startswith("s3://")
-
-
-def _digest(path: Path) -> str:
-    digest = hashlib.sha256()
-    _read(path, digest.update)
-    return digest.hexdigest()
 
 
 def _read(path: Path, take: Callable[[bytes], object]) -> int:
