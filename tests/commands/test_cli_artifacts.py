@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -71,3 +72,14 @@ def test_nothing_that_matches_is_not_said_to_be_nothing(api: FakeApi, grid: Typi
         assert (typed.code, typed.out) == (0, "no artifact's path matches 'ckpt$'\n")
     serve(api)
     assert grid("artifacts", NAME).out == "no artifacts\n"
+
+
+def test_links_are_made_for_what_matches_and_said_until_when(api: FakeApi, grid: Typist) -> None:
+    serve(api, ("plot.png", 0, b"x"), ("last.ckpt", 0, b"y"))
+    link = {"url": "https://grid.example/api/v1/shared/word", "expires_at": "2026-11-24T10:00:00.000Z"}
+    api.on("POST", f"{ARTIFACTS}/0/links", (201, link))
+    typed = grid("artifacts", NAME, "-m", "png", "--links")
+    assert typed.out == f"{NAME}  plot.png\n  {link['url']}\n"
+    assert "as it is now, until 2026-11-2" in typed.err
+    (row,) = json.loads(grid("artifacts", NAME, "-m", "png", "--links", "-o", "json").out)["artifacts"]
+    assert (row["path"], row["url"], row["expires_at"]) == ("plot.png", link["url"], link["expires_at"])

@@ -6,6 +6,7 @@ import hashlib
 import io
 import zipfile
 from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
@@ -113,6 +114,9 @@ def test_a_link_downloads_one_content_without_signing_in_until_it_expires(world:
     assert "model.ckpt" in answer.headers["content-disposition"]
     for changed in (path[:-2], path.replace(".", "x."), "shared/", "shared/.", "shared/%ff.%ff"):
         assert stranger.raw("GET", changed).status_code in (401, 404), changed
+    usual = world.caller("POST", f"experiments/calm-fox-exp0/artifacts/{id}/links", {}).document
+    left = datetime.fromisoformat(usual["expires_at"].replace("Z", "+00:00")) - datetime.now(timezone.utc)
+    assert timedelta(hours=23) < left < timedelta(hours=24)
     world.add("model.ckpt", b"two")
     assert stranger.raw("GET", path).status_code == 404, "what was shared is not there any more"
     assert world.caller("POST", f"experiments/calm-fox-exp0/artifacts/{id}/links", {"valid_s": 10**9}).status == 422

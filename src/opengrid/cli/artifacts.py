@@ -16,6 +16,7 @@ from opengrid.cli.output import (
     Column,
     ProgressLine,
     local_time,
+    note,
     plural,
     print_json,
     print_table,
@@ -60,6 +61,7 @@ class _Found:
 @click.option("-m", "--match_regex", help="Only files in whose path this is found.")
 @click.option("--list", "only_list", is_flag=True, help="Download nothing, show what there is.")
 @click.option("--bucket_path", is_flag=True, help="Download nothing, show where the contents are stored.")
+@click.option("--links", is_flag=True, help="Download nothing, make links that work for 24 hours without signing in.")
 @global_options
 def artifacts(
     names: tuple[str, ...],
@@ -68,6 +70,7 @@ def artifacts(
     match_regex: str | None,
     only_list: bool,
     bucket_path: bool,
+    links: bool,
 ) -> int:
     """Download the files that experiments have made.
 
@@ -79,6 +82,9 @@ def artifacts(
     pattern = _pattern(match_regex)
     with connected() as api:
         found = _find(api, names, pattern)
+        if links:
+            _share(api, found, pattern)
+            return 0
         if only_list or bucket_path:
             _show(found, pattern, bucket_path=bucket_path)
             return 0
@@ -143,6 +149,20 @@ def _show(found: list[_Found], pattern: re.Pattern[str], *, bucket_path: bool) -
             for one in found
         ]
     print_table(columns, rows)
+
+
+def _share(api: Api, found: list[_Found], pattern: re.Pattern[str]) -> None:
+    shared = [(one, api.share_artifact(one.experiment, one.row)) for one in found]
+    if settings().is_json:
+        print_json({"artifacts": [{**_document(one), **link} for one, link in shared]})
+        return
+    if not shared:
+        click.echo(_nothing(pattern))
+        return
+    for one, link in shared:  # no table, which would fold them
+        click.echo(f"{one.experiment}  {printable(one.path)}\n  {link['url']}")
+    until = local_time(min(link["expires_at"] for _, link in shared))
+    note(f"whoever has a link can download its file, as it is now, until {until}")
 
 
 def _nothing(pattern: re.Pattern[str]) -> str:

@@ -29,7 +29,7 @@ from opengrid.services.documents.artifacts import (
     SharedDocument,
 )
 from opengrid.services.previews import Preview, preview
-from opengrid.services.sharing import LONGEST_S, Sharing
+from opengrid.services.sharing import LONGEST_S, USUAL_S, Sharing
 from opengrid.services.views import at_text
 
 _PIECE = 1 << 20
@@ -40,7 +40,7 @@ _OF_EXPERIMENT = "/experiments/{name}"
 class LinkWish:
     """How long a link shall work."""
 
-    valid_s: Annotated[int, Field(ge=1, le=LONGEST_S)] = 3600
+    valid_s: Annotated[int, Field(ge=1, le=LONGEST_S)] = USUAL_S
 
 
 def artifacts_api(artifacts: Artifacts, users: Users, sharing: Sharing, reach: Reach) -> APIRouter:

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 
 from opengrid.core.errors import Unauthorized
 
-_SHORTEST_S, LONGEST_S = 1, 7 * 24 * 3600
+#: How long a link works, in seconds.
+_SHORTEST_S, USUAL_S, LONGEST_S = 1, 24 * 3600, 7 * 24 * 3600
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

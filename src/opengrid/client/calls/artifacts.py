@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 from opengrid.client.calls.calls import Calls
 
 if TYPE_CHECKING:
-    from opengrid.client.documents import ArtifactRow, ArtifactsDocument
+    from opengrid.client.documents import ArtifactRow, ArtifactsDocument, SharedDocument
     from opengrid.core.packs import Located
 
 #: What is more than this comes in pages.
@@ -42,6 +42,11 @@ class ArtifactCalls(Calls):
         """Give the blocks of an artifact from an offset on; NotFound when it has another content by now."""
         path = f"/api/v1/experiments/{experiment}/artifacts/{row['id']}/content"
         return self._transport.stream("GET", path, query={"sha256": row["sha256"], "offset": offset})
+
+    def share_artifact(self, experiment: str, row: ArtifactRow) -> SharedDocument:
+        """Make a link that downloads an artifact as it is now, without signing in, for 24 hours."""
+        answer = self._post(f"/api/v1/experiments/{experiment}/artifacts/{row['id']}/links", {})
+        return cast("SharedDocument", answer)
 
     def locate_artifact(self, experiment: str, row: ArtifactRow) -> Located:
         """Return where in the bucket an artifact's content is; NotFound when it has another by now."""
