@@ -85,13 +85,17 @@ def test_a_metric_that_is_none_is_offered_another_one(api: FakeApi, grid: Typist
     assert typed.code == 2
     assert "has no metric 'val_los'" in typed.err
     assert "did you mean 'val_loss'?" in typed.err
+    api.on("GET", SCALARS, scalars(row("val_loss"), row("new\nline")))
+    assert r"there is val_loss, new\nline" in grid("metrics", NAME, "--tag", "zzz").err
 
 
 def test_a_runs_metrics_are_a_table_of_its_experiments(api: FakeApi, grid: Typist) -> None:
     experiment = {"experiment": NAME, "state": "running", "params": {"lr": 0.1, "bias": True}}
     rows = [{**experiment, "metrics": {"loss": row("loss")}}, {**experiment, "params": {"lr": None}, "metrics": {}}]
     columns = {"params": ["lr", "bias"], "metrics": [{"tag": "loss", "goal": "min"}]}
-    api.on("GET", TABLE, {"run": "calm-fox-7", "total": 3, "columns": columns, "experiments": rows})
+    unknown = ["metric:los", "param:warmup_ratio"]
+    table = {"run": "calm-fox-7", "total": 3, "columns": columns, "unknown": unknown, "experiments": rows}
+    api.on("GET", TABLE, table)
     typed = grid("metrics", "calm-fox-7", "--sort", "metric:loss", "--desc", "--filter", "param:lr<1")
     assert typed.out.splitlines() == [
         "Experiment       Status   lr    bias  loss",
@@ -99,6 +103,8 @@ def test_a_runs_metrics_are_a_table_of_its_experiments(api: FakeApi, grid: Typis
         "calm-fox-7-exp0  running  null  -        -",
     ]
     assert "the first 2 of 3 experiments" in typed.err
+    assert "no experiment of calm-fox-7 has metric:los: did you mean 'metric:loss'?" in typed.err
+    assert "no experiment of calm-fox-7 has param:warmup_ratio: there is param:lr, param:bias, metric:loss" in typed.err
     query = api.only("GET", TABLE).query
     assert (query["sort"], query["order"], query["filter"]) == ("metric:loss", "desc", "param:lr<1")
     assert "metric" not in query

@@ -222,6 +222,9 @@ def test_a_runs_table_has_hyperparameters_and_metrics_as_columns(world: World) -
     assert [(row.experiment, list(row.metrics)) for row in one] == [("brave-otter-exp1", [])]
     nothing = table(world, filters=["metric:val_loss>9"])
     assert (nothing.total, nothing.experiments, nothing.columns.params) == (0, [], ["lr"])
+    assert document.unknown == nothing.unknown == []
+    odd = table(world, sort="metric:val_los:last", filters=["param:x=1", "metric:acc<1"], metrics=["acc", "f1"])
+    assert odd.unknown == ["param:x", "metric:val_los", "metric:f1"]
 
 
 def test_the_whole_table_is_written_as_csv(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import click
 
 from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, note, print_json, print_table, settings, tell, value_text
+from opengrid.cli.output import Column, note, print_json, print_table, printable, settings, tell, value_text
 from opengrid.client.api import Api
 from opengrid.client.http import Query
 from opengrid.core.errors import InvalidValue, NotFound
@@ -99,12 +99,20 @@ def _show_run(api: Api, name: str, query: Query, *, as_csv: bool) -> None:
     if settings().is_json:
         print_json(document)
         return
+    _tell_unknown(name, document)
     if not document["experiments"]:
         tell(f"{name} has no such experiment")
         return
     _print_run(document)
     if len(document["experiments"]) < document["total"]:
         note(f"the first {len(document['experiments'])} of {document['total']} experiments; --csv writes all")
+
+
+def _tell_unknown(name: str, document: TableDocument) -> None:
+    columns = document["columns"]
+    known = [f"param:{param}" for param in columns["params"]] + [f"metric:{one['tag']}" for one in columns["metrics"]]
+    for text in document["unknown"]:
+        note(f"no experiment of {name} has {printable(text)}: {_offer(text, known)}")
 
 
 def _print_run(document: TableDocument) -> None:
@@ -228,7 +236,7 @@ def _offer(tag: str, known: Sequence[str]) -> str:
     near = difflib.get_close_matches(tag, known, n=1)
     if near:
         return f"did you mean {near[0]!r}?"
-    return f"it has {', '.join(known[:10])}" if known else "it has none so far"
+    return f"there is {', '.join(map(printable, known[:10]))}" if known else "there is none so far"
 
 
 def _last(row: ScalarValues | None) -> str:

@@ -1477,6 +1477,7 @@ class TableDocument(TypedDict):
     run: str
     total: int
     columns: TableColumns
+    unknown: list[str]
     experiments: list[TableRow]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from opengrid.core.records.experiments import Experiment, Run
 from opengrid.planning.goals import goal_of, most_telling_first
-from opengrid.planning.table import Filter, Key, parse_filter, parse_key
+from opengrid.planning.table import Filter, Key, Metric, Param, parse_filter, parse_key
 from opengrid.services.documents.document import Document
 from opengrid.services.documents.experiments import ExperimentRow
 from opengrid.services.scalars import Goal, ScalarValues, scalar_values
@@ -53,6 +53,7 @@ class TableDocument(Document):
     run: str
     total: int  #: rows that fulfil the filters
     columns: TableColumns
+    unknown: list[str]  #: params and metrics that were asked for and that no experiment has, as `metric:loss`
     experiments: list[TableRow]
 
 
@@ -97,7 +98,8 @@ class Table:
         ]
         metrics = [MetricColumn(tag=tag, goal=goal_of(tag)) for tag in found.tags]
         columns = TableColumns(params=found.params, metrics=metrics)
-        return TableDocument(run=name, total=found.total, columns=columns, experiments=rows)
+        unknown = _unknown(request, columns)
+        return TableDocument(run=name, total=found.total, columns=columns, unknown=unknown, experiments=rows)
 
     def csv(self, name: str, request: TableRequest) -> Iterator[str]:
         """Yield all rows as CSV, a title first: parameters as they are called, metrics with their last and best value.
@@ -166,6 +168,14 @@ class _Found:
     params: list[str]
     tags: list[str]
     metrics: dict[str, dict[str, ScalarValues]]  #: by experiment's id and tag
+
+
+def _unknown(request: TableRequest, columns: TableColumns) -> list[str]:
+    keys = [request.sort, *(one.key for one in request.filters), *(Metric(tag=tag) for tag in request.metrics or ())]
+    asked = [f"param:{key.name}" for key in keys if isinstance(key, Param)]
+    asked += [f"metric:{key.tag}" for key in keys if isinstance(key, Metric)]
+    known = {*(f"param:{name}" for name in columns.params), *(f"metric:{metric.tag}" for metric in columns.metrics)}
+    return [name for name in dict.fromkeys(asked) if name not in known]
 
 
 def _csv(rows: Iterable[Sequence[object]]) -> str:
