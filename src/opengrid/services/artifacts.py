@@ -7,7 +7,7 @@ import hashlib
 import os
 import shutil
 import time
-from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence, Set
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -294,8 +294,10 @@ def _check(file: ArtifactFile) -> None:
         raise InvalidValue(f"{file.path[:100]!r} of {file.size} bytes cannot be an artifact")
 
 
-def _keep_record_apart(tx: Transaction, experiment_id: str, paths: Collection[str]) -> None:
+def _keep_record_apart(tx: Transaction, experiment_id: str, paths: Set[str]) -> None:
     """Let the server's own record make way for files that a script calls like it."""
+    if paths.isdisjoint(_record_names(experiment_id)):
+        return  # finding the record looks at all files of the experiment
     if tx.artifacts.record_path(experiment_id) in paths:
         tx.artifacts.move_record(experiment_id, _place_of_record(tx, experiment_id, paths))
 
@@ -303,7 +305,13 @@ def _keep_record_apart(tx: Transaction, experiment_id: str, paths: Collection[st
 def _place_of_record(tx: Transaction, experiment_id: str, paths: Collection[str]) -> str:
     """Return a name that no file of the script has, nor one of these paths."""
     taken = {*paths, *(found.path for found in tx.artifacts.some(experiment_id, 0, _RECORDS))}
-    return next((name for name in _RECORDS if name not in taken), f"{experiment_id}.json")
+    *names, last = _record_names(experiment_id)
+    return next((name for name in names if name not in taken), last)
+
+
+def _record_names(experiment_id: str) -> tuple[str, ...]:
+    """Return how the server's own record of an experiment may be called, the last one when all others are taken."""
+    return *_RECORDS, f"{experiment_id}.json"
 
 
 def _gang(tx: Transaction, attempt: Attempt) -> Gang:
