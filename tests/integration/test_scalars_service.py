@@ -268,6 +268,21 @@ def test_a_damaged_file_is_read_up_to_the_damage_and_that_is_said(world: World) 
     assert world.tags() == ["acc", "loss"]
 
 
+def test_records_that_are_not_what_was_written_are_left_out_and_that_is_said(world: World) -> None:
+    data = bytearray(scalars("loss", range(1, 11)))
+    size = len(data) // 10
+    data[size * 3 + 20] ^= 1
+    world.send(bytes(data[: size * 5]))
+    assert list(world.line("loss")) == [1, 2, 3, 5]
+    (problem,) = world.shown().problems
+    assert problem.reason == f"in the record at byte {size * 3} the content does not fit the checksum: left out"
+    data[size * 6 + 20] ^= 1
+    world.send(bytes(data[size * 5 :]), offset=size * 5)
+    assert list(world.line("loss")) == [1, 2, 3, 5, 6, 8, 9, 10]
+    (problem,) = world.shown().problems
+    assert problem.reason.startswith(f"in the record at byte {size * 3} and in 1 more the content does not fit")
+
+
 def test_a_file_that_ends_in_the_middle_is_named_once_nothing_can_follow(world: World) -> None:
     world.send(scalars("loss", range(1, 3))[:-5])
     assert world.shown().problems == []

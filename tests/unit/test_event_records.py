@@ -15,6 +15,7 @@ from tensorboard.util import tensor_util
 from tests.support.events import records, scalar, torn, version
 
 from opengrid.services.event_records import MOST_TAGS, decode
+from opengrid.services.record_checksums import checksum
 
 
 def told(decoded: object) -> list[tuple[str, int, float, float]]:
@@ -123,12 +124,43 @@ def test_of_a_corrupt_file_what_comes_before_the_damage_is_read(record: int) -> 
         len(data) // 10 * record,
         "the length of a record does not fit its checksum",
     )
-    broken = bytearray(data)
-    begin = len(data) // 10 * record + 12
-    broken[begin : begin + 4] = b"\xff" * 4
-    found = decode(bytes(broken))
+    no_event = bytearray(data)
+    begin, size = len(data) // 10 * record + 12, len(data) // 10 - 16
+    no_event[begin : begin + 4] = b"\xff" * 4
+    no_event[begin + size : begin + size + 4] = checksum(bytes(no_event[begin : begin + size])).to_bytes(4, "little")
+    found = decode(bytes(no_event))
     assert same(told(found), expected(events[:record]))
     assert found.problem == "a record holds no event"
+
+
+def flipped(data: bytes, at: int, bit: int = 0) -> bytes:
+    return data[:at] + bytes([data[at] ^ 1 << bit]) + data[at + 1 :]
+
+
+def test_a_bit_that_flipped_anywhere_costs_its_record_alone() -> None:
+    events = [scalar(tag, step, 0.1 * step) for step in range(40) for tag in ("loss", "val/acc")]
+    data = records(events)
+    starts = [len(records(events[:number])) for number in range(len(events))]
+    for record in (0, 1, 77):
+        size = len(records(events[record : record + 1]))
+        for at in range(starts[record] + 12, starts[record] + size):
+            found = decode(flipped(data, at, bit=at % 8))
+            assert same(told(found), expected(events[:record] + events[record + 1 :]))
+            assert (found.damaged, found.problem, found.consumed) == ((starts[record],), None, len(data))
+            assert set(found.tags) == {"loss", "val/acc"}
+
+
+def test_damage_to_large_events_matters_where_they_hold_scalars() -> None:
+    image = Summary.Image(height=1, width=1, colorspace=1, encoded_image_string=b"x" * 1000)
+    picture = Event(wall_time=1.0, step=1, summary=Summary(value=[Summary.Value(tag="image", image=image)]))
+    long = [scalar("x" * 600, step, 1.0) for step in range(3)]
+    data = records([picture, *long, scalar("loss", 1, 1.0)])
+    begin = len(records([picture]))
+    assert decode(flipped(data, begin // 2)).damaged == ()
+    found = decode(flipped(data, begin + 300))
+    assert same(told(found), expected([*long[1:], scalar("loss", 1, 1.0)]))
+    assert found.damaged == (begin,)
+    assert decode(data[: begin + 12] + b"\xff" * 8 + data[begin + 20 :]).damaged == (begin,)
 
 
 @given(data=st.binary(max_size=400))

@@ -7,6 +7,7 @@ one is parsed, and says what the others are. What does not fit this is parsed on
 
 from __future__ import annotations
 
+import contextlib
 import math
 import struct
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 from opengrid.planning.series import POINT, Points
 from opengrid.services.events import Event, Value, is_float_tensor, is_simple, number_in, parse_event, says_scalar
+from opengrid.services.record_checksums import are_whole, checksum
 
 #: Before and after the Event: its length with that one's checksum, and the Event's own checksum.
 _HEADER, _FOOTER = 12, 4
@@ -49,6 +51,7 @@ class Decoded:
     consumed: int  #: bytes up to the last whole record
     needed: int = 0  #: size of the record that follows and is not whole; 0: not even its length is there
     problem: str | None = None  #: why nothing behind the consumed bytes can be read
+    damaged: tuple[int, ...] = ()  #: where records begin that are left out, as their content does not fit its checksum
 
 
 class _Corrupt(Exception):
@@ -72,14 +75,21 @@ def decode(data: bytes, tags: tuple[str, ...] = ()) -> Decoded:
     if broken is not None:
         starts, consumed, problem = starts[:broken], int(starts[broken]), _LENGTH_BROKEN
     elif len(data) >= consumed + _HEADER:
-        length, checksum = struct.unpack_from("<QI", data, consumed)
+        length, stored = struct.unpack_from("<QI", data, consumed)
         needed = _HEADER + length + _FOOTER
-        problem = None if checksum == _masked_checksum(data[consumed : consumed + 8]) else _LENGTH_BROKEN
+        problem = None if stored == checksum(data[consumed : consumed + 8]) else _LENGTH_BROKEN
     while True:
         reader = _Reader(data, tags)
         try:
             points = reader.read(starts)
-            return Decoded(points=points, tags=tuple(reader.tags), consumed=consumed, needed=needed, problem=problem)
+            return Decoded(
+                points=points,
+                tags=tuple(reader.tags),
+                consumed=consumed,
+                needed=needed,
+                problem=problem,
+                damaged=tuple(sorted(reader.damaged)),
+            )
         except _Corrupt as error:  # what comes before is read once more, now alone
             starts, consumed, needed, problem = starts[starts < error.at], error.at, 0, error.reason
 
@@ -138,7 +148,7 @@ def _first_broken(data: bytes, starts: Ints) -> int | None:
         members[wrong[0]]
         for length in np.unique(lengths)
         if len(members := np.flatnonzero(lengths == length))
-        and len(wrong := np.flatnonzero(checksums[members] != _masked_checksum(length.tobytes())))
+        and len(wrong := np.flatnonzero(checksums[members] != checksum(length.tobytes())))
     ]
     return int(min(broken)) if broken else None
 
@@ -148,6 +158,7 @@ class _Reader:
 
     def __init__(self, data: bytes, tags: tuple[str, ...]) -> None:
         self.tags = list(tags)
+        self.damaged: list[int] = []
         self._known = {tag: i for i, tag in enumerate(tags)}
         self._data = data
         padded = data + bytes(8)  # a word can be read at every offset
@@ -160,8 +171,12 @@ class _Reader:
         starts, ends = records + _HEADER, records + _HEADER
         ends = starts + self._words[records].astype(np.int64)
         is_plain, steps, bodies = self._plain(starts, ends)
-        found = [self._one(int(i), int(starts[i]), int(ends[i])) for i in np.flatnonzero(~is_plain)]
-        plain = np.flatnonzero(is_plain)
+        is_read = np.ones(len(records), np.bool_)
+        small = np.flatnonzero(ends - starts <= _MOST_ALIKE)
+        is_read[small] = are_whole(self._data, starts[small], ends[small])
+        self.damaged += records[~is_read].tolist()
+        found = [self._one(int(i), int(starts[i]), int(ends[i])) for i in np.flatnonzero(is_read & ~is_plain)]
+        plain = np.flatnonzero(is_read & is_plain)
         for members in _alike(self._signatures(bodies[plain], ends[plain] - 4)):
             rows = plain[members]
             found.append(self._group(rows, starts[rows], ends[rows], steps[rows]))
@@ -215,6 +230,9 @@ class _Reader:
 
     def _one(self, row: int, start: int, end: int) -> tuple[Ints, Points]:
         """Return the scalars of one Event."""
+        if end - start > _MOST_ALIKE and self._is_damaged(start, end):
+            self.damaged.append(start - _HEADER)
+            return np.zeros(0, np.int64), np.zeros(0, POINT)
         event = self._event(start, end)
         scalars = [scalar for value in event.summary.value if (scalar := self._scalar(value, start)) is not None]
         points = np.zeros(len(scalars), POINT)
@@ -228,9 +246,19 @@ class _Reader:
         except ValueError:
             raise _Corrupt(start - _HEADER, "a record holds no event") from None
 
+    def _is_damaged(self, start: int, end: int) -> bool:
+        """Return whether a large Event is not what it was, as far as that matters to us; most are images."""
+        with contextlib.suppress(_Corrupt):
+            if not any(self._may_be_scalar(value) for value in self._event(start, end).summary.value):
+                return False
+        return checksum(self._data[start:end]) != int.from_bytes(self._data[end : end + _FOOTER], "little")
+
+    def _may_be_scalar(self, value: Value) -> bool:
+        return is_simple(value) or value.tag in self._known or says_scalar(value)
+
     def _scalar(self, value: Value, start: int) -> _Scalar | None:
         """Return which scalar a value is, None when it is something else."""
-        if not (is_simple(value) or value.tag in self._known or says_scalar(value)):
+        if not self._may_be_scalar(value):
             return None
         number = number_in(value)
         return None if number is None else _Scalar(self._number(value.tag, start), number)
@@ -285,21 +313,3 @@ def _at_any_offset(data: bytes, kind: type[Number]) -> npt.NDArray[Number]:
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _MASKS = np.array([(1 << (8 * count)) - 1 for count in range(9)], np.uint64)
-
-
-def _shifted(entry: int) -> int:
-    for _ in range(8):
-        entry = entry >> 1 ^ (0x82F63B78 if entry & 1 else 0)
-    return entry
-
-
-_CRC32C = tuple(_shifted(entry) for entry in range(256))
-
-
-def _masked_checksum(data: bytes) -> int:
-    """Return the checksum that record files use: CRC-32C, rotated, with a constant added."""
-    crc = 0xFFFFFFFF
-    for byte in data:
-        crc = _CRC32C[(crc ^ byte) & 0xFF] ^ crc >> 8
-    crc ^= 0xFFFFFFFF
-    return ((crc >> 15 | crc << 17) + 0xA282EAD8) & 0xFFFFFFFF

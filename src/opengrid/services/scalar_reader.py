@@ -152,6 +152,8 @@ class ScalarReader:
             offset=file.offset + consumed,
             points=file.points + len(points),
             problem=problem,
+            damaged=file.damaged + len(found.damaged),
+            damaged_at=file.offset + found.damaged[0] if not file.damaged and found.damaged else file.damaged_at,
         )
         return after, points
 

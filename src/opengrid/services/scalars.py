@@ -198,11 +198,15 @@ class Scalars:
             return [tx.runs.experiment(name) for name in dict.fromkeys(names)]
 
     def _problem(self, file: EventFile, experiment: Experiment) -> FileProblem | None:
-        reason = file.problem
+        reasons = [file.problem] if file.problem else []
+        if file.damaged:
+            more = "" if file.damaged == 1 else f" and in {file.damaged - 1} more"
+            said = f"in the record at byte {file.damaged_at}{more} the content does not fit the checksum: left out"
+            reasons.insert(0, said)
         left = self._files.size(file) - file.offset
-        if reason is None and left > 0 and experiment.state.is_terminal:
-            reason = f"it ends in the middle of a record: its last {left} bytes are left out"
-        return None if reason is None else FileProblem(node=file.node, path=file.path, reason=reason)
+        if file.problem is None and left > 0 and experiment.state.is_terminal:
+            reasons.append(f"it ends in the middle of a record: its last {left} bytes are left out")
+        return FileProblem(node=file.node, path=file.path, reason="; ".join(reasons)) if reasons else None
 
 
 def scalar_values(scalar: Scalar) -> ScalarValues:

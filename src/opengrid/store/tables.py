@@ -207,6 +207,8 @@ event_files = Table(
     Column("offset", BigInteger, nullable=False),
     Column("points", BigInteger, nullable=False),
     Column("problem", Text),
+    Column("damaged", BigInteger, nullable=False, server_default="0"),
+    Column("damaged_at", BigInteger),
 )
 
 scalars = Table(

@@ -20,6 +20,8 @@ class EventFile:
     offset: int = 0  #: bytes that were read
     points: int = 0  #: scalars in those
     problem: str | None = None  #: why nothing behind the offset is read
+    damaged: int = 0  #: records before the offset that are left out, as they are not what was written
+    damaged_at: int | None = None  #: where the first of them begins
 
     @property
     def start(self) -> tuple[int, int]:
