@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 import time
 from collections.abc import Iterator
@@ -134,6 +135,9 @@ def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World)
     (world.source / "a" / "y").unlink()
     with pytest.raises(Unusable, match="2 files have changed since: a/x, a/y"):
         run_data_of(world.server).check_mounts([mount], "e1-3")
+    (world.source / "new\n\x1b[31mline").touch()
+    with pytest.raises(Unusable, match=re.escape(r"a/x, a/y, new\n\x1b[31mline")):
+        run_data_of(world.server).check_mounts([mount], "e1-4")
     assert made(world, str(world.source), refers=True)["version"] == 2
     world.api.delete_datastore("data", 1)
     assert (world.source / "a" / "x").exists()

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from opengrid.core.credentials import is_credential, named
+from opengrid.core.credentials import is_credential
+from opengrid.core.names import named
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from obstore.exceptions import BaseError, PermissionDeniedError, PreconditionErr
 from obstore.store import S3Store
 
 from opengrid.core.errors import DataChanged, GridError, InvalidValue, NotFound, Unusable
+from opengrid.core.names import printable
 
 if TYPE_CHECKING:
     from obstore import GetOptions, ObjectMeta
@@ -93,7 +94,7 @@ class Bucket:
             except (PreconditionError, FileNotFoundError) as error:
                 if not etag:
                     raise
-                changed = f"{self.url}/{key} has changed since it was listed"
+                changed = f"{self.url}/{printable(key)} has changed since it was listed"
                 raise DataChanged(changed, hint="create the datastore again") from error
             for block in answer.stream(_PART):
                 yield bytes(block)

@@ -20,7 +20,6 @@ from opengrid.cli.output import (
     plural,
     print_json,
     print_table,
-    printable,
     settings,
     tell,
 )
@@ -28,7 +27,7 @@ from opengrid.cli.progress import progress_text
 from opengrid.client.api import Api
 from opengrid.client.download import NoPlace, fetch, is_there, place_of
 from opengrid.core.errors import InvalidValue, NotFound, Unusable
-from opengrid.core.names import split_experiment_name
+from opengrid.core.names import printable, split_experiment_name
 from opengrid.core.placing import place_files
 from opengrid.core.sizes import size_text
 

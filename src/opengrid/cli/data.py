@@ -12,12 +12,12 @@ import click
 
 from opengrid.cli.completing import files
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, bold, local_time, plural, print_json, print_table, printable, settings, tell
+from opengrid.cli.output import Column, bold, local_time, plural, print_json, print_table, settings, tell
 from opengrid.cli.sending import continue_uploads, import_source, send_source
 from opengrid.client.home import find_home
 from opengrid.client.uploads import Uploads
 from opengrid.core.errors import InvalidValue, UserError
-from opengrid.core.names import check_name, datastore_name_of
+from opengrid.core.names import check_name, datastore_name_of, printable
 from opengrid.core.sizes import size_text
 
 if TYPE_CHECKING:

@@ -12,11 +12,11 @@ import click
 
 from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, note, print_json, print_table, printable, settings, tell, value_text
+from opengrid.cli.output import Column, note, print_json, print_table, settings, tell, value_text
 from opengrid.client.api import Api
 from opengrid.client.http import Query
 from opengrid.core.errors import InvalidValue, NotFound
-from opengrid.core.names import split_experiment_name
+from opengrid.core.names import printable, split_experiment_name
 from opengrid.core.sizes import size_text
 
 if TYPE_CHECKING:
@@ -227,7 +227,7 @@ def _points(series: Iterable[SeriesDocument], *, with_title: bool) -> Iterator[t
 
 def _tell_problems(problems: Iterable[FileProblem]) -> None:
     for problem in problems:
-        note(f"node {problem['node']}, {problem['path']}: {problem['reason']}")
+        note(f"node {problem['node']}, {printable(problem['path'])}: {problem['reason']}")
 
 
 def _offer(tag: str, known: Sequence[str]) -> str:

@@ -12,6 +12,8 @@ from datetime import datetime, timezone
 
 import click
 
+from opengrid.core.names import printable
+
 #: Colours of states, where there are colours.
 _COLOURS = {
     "queued": "yellow",
@@ -91,13 +93,6 @@ def wrapped(text: str, width: int, *, first: str = "", more: str = "") -> list[s
     return textwrap.wrap(
         text, width, initial_indent=first, subsequent_indent=more, break_long_words=False, break_on_hyphens=False
     )
-
-
-def printable(text: str) -> str:
-    """Return a text on one line, with what would steer a terminal as Python writes it: scripts choose names."""
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from opengrid.client import git
-from opengrid.core.credentials import is_credential, named
+from opengrid.core.credentials import is_credential
 from opengrid.core.errors import InvalidValue, Unusable
+from opengrid.core.names import named
 from opengrid.core.sizes import size_text
 
 #: Largest tree that is sent, in bytes, unless another limit is chosen. Data belongs into datastores.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
 #: What tools keep tokens, passwords and private keys in, and what people call a file that holds one. Names alone,
 #: because everybody can foresee what they do; short, because each wrong guess hides somebody's code.
@@ -25,9 +24,3 @@ _NAMES = re.compile(
 def is_credential(path: str) -> bool:
     """Return whether a file, by its name, holds a token, a password or a private key: nobody's but its owner's."""
     return _NAMES.fullmatch(path) is not None
-
-
-def named(paths: Sequence[str], most: int = 5) -> str:
-    """Return paths as a list for people, of which only the first ones are told."""
-    more = f" and {len(paths) - most} more" if len(paths) > most else ""
-    return ", ".join(paths[:most]) + more

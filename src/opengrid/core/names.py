@@ -20,6 +20,19 @@ _LABEL_KEY = re.compile(r"[A-Za-z0-9_.-]{1,63}")
 _MAX_LENGTH, _MAX_LABEL = 100, 255
 
 
+def printable(text: str) -> str:
+    """Return a text on one line, with what would steer a terminal as Python writes it: scripts choose names."""
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+
+
+def named(names: Sequence[str], most: int = 5) -> str:
+    """Return names as a list for people, of which only the first ones are told."""
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return ", ".join(map(printable, names[:most])) + more
+
+
 def check_run_name(name: str) -> str:
     """Return `name` when a run may carry it; raise InvalidValue with the rule that it breaks."""
     check_name(name, "run")

@@ -22,6 +22,7 @@ import zstandard
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.manifest import safe_path
+from opengrid.core.names import printable
 from opengrid.core.sizes import size_text
 
 _BLOCK = 1 << 20
@@ -86,12 +87,12 @@ def unpack(archive: Path, into: Path, *, most: int, progress: Callable[[int], No
                     continue
                 file = member.open()
                 if file is None:
-                    raise InvalidValue(f"the archive holds no content of {path}")
+                    raise InvalidValue(f"the archive holds no content of {printable(path)}")
                 with file:
                     unpacked = _write(file, into, member.mode, left, progress)
                 if unpacked is None:
                     raise InvalidValue(
-                        f"the archive holds more than {size_text(most)}, at {path}",
+                        f"the archive holds more than {size_text(most)}, at {printable(path)}",
                         hint="unpack it yourself, and create the datastore from the folder",
                     )
                 left -= unpacked.size
@@ -128,13 +129,13 @@ def _zip_members(packed: zipfile.ZipFile) -> Iterator[_Member]:
         if info.is_dir():
             continue
         if info.flag_bits & 1:
-            raise InvalidValue(f"{info.filename} is encrypted", hint="unpack it yourself")
+            raise InvalidValue(f"{printable(info.filename)} is encrypted", hint="unpack it yourself")
         link = None
         if stat.S_ISLNK(mode):
             target = packed.read(info)[: 1 << 12].decode("utf-8", "replace")
             link = posixpath.join(posixpath.dirname(info.filename), target)
         elif stat.S_IFMT(mode) not in (0, stat.S_IFREG):
-            raise InvalidValue(f"the archive holds {info.filename}, which is no file, folder or link")
+            raise InvalidValue(f"the archive holds {printable(info.filename)}, which is no file, folder or link")
         yield _Member(info.filename, mode, link, lambda info=info: packed.open(info))
 
 
@@ -150,7 +151,7 @@ def _tar_members(packed: tarfile.TarFile, source: IO[bytes]) -> Iterator[_Member
         elif info.isreg():
             link = None
         else:
-            raise InvalidValue(f"the archive holds {info.name}, which is no file, folder or link")
+            raise InvalidValue(f"the archive holds {printable(info.name)}, which is no file, folder or link")
         yield _Member(info.name, info.mode, link, lambda info=info: packed.extractfile(info))
     for _ in range(_MOST_REST):  # a checksum comes last
         if not source.read(_BLOCK):
@@ -189,4 +190,4 @@ def _followed(path: str, links: dict[str, str], found: dict[str, Unpacked]) -> U
             return found[target]
         if target not in links:
             break
-    raise InvalidValue(f"the archive holds {path}, a link to no file of it ({links[path]})")
+    raise InvalidValue(f"the archive holds {printable(path)}, a link to no file of it ({printable(links[path])})")

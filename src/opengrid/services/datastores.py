@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import threading
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from itertools import islice
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import Conflict
+from opengrid.core.names import named
 from opengrid.core.records.datastores import (
     DatastoreFile,
     DatastoreKind,
@@ -144,11 +145,6 @@ def check_whole(found: DatastoreVersion) -> None:
     if found.state is not DatastoreState.SUCCEEDED:
         reason = f": {found.reason}" if found.reason else ""
         raise Conflict(f"datastore {found.name}:{found.version} is {found.state.value}{reason}")
-
-
-def named(names: Sequence[str]) -> str:
-    """Return the first of these, and how many more there are, for a sentence."""
-    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _as_filled(tx: Transaction, found: DatastoreVersion) -> DatastoreVersion:

@@ -9,11 +9,12 @@ from pathlib import Path
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import DataChanged, NotFound
 from opengrid.core.mounts import MOUNT_ROOT, Mount, check_mount_path
+from opengrid.core.names import named
 from opengrid.core.packs import Piece
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.core.spec import RunSpec
 from opengrid.planning.arguments import find_references, substitute
-from opengrid.services.datastores import Datastores, check_whole, named
+from opengrid.services.datastores import Datastores, check_whole
 from opengrid.services.looks import Looks
 from opengrid.services.references import OpenBucket, is_bucket, no_bucket
 from opengrid.services.trees import Trees

@@ -9,11 +9,10 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from opengrid.core.credentials import named
 from opengrid.core.errors import Conflict, Forbidden, InvalidValue
 from opengrid.core.gang import Plan
 from opengrid.core.mounts import Mount, seen_elsewhere
-from opengrid.core.names import experiment_name, split_experiment_name
+from opengrid.core.names import experiment_name, named, split_experiment_name
 from opengrid.core.records.attempts import Attempt
 from opengrid.core.records.clusters import LOCAL_CLUSTER
 from opengrid.core.records.experiments import Experiment, ExperimentState, Run
