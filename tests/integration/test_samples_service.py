@@ -13,10 +13,10 @@ from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.records.attempts import AttemptState
 from opengrid.core.samples import Quantity, Sample, encode
 from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.documents.scalars import SeriesAnswer, SeriesRequest
 from opengrid.services.growing import OffsetMismatch
 from opengrid.services.log_files import LogFiles
 from opengrid.services.samples import Samples
-from opengrid.services.scalars import SeriesAnswer, SeriesRequest
 from opengrid.store.database import Database
 
 NAME = "brave-otter-exp0"

@@ -19,13 +19,14 @@ from tests.support.records import T0, make_attempt, make_experiments, make_machi
 from opengrid.core.errors import InvalidValue, NotFound, Superseded
 from opengrid.core.records.attempts import AttemptState
 from opengrid.core.records.experiments import ExperimentState
-from opengrid.services import event_files, scalar_reader
+from opengrid.services import event_files, new_points
 from opengrid.services import table as services_table
 from opengrid.services.agent_memory import AgentIdentity
+from opengrid.services.documents.scalars import ExperimentScalars, SeriesAnswer, SeriesRequest
 from opengrid.services.event_files import EventFiles
 from opengrid.services.growing import OffsetMismatch
 from opengrid.services.scalar_reader import ScalarReader
-from opengrid.services.scalars import ExperimentScalars, Scalars, SeriesAnswer, SeriesRequest
+from opengrid.services.scalars import Scalars
 from opengrid.services.table import Table, TableDocument, TableRequest
 from opengrid.store.database import Database
 
@@ -300,7 +301,7 @@ def test_a_file_without_scalars_changes_no_names(world: World) -> None:
 
 
 def test_a_record_larger_than_a_piece_is_passed_over(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(scalar_reader, "_PIECE", 1000)
+    monkeypatch.setattr(new_points, "_PIECE", 1000)
     image = Summary.Value(tag="image", image=Summary.Image(encoded_image_string=bytes(2500)))
     data = records([Event(step=1, summary=Summary(value=[image])), scalar("loss", 1, 0.5)])
     for at in range(0, len(data), 400):

@@ -13,14 +13,13 @@ from opengrid.planning.scalar_names import labels, series_name
 from opengrid.planning.series import (
     POINT,
     Points,
-    Viewport,
     extend,
     inside,
     merge,
     sample,
-    shortest,
     summarise,
 )
+from opengrid.planning.viewport import Viewport, shortest
 
 
 def points(*rows: tuple[int, float], file: int = 1) -> Points:

@@ -5,23 +5,17 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from opengrid.core.records.scalars import Summary
+from opengrid.planning.viewport import Viewport, not_finite_text
 
 #: One scalar that a process wrote: as it lies on the server's disk.
 POINT = np.dtype([("step", "<i8"), ("time", "<f8"), ("value", "<f8"), ("file", "<u4"), ("tag", "<u4")])
 
 Points = npt.NDArray[np.void]
-
-#: What four bytes can hold.
-_LARGEST = 3.4e38
-
-Axis = Literal["step", "time", "relative"]
 
 
 def merge(points: Points, start_of: Mapping[int, tuple[int, int]]) -> Points:
@@ -85,31 +79,6 @@ def extend(summary: Summary, series: Points) -> Summary:
         greatest=greatest.greatest,
         greatest_step=greatest.greatest_step,
     )
-
-
-def not_finite_text(value: float) -> str | None:
-    """Return how a number is written that JSON has no sign for; None for any other."""
-    if math.isnan(value):
-        return "NaN"
-    return ("Infinity" if value > 0 else "-Infinity") if math.isinf(value) else None
-
-
-def shortest(value: float | None) -> float | None:
-    """Return a number as short as the four bytes that most writers keep of it: 0.1, not 0.10000000149011612."""
-    if value is None or not abs(value) < _LARGEST:
-        return value
-    short = np.float32(value)
-    return float(str(short)) if float(short) == value else value
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Viewport:
-    """The part of a plot that is looked at."""
-
-    axis: Axis = "step"
-    start: float | None = None  #: on the axis, included; None: from the first point on
-    end: float | None = None
-    pixels: int | None = None  #: width of the plot; None: every point is wanted
 
 
 def inside(series: Points, viewport: Viewport, origin: float) -> Points:

@@ -396,7 +396,6 @@ class Server:
         self._clusters.open()
         self._cluster_starts.open()
         self._controller.start()
-        self._scalar_reader.start()
         self.imports.go_on()
         self._rehearsals.say_that_server_is_back()
         upkeep = [
@@ -414,6 +413,7 @@ class Server:
                 )
             )
         self._announce()
+        self._scalar_reader.start()  # which loads numpy first: whoever waits for the server need not wait for that
         tasks = [asyncio.create_task(one) for one in upkeep]
         yield
         self.begin_shutdown()  # of whom no signal has ended

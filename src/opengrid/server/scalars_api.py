@@ -11,9 +11,10 @@ from fastapi.responses import Response, StreamingResponse
 from pydantic import TypeAdapter
 
 from opengrid.server.auth import Users
+from opengrid.services.documents.scalars import ExperimentScalars, RunTags, SeriesAnswer, SeriesRequest
 from opengrid.services.documents.system import SystemDocument
 from opengrid.services.samples import Samples
-from opengrid.services.scalars import ExperimentScalars, RunTags, Scalars, SeriesAnswer, SeriesRequest
+from opengrid.services.scalars import Scalars
 from opengrid.services.table import Table, TableDocument, TableRequest
 
 #: Writes a page at once; FastAPI would make it of dictionaries first.

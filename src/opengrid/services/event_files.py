@@ -9,16 +9,17 @@ import os
 import shutil
 from collections.abc import Collection
 from pathlib import Path
-
-import numpy as np
+from typing import TYPE_CHECKING
 
 from opengrid.core.errors import InvalidValue
 from opengrid.core.records.scalars import EventFile
-from opengrid.planning.series import POINT, Points
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.attempts import open_attempt
 from opengrid.services.growing import GrowingFiles
 from opengrid.store.database import Database, Transaction
+
+if TYPE_CHECKING:
+    from opengrid.planning.series import Points
 
 #: Most event files of one experiment: more are what a loop makes by mistake.
 MOST_FILES = 1000
@@ -57,6 +58,10 @@ class EventFiles:
         except FileNotFoundError:
             return 0
 
+    def has_more(self, file: EventFile) -> bool:
+        """Return whether there is something in a file that was not read, and can be."""
+        return file.problem is None and self.size(file) > file.offset
+
     def read(self, file: EventFile, limit: int) -> bytes:
         """Return at most `limit` bytes of those that were not read."""
         with self.place(file.experiment_id, file.number).open("rb") as opened:
@@ -64,15 +69,15 @@ class EventFiles:
 
     def points(self, experiment_id: str, count: int) -> Points:
         """Return the points that were read of an experiment's files, without loading those nobody looks at."""
-        if not count:
-            return np.zeros(0, POINT)
-        return np.memmap(self._root / experiment_id / "points", POINT, "r", shape=(count,))
+        from opengrid.services.series import stored_points  # needs numpy, which ScalarReader loads
+
+        return stored_points(self._root / experiment_id / "points", count)
 
     def save_points(self, experiment_id: str, at: int, points: Points) -> None:
         """Store points behind the first `at` ones, in place of any that are there and that the store does not count."""
         descriptor = os.open(self._root / experiment_id / "points", os.O_WRONLY | os.O_CREAT, 0o600)
         try:
-            view, offset = memoryview(points.tobytes()), at * POINT.itemsize
+            view, offset = memoryview(points.tobytes()), at * points.itemsize
             while view:
                 written = os.pwrite(descriptor, view, offset)
                 view, offset = view[written:], offset + written

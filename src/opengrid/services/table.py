@@ -12,7 +12,8 @@ from opengrid.planning.goals import goal_of, most_telling_first
 from opengrid.planning.table import Filter, Key, Metric, Param, parse_filter, parse_key
 from opengrid.services.documents.document import Document
 from opengrid.services.documents.experiments import ExperimentRow
-from opengrid.services.scalars import Goal, ScalarValues, scalar_values
+from opengrid.services.documents.scalars import Goal, ScalarValues
+from opengrid.services.scalars import scalar_values
 from opengrid.services.views import experiment_fields
 from opengrid.store.database import Database
 
