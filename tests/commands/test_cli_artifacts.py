@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -63,6 +65,25 @@ def test_a_large_download_that_was_broken_off_goes_on_where_it_was(api: FakeApi,
     assert grid("artifacts", NAME, "--download_dir", str(down)).code == 0
     assert (down / NAME / "large").read_bytes() == content
     assert [asked.query["offset"] for asked in contents_asked(api)] == [str(4 << 20)]
+
+
+def test_a_download_that_is_interrupted_says_how_it_goes_on(api: FakeApi, grid: Typist, tmp_path: Path) -> None:
+    content = b"large" * 300_000
+    serve(api, ("large", 0, content))
+    answer = api.answers["GET", f"{ARTIFACTS}/0/content"]
+
+    def interrupt(asked: Asked) -> bytes:
+        os.kill(os.getpid(), signal.SIGINT)
+        return answer(asked)
+
+    api.on("GET", f"{ARTIFACTS}/0/content", interrupt)
+    typed = grid("artifacts", NAME, "--download_dir", str(tmp_path / "down"))
+    assert typed.code == 130
+    assert "what came so far is kept: the same command goes on from there" in typed.err
+    assert "interrupted" in typed.err
+    api.on("GET", f"{ARTIFACTS}/0/content", answer)
+    assert grid("artifacts", NAME, "--download_dir", str(tmp_path / "down")).code == 0
+    assert (tmp_path / "down" / NAME / "large").read_bytes() == content
 
 
 def test_nothing_that_matches_is_not_said_to_be_nothing(api: FakeApi, grid: Typist, tmp_path: Path) -> None:

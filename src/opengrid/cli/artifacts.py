@@ -211,6 +211,10 @@ class _Download:
                     changed.append(one)
                 except NoPlace as error:
                     self._failures[one.folder, one.path] = error.message
+        except KeyboardInterrupt:
+            self._line.clear()
+            tell("what came so far is kept: the same command goes on from there")
+            raise
         finally:
             self._line.clear()
         return changed
