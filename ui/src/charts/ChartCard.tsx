@@ -7,9 +7,9 @@ import { problemOf } from "@/api/errors";
 import type { Series } from "@/api/types";
 import css from "./charts.module.css";
 import { LineChart, type Line } from "./LineChart";
-import { plural, withUnit } from "@/format/numbers";
+import { metric, plural, withUnit } from "@/format/numbers";
 import { nameOf } from "./palette";
-import { xOf, type XAxis } from "./series";
+import { firstNotFinite, xOf, type XAxis } from "./series";
 import { smooth } from "./smooth";
 import { useSeries, type SeriesKind, type Viewport } from "./useSeries";
 
@@ -33,6 +33,9 @@ interface ChartCardProps {
 
 const PIXELS = 700;
 
+/** Series that are named below a chart. */
+const MOST_NAMED = 8;
+
 export function ChartCard({ kind, topic, chart, experiments, axis, isLog, smoothing }: ChartCardProps) {
   const [viewport, setViewport] = useState<Viewport | null>(null);
   const [isLarge, setLarge] = useState(false);
@@ -40,6 +43,7 @@ export function ChartCard({ kind, topic, chart, experiments, axis, isLog, smooth
   const { ref, entry } = useIntersection({ rootMargin: "300px" });
   const series = useSeries({ kind, topic, experiments, tags: chart.tags, axis, viewport, pixels: isLarge ? 2 * PIXELS : PIXELS, enabled: entry?.isIntersecting ?? false });
   const lines = useMemo(() => toLines(series.data?.series ?? [], axis, smoothing), [series.data, axis, smoothing]);
+  const strange = useMemo(() => firstNotFinite(series.data?.series ?? []).slice(0, MOST_NAMED), [series.data]);
   const { title } = chart;
   const total = series.data?.series.reduce((sum, each) => sum + each.total, 0) ?? 0;
   return (
@@ -76,9 +80,19 @@ export function ChartCard({ kind, topic, chart, experiments, axis, isLog, smooth
           onHover={setHover}
         />
       )}
-      <div className={css.readout} aria-hidden={hover === null}>
+      <div className={css.readout} aria-hidden={hover === null && strange.length === 0}>
+        {hover === null &&
+          strange.map(({ of, step, text }) => {
+            const { label, color } = nameOf(of);
+            return (
+              <span key={label}>
+                <i style={{ background: color }} />
+                <span className="soft">{label}</span> {text} at step {metric(step)}
+              </span>
+            );
+          })}
         {hover && <span className="soft">{hover.x}</span>}
-        {hover?.rows.slice(0, 8).map((row) => (
+        {hover?.rows.slice(0, MOST_NAMED).map((row) => (
           <span key={row.label}>
             <i style={{ background: row.color }} />
             <span className="soft">{row.label}</span> {row.value}

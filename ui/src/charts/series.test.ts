@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import type { Series } from "@/api/types";
-import { merge, xOf } from "./series";
+import { firstNotFinite, merge, xOf } from "./series";
 import { smooth } from "./smooth";
 
 const NOTHING = { series: [], cursors: {}, reset: [] };
@@ -31,6 +31,14 @@ describe("series", () => {
   test("x is the step, the time, or the time since the experiment's start", () => {
     const one = series("a", [0, 5]);
     expect([xOf(one, "step"), xOf(one, "time"), xOf(one, "relative")]).toEqual([[0, 5], [100, 105], [0, 5]]);
+  });
+});
+
+describe("values that are no numbers", () => {
+  test("are told with the step of the first of each series, also when it has come later", () => {
+    const strange: Series = { ...series("b", [3, 4], true), values: [null, null], not_finite: [[0, "NaN"], [1, "Infinity"]] };
+    const { series: all } = merge({ ...NOTHING, series: [series("a", [0]), series("b", [1, 2])] }, { ...NOTHING, series: [strange] });
+    expect(firstNotFinite(all).map(({ of, step, text }) => [of.experiment, step, text])).toEqual([["b", 3, "NaN"]]);
   });
 });
 

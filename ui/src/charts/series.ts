@@ -25,6 +25,14 @@ export function longest(answer: SeriesAnswer): number {
   return Math.max(0, ...answer.series.map((series) => series.values.length));
 }
 
+/** Where each series first has a value that is no number, such as NaN, and what: its line has a gap there. */
+export function firstNotFinite(series: Series[]): { of: Series; step: number; text: string }[] {
+  return series.flatMap((each) => {
+    const first = each.not_finite[0];
+    return first === undefined ? [] : [{ of: each, step: each.steps[first[0]]!, text: first[1] }];
+  });
+}
+
 function key(series: Series): string {
   return `${series.experiment}\n${series.tag}`;
 }
