@@ -9,6 +9,8 @@ import pytest
 from tests.support.fake_api import FakeApi
 from tests.support.typed import Typist
 
+from opengrid.cli.output import Column, kept_columns
+
 NAME = "calm-fox-7-exp0"
 SCALARS = f"/api/v1/experiments/{NAME}/scalars"
 TABLE = "/api/v1/runs/calm-fox-7/table"
@@ -177,3 +179,25 @@ def test_before_anything_is_measured_and_of_a_whole_run_it_is_said(api: FakeApi,
     typed = grid("metrics", "calm-fox-7", "--system")
     assert typed.code == 2
     assert "calm-fox-7-exp0" in typed.err
+
+
+def test_a_narrow_terminal_shows_the_metrics_that_come_first_and_none_that_would_be_folded() -> None:
+    columns = [Column(title="Experiment"), Column(title="name", may_wrap=True)]
+    columns += [Column(title=f"metric{number}", is_number=True, may_drop=True) for number in range(4)]
+    rows = [[NAME, "a long value of a parameter", "0.25", "1", "2", "3"]]
+    assert kept_columns(columns, rows, 200) == list(range(6))
+    assert kept_columns(columns, rows, len(NAME) + 1 + 8 + 2 * (1 + len("metric0"))) == [0, 1, 2, 3]
+    assert kept_columns(columns, rows, 5) == [0, 1]
+
+
+def test_metrics_of_a_run_are_in_the_servers_order_and_those_asked_for_in_the_askers(
+    api: FakeApi, grid: Typist
+) -> None:
+    metrics = {"a": row("a"), "loss": row("loss")}
+    experiment = {"experiment": NAME, "state": "running", "params": {}, "metrics": metrics}
+    columns = {"params": [], "metrics": [{"tag": "loss", "goal": "min"}, {"tag": "a", "goal": "max"}]}
+    table = {"run": "calm-fox-7", "total": 1, "columns": columns, "unknown": [], "experiments": [experiment]}
+    api.on("GET", TABLE, table)
+    assert grid("metrics", "calm-fox-7").out.splitlines()[0] == "Experiment       Status   loss     a"
+    asked = grid("metrics", "calm-fox-7", "--tag", "a", "--tag", "loss").out
+    assert asked.splitlines()[0] == "Experiment       Status      a  loss"

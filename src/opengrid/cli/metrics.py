@@ -12,7 +12,7 @@ import click
 
 from opengrid.cli.completing import names_of
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, note, print_json, print_table, settings, tell, value_text
+from opengrid.cli.output import Column, note, plural, print_json, print_table, settings, tell, value_text
 from opengrid.client.api import Api
 from opengrid.client.http import Query
 from opengrid.core.errors import InvalidValue, NotFound
@@ -82,14 +82,14 @@ def metrics(
                 "filter": filters,
                 "metric": tags or None,
             }
-            _show_run(api, name, query, as_csv=as_csv)
+            _show_run(api, name, query, tags, as_csv=as_csv)
         elif tags or as_csv:
             _show_points(api, name, tags, as_csv=as_csv)
         else:
             _show_experiment(api, name)
 
 
-def _show_run(api: Api, name: str, query: Query, *, as_csv: bool) -> None:
+def _show_run(api: Api, name: str, query: Query, tags: Sequence[str], *, as_csv: bool) -> None:
     if as_csv:
         with api.table_as_csv(name, query) as blocks:
             for block in blocks:
@@ -103,7 +103,7 @@ def _show_run(api: Api, name: str, query: Query, *, as_csv: bool) -> None:
     if not document["experiments"]:
         tell(f"{name} has no such experiment")
         return
-    _print_run(document)
+    _print_run(document, tags)
     if len(document["experiments"]) < document["total"]:
         note(f"the first {len(document['experiments'])} of {document['total']} experiments; --csv writes all")
 
@@ -115,13 +115,14 @@ def _tell_unknown(name: str, document: TableDocument) -> None:
         note(f"no experiment of {name} has {printable(text)}: {_offer(text, known)}")
 
 
-def _print_run(document: TableDocument) -> None:
+def _print_run(document: TableDocument, asked: Sequence[str]) -> None:
     rows, params = document["experiments"], document["columns"]["params"]
-    tags = list(dict.fromkeys(tag for row in rows for tag in row["metrics"]))
+    there = {tag for row in rows for tag in row["metrics"]}
+    tags = [tag for tag in asked or (one["tag"] for one in document["columns"]["metrics"]) if tag in there]
     columns = [Column(title="Experiment"), Column(title="Status")]
     columns += [Column(title=param, may_wrap=True) for param in params]
-    columns += [Column(title=tag, is_number=True) for tag in tags]
-    print_table(
+    columns += [Column(title=tag, is_number=True, may_drop=not asked) for tag in tags]
+    left_out = print_table(
         columns,
         [
             [
@@ -133,6 +134,8 @@ def _print_run(document: TableDocument) -> None:
             for row in rows
         ],
     )
+    if left_out:
+        note(f"{plural(left_out, 'more metric')}: --tag NAME shows one, --csv all")
     if not tags:
         tell("no metrics so far: they come from TensorBoard event files and from Lightning's self.log()")
 

@@ -48,6 +48,7 @@ class Column:
     short: str = ""  #: the title where a terminal is too narrow
     is_number: bool = False  #: aligned to the right
     may_wrap: bool = False  #: gives way first when a terminal is too narrow
+    may_drop: bool = False  #: left out, the last one first, when it is too narrow all the same
 
 
 def settings() -> Settings:
@@ -95,15 +96,21 @@ def wrapped(text: str, width: int, *, first: str = "", more: str = "") -> list[s
     )
 
 
-def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> None:
-    """Print a table: fitted to the terminal, or with every cell whole and aligned when it goes elsewhere."""
+def print_table(columns: Sequence[Column], rows: Iterable[Sequence[str]]) -> int:
+    """Print a table: fitted to the terminal, or with every cell whole and aligned when it goes elsewhere.
+
+    Returns how many columns were left out because they did not fit.
+    """
     columns = [replace(column, title=printable(column.title)) for column in columns]
     whole = [tuple(map(printable, row)) for row in rows]
-    if sys.stdout.isatty():
-        table = fitted_table(columns, whole, shutil.get_terminal_size().columns, colours=_has_colours())
-        click.echo(table, color=_has_colours())
-    else:
+    if not sys.stdout.isatty():
         click.echo(plain_table(columns, whole))
+        return 0
+    width = shutil.get_terminal_size().columns
+    kept = kept_columns(columns, whole, width)
+    shown = [[row[i] for i in kept] for row in whole]
+    click.echo(fitted_table([columns[i] for i in kept], shown, width, colours=_has_colours()), color=_has_colours())
+    return len(columns) - len(kept)
 
 
 def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str:
@@ -111,6 +118,19 @@ def plain_table(columns: Sequence[Column], rows: Sequence[Sequence[str]]) -> str
     cells = [[column.title for column in columns], *rows]
     widths = _widths(cells)
     return "\n".join(_line(columns, row, widths, gap=2) for row in cells)
+
+
+def kept_columns(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int) -> list[int]:
+    """Return the places of the columns that a terminal is wide enough for, once the others have given way."""
+    widths = _widths([[column.short or column.title for column in columns], *rows])
+    least = [min(w, _NARROWEST) if column.may_wrap else w for column, w in zip(columns, widths)]  # noqa: B905 - of one length
+    kept = list(range(len(columns)))
+    for last in reversed(range(len(columns))):
+        if _total([least[i] for i in kept], gap=1) <= width:
+            break
+        if columns[last].may_drop:
+            kept.remove(last)
+    return kept
 
 
 def fitted_table(columns: Sequence[Column], rows: Sequence[Sequence[str]], width: int, *, colours: bool) -> str:
