@@ -9,21 +9,16 @@ from typing import TYPE_CHECKING, TypeVar
 import click
 
 from opengrid.cli.cluster_logs import logs
+from opengrid.cli.cluster_view import cluster_size, print_checks, print_cluster, print_clusters
 from opengrid.cli.durations import Duration
 from opengrid.cli.options import connected, global_options
-from opengrid.cli.output import Column, ProgressLine, note, plural, print_json, print_table, settings, tell
+from opengrid.cli.output import ProgressLine, note, print_json, settings, tell
 from opengrid.cli.tokens import read_token_file
 from opengrid.client.api import Api
 from opengrid.core.errors import InvalidValue, error_from_wire
 
 if TYPE_CHECKING:
-    from opengrid.client.documents import (
-        CheckedMachine,
-        ClusterDocument,
-        ClusterRow,
-        ClusterStartDocument,
-        RemovedClusterDocument,
-    )
+    from opengrid.client.documents import ClusterRow, ClusterStartDocument, RemovedClusterDocument
 
 F = TypeVar("F", bound=Callable[..., object])
 
@@ -153,7 +148,7 @@ def add(
     if settings().is_json:
         print_json(row)
     else:
-        click.echo(f"{name} has {_size(row)}; `grid clusters check {name}` asks all of them")
+        click.echo(f"{name} has {cluster_size(row)}; `grid clusters check {name}` asks all of them")
 
 
 @clusters.command()
@@ -166,7 +161,7 @@ def show(name: str) -> None:
     if settings().is_json:
         print_json(document)
     else:
-        _print(document)
+        print_cluster(document)
 
 
 @clusters.command()
@@ -182,10 +177,7 @@ def check(name: str) -> int:
     if settings().is_json:
         print_json({"cluster": name, "machines": machines})
     else:
-        columns = [Column(title=t) for t in ("Address", "Host", "Python", "Ray", "torch", "lightning")]
-        columns += [Column(title=t, may_wrap=True) for t in ("GPUs", "Mounts")]
-        columns += [Column(title="To The Server", is_number=True), Column(title="Problem", may_wrap=True)]
-        print_table(columns, [_checked(machine) for machine in machines])
+        print_checks(machines)
     return 1 if any(machine.get("problem") for machine in machines) else 0
 
 
@@ -224,7 +216,7 @@ def start(name: str) -> None:
     if settings().is_json:
         print_json(row)
     else:
-        click.echo(f"{name} has {_size(row)}")
+        click.echo(f"{name} has {cluster_size(row)}")
 
 
 @clusters.command()
@@ -319,86 +311,9 @@ def _list() -> None:
         rows = api.clusters()
     if settings().is_json:
         print_json({"clusters": rows})
-        return
-    columns = [Column(title="Cluster"), Column(title="Engine"), Column(title="Address", may_wrap=True)]
-    columns += [Column(title=t, is_number=True) for t in ("Machines", "CPUs", "GPUs")]
-    columns += [Column(title="Problem", may_wrap=True)]
-    print_table(
-        columns,
-        [
-            [
-                row["cluster"] + (" (default)" if row["default"] else ""),
-                row["engine"],
-                row["address"] or "-",
-                *(str(number) for number in (row["machine_count"], row["cpus"], row["gpus"])),
-                row["problem"] or "-",
-            ]
-            for row in rows
-        ],
-    )
-
-
-def _print(document: ClusterDocument) -> None:
-    click.echo(f"{document['cluster']}: {document['engine']} {document['address'] or ''}".rstrip())
-    if document["problem"]:
-        click.echo(f"does not answer: {document['problem']}")
-    columns = [Column(title="Address"), Column(title="Type")]
-    columns += [Column(title=t, is_number=True) for t in ("CPUs Used", "GPUs Used", "Memory")]
-    columns += [Column(title="Accelerator"), Column(title="Experiments", may_wrap=True)]
-    print_table(
-        columns,
-        [
-            [
-                machine["address"],
-                machine["kind"] or "-",
-                _used(machine["cpus_used"], machine["cpus"]),
-                _used(machine["gpus_used"], machine["gpus"]),
-                f"{machine['memory_mib'] / 1024:.0f} GiB",
-                machine["accelerator"] or "-",
-                ", ".join(machine["experiments"]) or "-",
-            ]
-            for machine in document["machines"]
-        ],
-    )
-    for host in document["hosts"]:
-        if host["problem"]:
-            click.echo(f"{host['host']} ({host['address']}): {host['problem']}")
-    if any(host["problem"] for host in document["hosts"]):
-        click.echo(f"`grid clusters start {document['cluster']}` starts Ray where it does not run")
-    for possible in document["possible"]:
-        click.echo(f"can start up to {plural(possible['most'], 'machine')} of {possible['type']}")
-
-
-def _used(used: int | None, all_of_them: int) -> str:
-    return str(all_of_them) if used is None else f"{used}/{all_of_them}"
+    else:
+        print_clusters(rows)
 
 
 def _listed(text: str) -> list[str]:
     return [part for part in (part.strip() for part in text.split(",")) if part]
-
-
-def _size(row: ClusterRow) -> str:
-    return f"{plural(row['machine_count'], 'machine')} with {row['cpus']} CPUs and {plural(row['gpus'], 'GPU')}"
-
-
-def _checked(machine: CheckedMachine) -> list[str]:
-    torch, build, took = machine.get("torch"), machine.get("torch_build"), machine.get("round_trip_ms")
-    texts = [machine.get(what) for what in ("hostname", "python", "ray")]
-    texts += [f"{torch} ({build})" if torch and build else torch, machine.get("lightning"), _gpus(machine)]
-    no_mounts = machine.get("no_mounts")
-    return [
-        machine["address"],
-        *(text or "-" for text in texts),
-        f"no: {no_mounts}" if no_mounts else machine.get("mounts") or "-",
-        f"{took} ms" if took is not None else "-",
-        machine.get("problem") or "-",
-    ]
-
-
-def _gpus(machine: CheckedMachine) -> str | None:
-    number, models = machine.get("gpus"), machine.get("gpu_models")
-    if not number:
-        return None
-    if machine.get("gpus_are_simulated"):
-        return f"{number}, only counted"
-    return f"{number} ({', '.join(dict.fromkeys(models))})" if models else str(number)

@@ -1,4 +1,4 @@
-"""Reads what comes of event files, soon after it has come, and keeps what experiments' series have come to."""
+"""Has what comes of event files read, soon after it has come: by a thread, or by whoever asks for series."""
 
 from __future__ import annotations
 
