@@ -102,7 +102,7 @@ def test_the_difference_names_what_it_leaves_to_the_bundle_large_files_and_varia
 def test_what_looks_like_credentials_is_named_with_the_way_to_leave_it_out(repository: Path, tmp_path: Path) -> None:
     write(repository, {"sub/token": "t0ps3cret", ".env.example": "KEY="})
     (note,) = read_tree(repository, repository / "train.py").notes
-    assert note.startswith("sent with the code, though by their names credentials: sub/token; a line in .gitignore ")
+    assert note.startswith("credentials, by their names, are sent with the code: sub/token; a line in .gitignore ")
     (repository / ".gitignore").write_text("token\n")
     assert read_tree(repository, repository / "train.py").notes == ()
 

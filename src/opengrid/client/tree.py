@@ -117,7 +117,7 @@ def read_tree(
         note = f"{cwd} is no part of the repository {top}: the program starts at that repository's root"
         tree = dataclasses.replace(tree, notes=(*tree.notes, note))
     if credentials := [file.path for file in tree.files if is_credential(file.path)]:
-        note = f"sent with the code, though by their names credentials: {named(credentials)}; {_way_out(tree)}"
+        note = f"credentials, by their names, are sent with the code: {named(credentials)}; {_way_out(tree)}"
         tree = dataclasses.replace(tree, notes=(*tree.notes, note))
     return tree
 
