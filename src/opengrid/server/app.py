@@ -55,7 +55,7 @@ from opengrid.server.machines_api import machines_api
 from opengrid.server.new_run_api import new_run_api
 from opengrid.server.pages import BUILT, pages
 from opengrid.server.presence import Presence
-from opengrid.server.reach import Reach
+from opengrid.server.reach import Reach, host_names
 from opengrid.server.rehearsals_api import rehearsals_api
 from opengrid.server.runs_api import runs_api
 from opengrid.server.scalars_api import scalars_api
@@ -339,7 +339,7 @@ class Server:
         )
         self.app.state.owner = owner
         problems.install(self.app)
-        self.app.add_middleware(problems.Envelope, hosts=_host_names(settings), seen=self._seen)
+        self.app.add_middleware(problems.Envelope, hosts=host_names(settings), seen=self._seen)
 
     def status(self) -> ServerDocument:
         """Return what `grid server status` says, and server.json but for the address."""
@@ -469,10 +469,3 @@ def git_access(settings: Settings) -> Access:
         as_user=settings.is_embedded,
         size_limit=settings.source_limit,
     )
-
-
-def _host_names(settings: Settings) -> set[str]:
-    names = {"127.0.0.1", "localhost", "::1", settings.host, socket.gethostname()}
-    if settings.public_url:
-        names.add(urlsplit(settings.public_url).hostname or "")
-    return names

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from urllib.parse import urlsplit
 
 from fastapi import Request
@@ -31,8 +32,7 @@ class Reach:
 
     def address_for(self, request: Request) -> str:
         """Return the address for links to whoever sends a request: the public one, else the one that they use."""
-        # It works for them, where this computer's own name may be known to nobody; _host_names() says which may stand
-        # there.
+        # It works for them, where this computer's own name may be known to nobody. Only `host_names` come so far.
         return (self._settings.public_url or f"{request.url.scheme}://{request.url.netloc}").rstrip("/")
 
     def line_for(self, cluster: str) -> str | None:
@@ -52,3 +52,11 @@ class Reach:
             "`grid server stop`, then `grid server start --listen 0.0.0.0:8285 --tls-cert FILE --tls-key FILE` "
             "(or --insecure on a network that you trust)"
         )
+
+
+def host_names(settings: Settings) -> set[str]:
+    """Return the names by which a request may call this server, beside addresses."""
+    names = {"127.0.0.1", "localhost", "::1", settings.host, socket.gethostname()}
+    if settings.public_url:
+        names.add(urlsplit(settings.public_url).hostname or "")
+    return names
