@@ -43,7 +43,8 @@ def test_run_json_has_command_plan_commit_patch_interpreter_and_packages_and_no_
     assert (folder / "clone" / "train.py").read_text() == "print('new')"
     assert "keys.py" not in patch
     assert "https://****@packages.example/simple" in json.dumps(record["dependencies"])
-    assert len(record["source"]["bundle"]) == len(record["source"]["patch"]) == 64
+    # Whoever knows the digest of a tree can start a run of it, and that has a secret in it.
+    assert (record["source"]["bundle"], len(record["source"]["patch"])) == (None, 64)
     assert record["arguments"] == ["--lr", "0.1"]
     assert record["command"].startswith("grid ")
     assert record["plan"]["world_size"] == 1

@@ -199,17 +199,20 @@ def test_nobody_is_told_credentials_and_secrets_of_a_difference(lab: Lab) -> Non
         ]
 
 
-def test_code_with_credentials_is_started_again_by_its_owner_alone(lab: Lab) -> None:
-    content = bundle_of({"t.sh": b"true", "sub/.env": b"KEY=sesame"})
+@pytest.mark.parametrize("private", [("sub/.env", b"KEY=sesame"), ("keys.py", b"KEY = 'hunter2-of-ada'\n")])
+def test_code_with_credentials_is_started_again_by_its_owner_alone(lab: Lab, private: tuple[str, bytes]) -> None:
+    assert lab.ada("PUT", "secrets/MINE", {"value": "hunter2-of-ada"}).status < 300
+    path, content = private
+    content = bundle_of({"t.sh": b"true", path: content, "u.sh": b"hunter3"})
     bundle = hashlib.sha256(content).hexdigest()
     assert lab.ada.send(bundle, content) == 201
     assert lab.ada.run("adas", source={"bundle": bundle, "root": "/"}).status == 201
     assert lab.ada.run("open").status == 201
 
     refused = lab.bob("POST", "clone", {"names": ["adas"]})
-    assert (refused.status, "sub/.env" in refused.error, "ada" in refused.error) == (403, True, True), refused
+    assert (refused.status, f"({path})" in refused.error, "only ada" in refused.error) == (403, True, True), refused
     assert lab.bob("GET", "runs/adas/request", tree=True).status == 403
-    assert "sub/.env" in lab.bob("POST", "new-run/plan", {"copy_of": "adas"}).document["problem"]["message"]
+    assert path in lab.bob("POST", "new-run/plan", {"copy_of": "adas"}).document["problem"]["message"]
     for caller in (lab.ada, lab.owner):
         assert caller("POST", "clone", {"names": ["adas"]}).status == 201
     assert lab.bob("POST", "clone", {"names": ["open"]}).status == 201

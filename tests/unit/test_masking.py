@@ -50,3 +50,12 @@ def test_pieces_show_what_the_whole_would(secrets: list[str], pieces: list[str])
     shown = b"".join(masker.feed(piece.encode()) for piece in pieces) + masker.feed(b"", is_last=True)
 
     assert shown == masks.hide("".join(pieces).encode())
+
+
+def test_what_holds_a_text_to_hide_is_told_from_what_does_not() -> None:
+    masks, data = Masks(["hunter2", "line one\nline two"]), b"x = 'hunter2'; y = 'line two'"
+    assert masks.reads(data, 0, len(data))
+    assert not masks.reads(data, 0, 11)
+    assert masks.reads(data, 11, len(data))
+    assert not Masks([]).reads(data, 0, len(data))
+    assert Masks(["hunter2"]).key == Masks(["hunter2"]).key != Masks(["hunter3"]).key

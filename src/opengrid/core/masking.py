@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mmap import mmap
 
 #: Shorter texts are no secrets: to hide them would hide half of a log.
 LEAST_LENGTH = 4
@@ -22,6 +26,11 @@ class Masks:
         #: Bytes that a text to hide may go beyond a border.
         self.reach = max((len(text) for text in self._texts), default=1) - 1
 
+    @property
+    def key(self) -> Hashable:
+        """What is another for other texts, and tells nobody what they are."""
+        return hash(tuple(self._texts))
+
     def __bool__(self) -> bool:
         """Return whether there is anything to hide."""
         return bool(self._texts)
@@ -35,6 +44,10 @@ class Masks:
             start, end = found.span(1)
             hidden[start:end] = b"*" * (end - start)
         return bytes(hidden)
+
+    def reads(self, data: bytes | mmap, start: int, end: int) -> bool:
+        """Return whether a text to hide stands between two offsets: faster than hiding, for data of any size."""
+        return any(data.find(text, start, end) >= 0 for text in self._texts)
 
     def hide_text(self, text: str) -> str:
         """Return a text in which no text to hide is left."""

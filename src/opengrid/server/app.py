@@ -213,7 +213,7 @@ class Server:
         )
         differences = Differences(sources, secrets_of=secrets.known)
         self._records = records = RunRecords(
-            database, artifacts, sources, differences, packages=environments.packages, secrets_of=secrets.known
+            database, artifacts, differences, packages=environments.packages, secrets_of=secrets.known
         )
         self._rehearsals = rehearsals = Rehearsals(database, moved=self._attempt_moved, now_us=now_us)
         self._agents = agents = Agents(
@@ -242,6 +242,7 @@ class Server:
             engines,
             catalogue,
             sources=sources,
+            differences=differences,
             links=links,
             data=run_data,
             logs=log_files,

@@ -1,4 +1,4 @@
-"""How a run's tree differs from its commit, as everybody with an account may see it."""
+"""What of a run's tree everybody with an account may see: how it differs from its commit, and what is private in it."""
 
 from __future__ import annotations
 
@@ -21,6 +21,10 @@ class Differences:
 
     def __init__(self, sources: Sources, *, secrets_of: Callable[[str], Iterable[str]]) -> None:
         self._sources, self._secrets_of = sources, secrets_of
+
+    def private_files(self, run: Run) -> tuple[str, ...]:
+        """Return the files of a run's tree that are its owner's alone: credentials by their names, or with a secret."""
+        return self._sources.private_files(run.spec.source, Masks(self._secrets_of(run.user)))
 
     def told(self, run: Run, *, most_bytes: int) -> str:
         """Return the difference, of whole files only, because one in which something is hidden would not apply.

@@ -19,7 +19,6 @@ from opengrid.core.records.experiments import Experiment, Run
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.attempts import known_attempt
 from opengrid.services.differences import Differences, unsigned
-from opengrid.services.sources import Sources
 from opengrid.services.views import source_view, time_text
 from opengrid.store.database import Database
 
@@ -39,13 +38,12 @@ class RunRecords:
         self,
         database: Database,
         artifacts: Artifacts,
-        sources: Sources,
         differences: Differences,
         *,
         packages: Callable[[Run], list[str]],
         secrets_of: Callable[[str], Iterable[str]],
     ) -> None:
-        self._database, self._artifacts, self._sources, self._differences = database, artifacts, sources, differences
+        self._database, self._artifacts, self._differences = database, artifacts, differences
         self._packages, self._secrets_of = packages, secrets_of
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="run records")
         self._last: Future[None] | None = None
@@ -105,7 +103,7 @@ class RunRecords:
     def _of_run(self, run: Run, packages: list[str] | None) -> dict[str, object]:
         spec = run.spec
         # Whoever knows a tree's digest can start a run of it.
-        bundle = None if self._sources.credentials(spec.source) else spec.source.bundle
+        bundle = None if self._differences.private_files(run) else spec.source.bundle
         return {
             "run": run.name,
             "user": run.user,

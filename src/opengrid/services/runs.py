@@ -29,6 +29,7 @@ from opengrid.planning.sweep import make_sweep, with_seed
 from opengrid.services.artifacts import Artifacts
 from opengrid.services.assignments import work_folder
 from opengrid.services.callers import Caller
+from opengrid.services.differences import Differences
 from opengrid.services.event_files import EventFiles
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
@@ -51,6 +52,7 @@ class Runs:
         catalogue: Catalogue,
         *,
         sources: Sources,
+        differences: Differences,
         links: Links,
         data: RunData,
         logs: LogFiles,
@@ -64,6 +66,7 @@ class Runs:
     ) -> None:
         self._database, self._engines, self._catalogue = database, engines, catalogue
         self._sources, self._links, self._data, self._logs, self._work = sources, links, data, logs, work
+        self._differences = differences
         self._artifacts, self._events, self._now_us = artifacts, events, now_us
         self._check_secrets, self._changed, self._kill = check_secrets, changed, kill
 
@@ -172,11 +175,10 @@ class Runs:
         if caller.may_change(run.user):
             return run.spec, ()
         source, held_back = run.spec.source, tuple(sorted(run.spec.environment))
-        if credentials := self._sources.credentials(source):
+        if private := self._differences.private_files(run):
             if with_tree:
                 raise Forbidden(
-                    f"the code of {name} has files that look like credentials ({named(credentials)}): only {run.user} "
-                    "can start it again",
+                    f"the code of {name} has credentials in it ({named(private)}): only {run.user} can start it again",
                     hint=f"`grid run --like {name}` takes its options, and your own code",
                 )
             source = dataclasses.replace(source, bundle=None, patch=None)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import mmap
 import posixpath
 import tarfile
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +13,7 @@ from pathlib import Path
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.credentials import is_credential
 from opengrid.core.errors import Forbidden, NotFound
+from opengrid.core.masking import Masks
 from opengrid.core.spec import Program, ProgramKind, Source
 from opengrid.store.database import Database
 
@@ -27,7 +29,7 @@ class Sources:
 
     def __init__(self, database: Database, blobs: Blobs) -> None:
         self._database, self._blobs = database, blobs
-        self._credentials: dict[str, tuple[str, ...]] = {}  #: by bundle, which never changes: its list takes time
+        self._private: dict[tuple[str, Hashable], tuple[str, ...]] = {}  #: by bundle, which never changes, and secrets
 
     def bundle_of_attempt(self, attempt_id: str, digest: str) -> Path:
         """Return where a bundle lies, for an agent whose attempt runs it; Forbidden for any other blob."""
@@ -44,15 +46,14 @@ class Sources:
             raise NotFound(f"{source.line} has no difference to a commit")
         return self._blobs.path(source.patch)
 
-    def credentials(self, source: Source) -> tuple[str, ...]:
-        """Return which files of a tree hold, by their names, what signs somebody in; nobody's but its owner's."""
+    def private_files(self, source: Source, secrets: Masks) -> tuple[str, ...]:
+        """Return which files of a tree are credentials by their names, or hold a secret."""
         if source.bundle is None:
             return ()
-        if source.bundle not in self._credentials:
-            with tarfile.open(self._blobs.path(source.bundle), "r:") as archive:
-                files = [member.name for member in archive if not member.isdir()]
-            self._credentials[source.bundle] = tuple(name for name in files if is_credential(name))
-        return self._credentials[source.bundle]
+        key = (source.bundle, secrets.key)
+        if key not in self._private:
+            self._private[key] = tuple(_private_in(self._blobs.path(source.bundle), secrets))
+        return self._private[key]
 
     def program_text(self, program: Program, source: Source) -> str:
         """Return the text of a Python program in its bundle, "" for other kinds; NotFound when it is not in there."""
@@ -67,6 +68,18 @@ class Sources:
         if program.kind is ProgramKind.MODULE:
             return ""  # an installed module: the ranks' interpreter finds it, we need not
         raise NotFound(f"no {names[0]} in the tree at {source.root}", hint="is the script ignored by git?")
+
+
+def _private_in(bundle: Path, secrets: Masks) -> Iterator[str]:
+    with (
+        tarfile.open(bundle, "r:") as archive,
+        bundle.open("rb") as file,
+        mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data,
+    ):
+        for member in archive:
+            holds_secret = member.isreg() and secrets.reads(data, member.offset_data, member.offset_data + member.size)
+            if holds_secret or (is_credential(member.name) and not member.isdir()):
+                yield member.name
 
 
 @contextmanager
