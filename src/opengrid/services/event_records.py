@@ -146,11 +146,18 @@ def _first_broken(data: bytes, starts: Ints) -> int | None:
     lengths, checksums = _at_any_offset(data, np.uint64)[starts], _at_any_offset(data, np.uint32)[starts + 8]
     broken = [
         members[wrong[0]]
-        for length in np.unique(lengths)
+        for length in _different(lengths)
         if len(members := np.flatnonzero(lengths == length))
-        and len(wrong := np.flatnonzero(checksums[members] != checksum(length.tobytes())))
+        and len(wrong := np.flatnonzero(checksums[members] != checksum(struct.pack("<Q", length))))
     ]
     return int(min(broken)) if broken else None
+
+
+def _different(lengths: npt.NDArray[np.uint64]) -> list[int]:
+    """Return each of these lengths once; to sort them all takes longer than all the rest."""
+    is_large = lengths > _MOST_ALIKE
+    small = np.flatnonzero(np.bincount(lengths[~is_large].astype(np.int64)))
+    return small.tolist() + np.unique(lengths[is_large]).tolist()
 
 
 class _Reader:
@@ -182,7 +189,11 @@ class _Reader:
             found.append(self._group(rows, starts[rows], ends[rows], steps[rows]))
         if not found:
             return np.zeros(0, POINT)
-        return _in_order(np.concatenate([place for place, _ in found]), np.concatenate([points for _, points in found]))
+        places, points = (
+            np.concatenate([place for place, _ in found]),
+            b"".join(points.tobytes() for _, points in found),
+        )
+        return _in_order(places, np.frombuffer(points, POINT))
 
     def _plain(self, starts: Ints, ends: Ints) -> tuple[npt.NDArray[np.bool_], Ints, Ints]:
         """Return which Events are a time, perhaps a step, and a summary; their steps, and where summaries begin."""
@@ -289,10 +300,12 @@ def _alike(signatures: npt.NDArray[np.uint64]) -> list[Ints]:
 def _in_order(places: Ints, points: Points) -> Points:
     """Return points in the order of the records that they are from; those of one record stay in theirs."""
     if np.bincount(places).max(initial=0) > 1:
-        return points[np.argsort(places, kind="stable")]
-    slots = np.full(int(places.max(initial=-1)) + 1, -1)
-    slots[places] = np.arange(len(places))
-    return points[slots[slots >= 0]]
+        order = np.argsort(places, kind="stable")
+    else:
+        slots = np.full(int(places.max(initial=-1)) + 1, -1)
+        slots[places] = np.arange(len(places))
+        order = slots[slots >= 0]
+    return np.ndarray((len(order),), POINT, np.ndarray((len(points),), _RAW, points)[order])
 
 
 def _ends_with_float(value: Value, event: bytes) -> bool:
@@ -310,6 +323,9 @@ def _at_any_offset(data: bytes, kind: type[Number]) -> npt.NDArray[Number]:
     """Return numbers of a kind as they would be read at each byte. All our machines are little-endian, as the files."""
     return np.ndarray((max(0, len(data) - np.dtype(kind).itemsize + 1),), kind, data, strides=(1,))
 
+
+#: A point as bytes: numpy moves fields one by one.
+_RAW = np.dtype(f"V{POINT.itemsize}")
 
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 _MASKS = np.array([(1 << (8 * count)) - 1 for count in range(9)], np.uint64)
