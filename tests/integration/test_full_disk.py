@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from tests.conftest import missing
 from tests.support.agents import AgentBench
+from tests.support.grid import eventually
+from tests.support.server import Caller
 from tests.support.server_app import running_app
 
 from opengrid.client.api import Api
@@ -22,6 +24,7 @@ from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import Unusable
 from opengrid.core.protocol import DataFile, Phase, Prepared, Waits
 from opengrid.node.cache import DataCache
+from opengrid.store.database import Database
 
 MIB = 1 << 20
 
@@ -41,8 +44,8 @@ class World:
     def fill(self, left: int) -> None:
         """Leave so many bytes of the server's disk."""
         disk = os.statvfs(self.disk)
-        with (self.disk / "ballast").open("wb") as ballast:
-            os.posix_fallocate(ballast.fileno(), 0, disk.f_bavail * disk.f_frsize - left)
+        with (self.disk / "ballast").open("ab") as ballast:
+            os.posix_fallocate(ballast.fileno(), ballast.tell(), disk.f_bavail * disk.f_frsize - left)
 
     def create(self, api: Api) -> DatastoreRow:
         opened = api.open_datastore("data", str(self.source), self.upload)
@@ -52,6 +55,13 @@ class World:
 
     def staged(self) -> list[Path]:
         return [path for path in (self.disk / "datastores" / ".staging").rglob("*") if path.is_file()]
+
+
+def renew_reserve(world: World) -> None:
+    """Do what a server does every minute."""
+    database = Database.open(f"sqlite:///{world.disk / 'grid.db'}")
+    database.renew_reserve()
+    database.close()
 
 
 @pytest.fixture
@@ -106,6 +116,40 @@ def test_a_disk_that_becomes_full_in_the_middle_ends_the_upload_and_it_goes_on_l
         assert (made["version"], made["files"], made["size"]) == (1, number, number * size)
     root = world.disk / "datastores" / "data" / "1"
     assert {p.name: p.read_bytes() for p in root.iterdir()} == {p.name: p.read_bytes() for p in world.source.iterdir()}
+
+
+def test_what_frees_space_works_on_a_disk_that_is_full_to_the_last_byte(world: World) -> None:
+    for index in range(100):
+        world.write(f"f{index:03}", 50_000)
+    with running_app(world.disk) as (api, transport, _):
+        world.create(api)
+        world.fill(left=3 * MIB)  # the run waits
+        caller = Caller(transport.client, (world.disk / "token").read_text())
+        assert caller.run("waits").status == 201
+        renew_reserve(world)
+        assert not (world.disk / "grid.db.reserve").exists(), "what little there is belongs to others"
+        (world.disk / "ballast").unlink()
+        renew_reserve(world)
+        world.fill(left=0)
+        assert shutil.disk_usage(world.disk).free == 0
+        assert api.stop("run", ["waits"])["stopped"] == ["waits-exp0"]
+        eventually(lambda: api.experiment("waits-exp0")["state"] == "stopped")
+        world.fill(left=0)
+        assert api.delete("run", ["waits"]) == ["waits-exp0"]
+        world.fill(left=0)
+        assert api.delete_datastore("data", None)["deleted"] == [1]
+        assert shutil.disk_usage(world.disk).free > 100 * 50_000
+
+
+def test_a_server_starts_on_a_disk_that_is_full_to_the_last_byte(world: World) -> None:
+    with running_app(world.disk) as (api, _, _):
+        world.write("a", 5 * MIB)
+        world.create(api)
+    renew_reserve(world)
+    world.fill(left=0)
+    with running_app(world.disk) as (api, _, _):
+        api.delete_datastore("data", None)
+    assert shutil.disk_usage(world.disk).free > 5 * MIB
 
 
 def test_a_machine_with_a_full_disk_begins_nothing_says_why_and_goes_on(world: World, bench: AgentBench) -> None:

@@ -67,7 +67,7 @@ from opengrid.server.stream import Stream
 from opengrid.server.stream_api import stream_api
 from opengrid.server.tensorboard_api import tensorboard_api
 from opengrid.server.topics import topics
-from opengrid.server.upkeep import end_idle_boards, end_when_idle, prune_caches
+from opengrid.server.upkeep import end_idle_boards, end_when_idle, keep_reserve, prune_caches
 from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
 from opengrid.services.accounts import Accounts
@@ -401,6 +401,7 @@ class Server:
         self._rehearsals.say_that_server_is_back()
         upkeep = [
             end_idle_boards(self._boards.end_idle),
+            keep_reserve(self._database.renew_reserve),
             prune_caches([self._environments.prune, self._links.prune]),
             self._presence.end_when_gone(self._stop),
         ]

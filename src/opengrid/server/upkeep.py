@@ -16,6 +16,10 @@ log = structlog.get_logger(__name__)
 _PRUNE_FIRST_S, _PRUNE_EVERY_S = 60.0, 3600.0
 
 
+#: How often space is looked for that the database could reserve.
+_RESERVE_EVERY_S = 60.0
+
+
 class Prune(Protocol):
     """Removes what was not used for long."""
 
@@ -29,6 +33,13 @@ async def end_idle_boards(end_idle: Callable[[], None]) -> None:
     while True:
         await asyncio.sleep(30.0)
         await run_in_threadpool(end_idle)
+
+
+async def keep_reserve(renew: Callable[[], None]) -> None:
+    """Reserve space for what frees space, again whenever some was given up."""
+    while True:
+        await asyncio.sleep(_RESERVE_EVERY_S)
+        await run_in_threadpool(renew)
 
 
 async def prune_caches(prunes: Sequence[Prune]) -> None:

@@ -85,7 +85,7 @@ class Datastores:
 
         Conflict, touching nothing, while an experiment that has not ended uses one of them.
         """
-        with self._database.transaction() as tx:
+        with self._database.transaction(frees_space=True) as tx:
             chosen = [tx.data.find(name, version)] if version is not None else tx.data.list(name=name)
             if not chosen:
                 tx.data.find(name, None)  # which says what there is

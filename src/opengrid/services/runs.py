@@ -192,7 +192,7 @@ class Runs:
         stopped: list[str] = []
         already: list[str] = []
         attempts: list[Attempt] = []
-        with self._database.transaction() as tx:
+        with self._database.transaction(frees_space=True) as tx:
             for experiment in self._experiments(tx, names, caller):
                 asked = not experiment.state.is_terminal
                 if asked:
@@ -230,7 +230,7 @@ class Runs:
 
     def delete(self, names: Sequence[str], caller: Caller) -> list[str]:
         """Remove what is named with logs and work folders; Conflict, touching nothing, while some of it is active."""
-        with self._database.transaction() as tx:
+        with self._database.transaction(frees_space=True) as tx:
             experiments = self._experiments(tx, names, caller)
             busy = [e.name for e in experiments if not e.state.is_terminal]
             if busy:

@@ -75,11 +75,14 @@ class Database:
         return cls(backend)
 
     @contextlib.contextmanager
-    def transaction(self) -> Generator[Transaction]:
+    def transaction(self, *, frees_space: bool = False) -> Generator[Transaction]:
         """Read and write; commits at the end of the block, rolls back on an exception. Waits for other writers.
 
-        Keep it short, and open no other one inside: that would wait for this one.
+        Keep it short, and open no other one inside: that would wait for this one. One that frees space, or leads to
+        that, finds some on a full disk, too, as long as there is any reserve.
         """
+        if frees_space and self._backend.reserve is not None:
+            self._backend.reserve.spend()
         with explained(self._backend.where), self._backend.writer.begin() as connection:
             yield Transaction(connection)
 
@@ -95,6 +98,11 @@ class Database:
         Ends with the process too, however it dies.
         """
         return self._backend.hold()
+
+    def renew_reserve(self) -> None:
+        """Reserve space for transactions that free some, where there is plenty."""
+        if self._backend.reserve is not None:
+            self._backend.reserve.renew()
 
     def close(self) -> None:
         """Close all connections."""

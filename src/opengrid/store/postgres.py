@@ -32,6 +32,7 @@ class PostgresDatabase:
 
     def __init__(self, url: URL) -> None:
         self.where = url.render_as_string(hide_password=True)
+        self.reserve = None  #: its disk is not ours
         self._holding = False
         url = url.set(drivername="postgresql+psycopg")
         if "options" not in url.query:

@@ -22,6 +22,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 from opengrid.core.errors import Conflict, Unusable
 from opengrid.core.locks import try_lock
 from opengrid.store.problems import explained
+from opengrid.store.reserve import Reserve
 from opengrid.store.schema import Schema
 
 _MAGIC = b"SQLite format 3\0"
@@ -41,6 +42,7 @@ class SqliteFile:
 
     def __init__(self, path: Path) -> None:
         self.where = str(path)
+        self.reserve = Reserve(path)
         self._path = path
         # One connection writes, so that threads queue in the pool: SQLite itself polls, up to 100 ms late.
         self.writer = _engine(path, begin="BEGIN IMMEDIATE", setup=_set_up_writer, pool_size=1, max_overflow=0)
@@ -48,6 +50,7 @@ class SqliteFile:
 
     def prepare(self, schema: Schema) -> None:
         """Create or migrate the file where that is due; Unusable, having touched nothing, where it cannot be used."""
+        self.reserve.spend()  # SQLite makes files of its own beside the database
         if not schema.is_due(self._examine(), self.where):
             return
         with hold_file(self._path, wait_s=_MIGRATION_S):
