@@ -18,10 +18,12 @@ from opengrid.core.records.datastores import (
 )
 from opengrid.core.records.experiments import ExperimentState
 from opengrid.store.tables import (
+    DIGEST_START,
     all_fields,
     datastore_files,
     datastore_versions,
     datastores,
+    digest_start,
     experiments,
     fields,
     run_datastores,
@@ -171,7 +173,8 @@ class Data:
 
     def unused(self, digests: Collection[str]) -> set[str]:
         """Return those of these contents that no version has."""
-        used = select(_files.digest).where(_files.digest.in_(digests)).distinct()
+        starts = {digest[:DIGEST_START] for digest in digests}
+        used = select(_files.digest).where(digest_start.in_(starts), _files.digest.in_(digests)).distinct()
         return set(digests) - set(self._connection.execute(used).scalars())
 
     def _of_version(self, name: str, version: int, search: str, *columns: ColumnElement[Any]) -> Select[Any]:
