@@ -77,3 +77,14 @@ def test_watching_all_active_runs_goes_on_until_control_c(grid: Grid, folder: Pa
     assert "Traceback" not in terminal.text
     gate.touch()
     assert grid.ended("seen-live-exp0")["state"] == "succeeded"
+
+
+def test_how_far_an_upload_is_is_drawn_a_few_times_a_second(grid: Grid, folder: Path) -> None:
+    source = folder / "many"
+    source.mkdir()
+    for number in range(2000):
+        (source / f"f{number}").write_bytes(b"%01000d" % number)
+    terminal = Terminal(grid, "datastore", "create", str(source), "--name", "many", cwd=folder)
+    assert terminal.end() == 0, terminal.text
+    assert "[########################] 1.9 MiB of 1.9 MiB" in terminal.text
+    assert terminal.raw.count("\r\x1b[K") < 500  # over a slow ssh, one for each file would take longer than the upload

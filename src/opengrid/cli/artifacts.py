@@ -243,7 +243,7 @@ class _Download:
         self._show_progress()
 
     def _show_progress(self) -> None:
-        if self._line.is_possible:
+        if self._line.is_due:
             self._line.show(progress_text(self._done, self._total, self._came, time.monotonic() - self._began))
 
     def _report(self) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import sys
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
@@ -29,6 +30,9 @@ _COLOURS = {
 
 #: A column that gives way keeps this many signs.
 _NARROWEST = 8
+
+#: A line that tells how far something is changes this often at most: the terminal may be behind a slow ssh.
+_SHOWN_EVERY_S = 0.1
 
 
 @dataclass
@@ -247,6 +251,12 @@ class ProgressLine:
     def __init__(self) -> None:
         self.is_possible = sys.stderr.isatty()
         self._shown = ""
+        self._shown_s = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it is time to show how far something is that is told very often."""
+        return self.is_possible and time.monotonic() - self._shown_s >= _SHOWN_EVERY_S
 
     def show(self, text: str) -> None:
         """Show a text in place of the one before."""
@@ -254,6 +264,7 @@ class ProgressLine:
         if self.is_possible and text != self._shown:
             click.echo(f"\r\x1b[K{text}", err=True, nl=False)
             self._shown = text
+            self._shown_s = time.monotonic()
 
     def clear(self) -> None:
         """Remove the line."""

@@ -23,7 +23,7 @@ class Transfer:
         """Count bytes that were dealt with, and those of them that took time; negative for what has to come again."""
         self._done += done
         self._came += came
-        if self._line.is_possible:
+        if self._line.is_due or (self._line.is_possible and self._done >= self._total):
             seconds = time.monotonic() - self._began
             self._line.show(f"{self._title}  {progress_text(int(self._done), self._total, int(self._came), seconds)}")
 
