@@ -23,7 +23,7 @@ def grid(new_grid: Callable[[], Grid]) -> Grid:
     return new_grid()
 
 
-FILES = 2500
+FILES = 5000
 
 
 def make_source(folder: Path) -> Path:

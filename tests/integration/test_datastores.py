@@ -434,7 +434,7 @@ def test_a_file_that_cannot_be_read_is_named(world: World) -> None:
 
 
 def test_a_file_that_keeps_changing_is_named(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    file = world.write("log", "x")
+    file = world.write("log", b"x" * (2 * MIB))
     ticks = iter(range(10**6))
 
     def grow(*_: object) -> None:
@@ -460,6 +460,36 @@ def test_a_file_that_changes_once_is_sent_as_it_became(world: World) -> None:
     with KnownDigests(world.folder / "journal") as known:
         Sender(world.api, opened, find_material(world.source), known, change).run()
     assert world.tree() == {"a": b"after, and longer"}
+
+
+def test_a_small_file_that_changes_after_it_was_read_is_kept_as_it_was(world: World) -> None:
+    file = world.write("log", "as it was")
+    came = 0
+
+    def grow(_: int, read: int) -> None:
+        nonlocal came
+        came += read
+        if came:
+            file.write_text("and now")
+
+    opened = world.api.open_datastore("data", str(world.source))
+    with KnownDigests(world.folder / "journal") as known:
+        Sender(world.api, opened, find_material(world.source), known, grow).run()
+    assert world.tree() == {"log": b"as it was"}
+    assert world.create()["version"] == 2
+    assert world.tree(2) == {"log": b"and now"}
+
+
+def test_the_journal_of_digests_is_not_much_longer_than_its_files(tmp_path: Path) -> None:
+    files = {f"f{number}": f"{number:064}" for number in range(100)}
+    for version in range(10):
+        status = os.stat_result((0, 0, 0, 0, 0, 0, version, 1, 1, 1), {"st_mtime_ns": 1, "st_ctime_ns": 1})
+        with KnownDigests(tmp_path / "j") as known:
+            for path, digest in files.items():
+                known.add(path, status, digest)
+    with KnownDigests(tmp_path / "j") as known:
+        assert {path: known.find(path, status) for path in files} == files
+    assert (tmp_path / "j").read_bytes().count(b"\0") <= 150
 
 
 def test_holes_of_a_sparse_file_stay_holes(world: World) -> None:

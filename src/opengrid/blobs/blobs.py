@@ -77,6 +77,13 @@ class Blobs(Protocol):
         """Take over what a folder holds of these, each under its digest; what is not what it says is taken away."""
         ...
 
+    def share(self, staged: str, digest: str, size: int) -> bool:
+        """Take over a file of the same disk; return whether it stays where it is, as another name of the content.
+
+        Else it may be gone there. What is not what it says is not taken.
+        """
+        ...
+
     def check(self, digests: Collection[str]) -> set[str]:
         """Read blobs; return those that are not here or not what they should be, which are removed."""
         ...

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import BinaryIO
 
 from opengrid.core.errors import InvalidValue, NotFound, Unusable
-from opengrid.core.files import file_digest, read_through
+from opengrid.core.files import CANNOT_LINK, file_digest, read_through
 
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 
-#: The mode of contents.
-_SEALED = 0o444
+#: The modes of contents.
+_SEALED, _PROGRAM = 0o444, 0o555
 
 
 class FolderBlobs:
@@ -73,6 +73,30 @@ class FolderBlobs:
             for digest in digests:
                 with suppress(NotFound, InvalidValue):
                     self._adopt(f"{staging}/{digest}", digest)
+
+    def share(self, staged: str, digest: str, size: int) -> bool:
+        """Take over a file of the same disk; return whether it stays where it is, as another name of the content.
+
+        Else it may be gone there. What is not what it says is not taken; a file of our own user's is taken at its word
+        but for its size: who can put one there can write to the store, and looking again would double what it costs.
+        """
+        place = self._name(digest)
+        with _disk_errors(self._root), suppress(NotFound, InvalidValue, FileNotFoundError):
+            status = os.lstat(staged)
+            if status.st_size != size or not stat.S_ISREG(status.st_mode):
+                return False
+            if status.st_uid != os.geteuid():
+                self._adopt(staged, digest)
+                return False
+            if stat.S_IMODE(status.st_mode) not in (_SEALED, _PROGRAM):  # somebody has a umask of their own
+                os.chmod(staged, _PROGRAM if status.st_mode & 0o111 else _SEALED)
+            try:
+                return _link(staged, place)
+            except OSError as error:
+                if error.errno not in CANNOT_LINK:
+                    raise
+            self._adopt(staged, digest)
+        return False
 
     def _adopt(self, staged: str, digest: str) -> int:
         place = self._name(digest)
@@ -155,6 +179,20 @@ class BlobWriter:
     def digest(self) -> str:
         """Return the SHA-256 of what was written so far."""
         return self._hash.hexdigest()
+
+
+def _link(staged: str, place: str) -> bool:
+    try:
+        os.link(staged, place)
+    except FileExistsError:
+        return False
+    except FileNotFoundError:
+        folder = os.path.dirname(place)
+        if os.path.isdir(folder):
+            raise
+        os.makedirs(folder, exist_ok=True)
+        return _link(staged, place)
+    return True
 
 
 def _seal(staged: str, digest: str) -> int:

@@ -12,6 +12,9 @@ from typing import IO
 #: A file that was written so short before it was read may be written again within the same tick of its clock.
 _FRESH_NS = 2_000_000_000
 
+#: A journal with so many records for each file is written anew.
+_MOST_STALE = 1.5
+
 
 class KnownDigests:
     """A journal of records that end with NUL; whatever is lost of it is only read again. Used as a context."""
@@ -20,7 +23,7 @@ class KnownDigests:
         self._journal = journal
         self._known: dict[str, str] = {}  #: digest and stamp by path, as they are written
         self._seen: dict[str, str] = {}
-        self._is_new = False  #: something was added since the journal was read
+        self._records = 0  #: in the journal
         self._file: IO[bytes] | None = None
 
     def __enter__(self) -> KnownDigests:
@@ -28,7 +31,9 @@ class KnownDigests:
         self._journal.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         with contextlib.suppress(FileNotFoundError):
             text = self._journal.read_bytes().decode("utf-8", "surrogateescape")
-            for record in text.split("\0")[:-1]:  # what a crash has torn is the last one
+            records = text.split("\0")[:-1]  # what a crash has torn is the last one
+            self._records = len(records)
+            for record in records:
                 digest, _, rest = record.partition(" ")
                 stamp, _, path = rest.partition(" ")
                 self._known[path] = f"{digest} {stamp}"
@@ -36,10 +41,10 @@ class KnownDigests:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
-        """Keep what was seen; after an error also what was known before."""
+        """Keep what was seen, and without an error not much else."""
         if self._file is not None:
             self._file.close()
-        if kind is None and (self._is_new or len(self._seen) != len(self._known)):
+        if kind is None and self._records > _MOST_STALE * len(self._seen):
             partial = self._journal.with_suffix(f".{os.getpid()}")
             partial.write_bytes(_encoded("".join(f"{known} {path}\0" for path, known in self._seen.items())))
             os.replace(partial, self._journal)
@@ -60,15 +65,14 @@ class KnownDigests:
         if time.time_ns() - max(status.st_mtime_ns, status.st_ctime_ns) < _FRESH_NS:
             return
         self._known[path] = self._seen[path] = known = f"{digest} {_stamp(status)}"
-        self._is_new = True
         if self._file is not None:
+            self._records += 1
             self._file.write(_encoded(f"{known} {path}\0"))
 
     def forget(self, path: str) -> None:
         """Have a file read again."""
         self._known.pop(path, None)
         self._seen.pop(path, None)
-        self._is_new = True
 
     def flush(self) -> None:
         """Make what was added outlive this process."""

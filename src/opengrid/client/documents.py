@@ -811,6 +811,7 @@ class OfferedFile(TypedDict):
     size: int
     sha256: str
     executable: bool
+    in_tree: bool
 
 
 class OfferedFiles(TypedDict):
@@ -1565,13 +1566,14 @@ class UploadContents(TypedDict):
 
 
 class UploadDocument(TypedDict):
-    """A datastore version that takes its files, and the folder to put contents in, on the server's host."""
+    """A datastore version that takes its files, and the folders to put them in, on the server's host."""
 
     name: str
     version: int
     upload: str
     round: int
     staging: str
+    tree: str | None
     least_free: int
     resumed: bool
     links: bool

@@ -40,6 +40,7 @@ class ReadFile:
     path: str
     status: os.stat_result
     digest: str
+    in_tree: bool = False  #: whether it was put where it will lie in the version
 
     @property
     def size(self) -> int:
@@ -54,6 +55,7 @@ class ReadFile:
             "size": self.status.st_size,
             "sha256": self.digest,
             "executable": bool(self.status.st_mode & 0o111),
+            "in_tree": self.in_tree,
         }
 
 
@@ -64,8 +66,8 @@ class Changed(Exception):
 class Reader:
     """Reads files below `root`, from any thread.
 
-    `staging` is a folder of the server's disk from which it takes contents by their digest, None without one; so many
-    bytes of that disk stay free.
+    `staging` is a folder of the server's disk from which it takes contents by their digest, None without one; `tree` is
+    one where small files may be put as they will lie in the version; so many bytes of that disk stay free.
     `progress` is called with bytes that were dealt with, and with those of them that took time.
     """
 
@@ -76,10 +78,11 @@ class Reader:
         progress: Callable[[int, int], None],
         *,
         staging: Path | None,
+        tree: Path | None,
         least_free: int,
     ) -> None:
-        self._root, self._known, self._progress = root, known, progress
-        self._staging, self._least_free = staging, least_free
+        self.root, self._known, self._progress = root, known, progress
+        self._staging, self._tree, self._least_free = staging, tree, least_free
         self._room = 0  #: bytes that may be staged before the disk is looked at again
         self._can_clone = True  #: until the file systems have said that they cannot
 
@@ -88,21 +91,23 @@ class Reader:
 
         `status` is what the file was when it was listed. Raises a GridError that names what cannot be read.
         """
-        place = f"{self._root}/{path}"
+        return self._read(position, path, status, f"{self._tree}/{path}" if self._tree is not None else None)
+
+    def _read(self, position: int, path: str, status: os.stat_result, in_tree: str | None) -> ReadFile:
+        place = f"{self.root}/{path}"
         try:
             for _ in range(_ROUNDS):
-                digest, before, after = self._read_once(place)
-                if _same(after, before):
-                    self._known.add(path, after, digest)
-                    # The one that was listed, where it is equal: there may be a million files.
-                    return ReadFile(position, path, status if _same(after, status) else after, digest)
-                self._progress(-before.st_size, 0)
+                digest, is_in_tree, now = self._read_once(place, status, in_tree)
+                if digest is not None:
+                    self._known.add(path, status, digest)
+                    return ReadFile(position, path, status, digest, is_in_tree)
+                status = now
         except OSError as error:
             raise explained(error, place) from error
         raise keeps_changing(place)
 
     def read_again(self, file: ReadFile) -> ReadFile:
-        """Read a file that was not as it had been."""
+        """Read a file that was not as it had been; what lies in the tree of it may be a content by now, and stays."""
         self._known.forget(file.path)
         self._progress(-file.size, 0)
         place = self.place(file)
@@ -110,7 +115,7 @@ class Reader:
             status = place.stat()
         except OSError as error:
             raise explained(error, place) from error
-        return self.read(file.position, file.path, status)
+        return self._read(file.position, file.path, status, None)
 
     def stage(self, file: ReadFile) -> None:
         """Bring a content that the server asks for to where it takes it from; Changed when the file has."""
@@ -128,7 +133,7 @@ class Reader:
 
     def place(self, file: ReadFile) -> Path:
         """Return where a file lies."""
-        return self._root / file.path
+        return self.root / file.path
 
     def _may_stage(self, staging: Path, size: int) -> bool:
         """Return whether there is room for so many bytes more; the disk is looked at for every 64 MiB."""
@@ -140,43 +145,47 @@ class Reader:
         self._room -= size
         return True
 
-    def _read_once(self, place: str) -> tuple[str, os.stat_result, os.stat_result]:
-        """Return a file's digest, and what it was before and after it was read."""
+    def _read_once(
+        self, place: str, status: os.stat_result, in_tree: str | None
+    ) -> tuple[str | None, bool, os.stat_result]:
+        """Return a file's digest, None when it is not what it was, whether it was put `in_tree`, and what it is now."""
+        digest, is_in_tree = None, False
         descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
         try:
-            before = os.fstat(descriptor)
-            if not stat.S_ISREG(before.st_mode):
+            content = os.read(descriptor, status.st_size) if status.st_size <= SMALL else None
+            now = os.fstat(descriptor)
+            if not stat.S_ISREG(now.st_mode):
                 raise InvalidValue(f"{place} is no file any more", hint="repeat the command")
-            if before.st_size <= SMALL:
-                digest = self._read_small(descriptor, before.st_size)
-            else:
-                digest = self._read_large(place, descriptor, before)
-            return digest, before, os.fstat(descriptor)
+            if not _same(now, status):
+                return None, False, now
+            if content is None:
+                digest = self._read_large(place, descriptor, status)
+                now = os.fstat(descriptor)
+                if not _same(now, status):
+                    self._progress(-status.st_size, 0)
+                    return None, False, now
+            elif len(content) == status.st_size:
+                digest = hashlib.sha256(content).hexdigest()
+                self._read_some(status.st_size)
+                is_in_tree = self._stage_small(content, digest, status, in_tree)
+            return digest, is_in_tree, now
         finally:
             os.close(descriptor)
 
-    def _read_small(self, descriptor: int, size: int) -> str:
-        content = os.read(descriptor, size)
-        digest = hashlib.sha256(content).hexdigest()
-        self._progress(len(content), len(content))
-        if self._staging is not None and len(content) == size and self._may_stage(self._staging, size):
-            self._write_small(f"{self._staging}/{digest}", content)
-        return digest
-
-    def _write_small(self, staged: str, content: bytes) -> None:
-        """Stage a content under its name at once: the server looks at every byte before it takes one over."""
+    def _stage_small(self, content: bytes, digest: str, status: os.stat_result, in_tree: str | None) -> bool:
+        """Stage a content at once, where there is room; return whether it was put `in_tree`."""
+        if self._staging is None or not self._may_stage(self._staging, len(content)):
+            return False
+        if in_tree is None:
+            with contextlib.suppress(FileExistsError):  # the server looks at every byte of it
+                _write_small(f"{self._staging}/{digest}", content, 0o444)
+            return False
+        mode = 0o555 if status.st_mode & 0o111 else 0o444
         try:
-            descriptor = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o444)
-        except FileExistsError:
-            return
-        try:
-            os.write(descriptor, content)
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            os.unlink(staged)  # the server may have it already; if not, it says what to do
-        finally:
-            os.close(descriptor)
+            return _write_small(in_tree, content, mode)
+        except FileNotFoundError:
+            os.makedirs(os.path.dirname(in_tree), exist_ok=True)
+        return _write_small(in_tree, content, mode)
 
     def _read_large(self, place: str, descriptor: int, status: os.stat_result) -> str:
         """Read a file through, into a copy where there is room. One that was broken off goes on where it was."""
@@ -215,6 +224,24 @@ class Reader:
                 self._progress(partial.stat().st_size, 0)
             copy_file(place, partial, self._read_some)
         os.replace(partial, staged)
+
+
+def _write_small(place: str, content: bytes, mode: int) -> bool:
+    """Make a file; return whether there was room. FileExistsError, FileNotFoundError as open() raises them."""
+    try:
+        descriptor = os.open(place, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, mode)
+        try:
+            is_whole = os.write(descriptor, content) == len(content)
+        finally:
+            os.close(descriptor)
+    except OSError as error:
+        if error.errno not in _FULL:
+            raise
+        is_whole = False
+    if not is_whole:  # the server may have it already; if not, it says what to do
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(place)
+    return is_whole
 
 
 def keeps_changing(place: Path | str) -> GridError:

@@ -6,26 +6,22 @@ import io
 import os
 import threading
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
 from opengrid.client.http import TRIES, patiently
-from opengrid.client.packs import Content, Uploader
 from opengrid.client.reading import SMALL, Changed, Reader, ReadFile, explained, keeps_changing
 from opengrid.core.errors import InvalidValue, NotFound, ServerUnreachable
 from opengrid.core.manifest import list_files, tree_digest
-from opengrid.core.packs import Packed
 
 if TYPE_CHECKING:
     from opengrid.client.documents import DatastoreRow, UploadDocument
-
-T = TypeVar("T")
+    from opengrid.client.packing import Packing
 
 #: Files that are offered together: so many that have to be read, of so many bytes. Packs are made of them.
 _BATCH_FILES, _BATCH_BYTES = 500, 128 << 20
@@ -34,11 +30,8 @@ _PACKED_FILES, _PACKED_BYTES = 4000, 256 << 20
 #: Files that are offered together where most of them have not changed: as many as the server takes.
 _MOST_FILES = 4000
 
-#: So many packs are on their way at once.
-_PACKS_AT_ONCE = 4
-
 #: So many batches are read while one is on its way to the server.
-_BATCHES_AHEAD = 2
+_BATCHES_AHEAD = 4
 
 #: So many large files are read at the same time.
 _READ_AT_ONCE = min(4, os.cpu_count() or 1)
@@ -49,6 +42,9 @@ PART = 8 << 20
 
 #: A file's position, its path, what was there when it was listed, and its digest where that has not changed.
 _Listed = tuple[int, str, os.stat_result, str | None]
+
+#: Files of which some are still being read.
+_Reading = list["ReadFile | Future[ReadFile]"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,16 +93,18 @@ class Sender:
         self._known, self._tell, self._telling = known, progress, threading.Lock()
         self._is_over = False  #: nothing more shall be done: the command ends
         staging = Path(opened["staging"])
-        self._uploader = (
-            Uploader(_UploadCarrier(api, opened), self._progress, shares=True, at_once=_PACKS_AT_ONCE)
-            if opened["links"]
-            else None
-        )
-        is_here = self._uploader is None and staging.is_dir() and os.access(staging, os.W_OK)
+        is_here = not opened["links"] and staging.is_dir() and os.access(staging, os.W_OK)
         self._staging = staging if is_here else None
+        tree = Path(opened["tree"]) if self._staging is not None and opened["tree"] is not None else None
         self._reader = Reader(
-            material.root, known, self._progress, staging=self._staging, least_free=opened["least_free"]
+            material.root,
+            known,
+            self._progress,
+            staging=self._staging,
+            tree=tree if tree is not None and _is_ours(tree) else None,
+            least_free=opened["least_free"],
         )
+        self._packing = self._start_packing() if opened["links"] else None
 
     def run(self) -> DatastoreRow:
         """Send what is missing, and make the version whole. Repeating goes on where it was."""
@@ -136,8 +134,8 @@ class Sender:
         return files
 
     def _batches(self) -> Iterator[list[_Listed]]:
-        packs = self._uploader is not None
-        most_files, most_bytes = (_PACKED_FILES, _PACKED_BYTES) if packs else (_BATCH_FILES, _BATCH_BYTES)
+        is_packed = self._packing is not None
+        most_files, most_bytes = (_PACKED_FILES, _PACKED_BYTES) if is_packed else (_BATCH_FILES, _BATCH_BYTES)
         batch: list[_Listed] = []
         unread = size = 0
         for position, (path, status) in enumerate(self._material.files):
@@ -151,10 +149,10 @@ class Sender:
         if batch:
             yield batch
 
-    def _start_reading(self, batch: list[_Listed], reading: ThreadPoolExecutor) -> list[ReadFile | Future[ReadFile]]:
+    def _start_reading(self, batch: list[_Listed], reading: ThreadPoolExecutor) -> _Reading:
         """Begin to read what has changed since its digest was remembered; small files are read at once."""
         self._progress(sum(status.st_size for _, _, status, digest in batch if digest is not None), 0)
-        read: list[ReadFile | Future[ReadFile]] = []
+        read: _Reading = []
         for position, path, status, digest in batch:
             if digest is not None:
                 read.append(ReadFile(position, path, status, digest))
@@ -199,8 +197,8 @@ class Sender:
         first_of: dict[str, ReadFile] = {}
         for file in files:
             first_of.setdefault(file.digest, file)
-        if self._uploader is not None:
-            return self._bring_packed(self._uploader, list(first_of.values()))
+        if self._packing is not None:
+            return self._packing.bring(list(first_of.values()))
         for file in first_of.values():
             try:
                 if self._staging is not None:
@@ -211,16 +209,10 @@ class Sender:
                 changed.append(file)
         return changed
 
-    def _bring_packed(self, uploader: Uploader, files: list[ReadFile]) -> list[ReadFile]:
-        contents = [
-            Content(sha256=file.digest, size=file.size, open=partial(self._reader.place(file).open, "rb"))
-            for file in files
-        ]
-        try:
-            changed = uploader.bring(contents)
-            return [file for file in files if file.digest in changed or self._reader.has_changed(file)]
-        except OSError as error:
-            raise explained(error, error.filename or self._material.root) from error
+    def _start_packing(self) -> Packing:
+        from opengrid.client.packing import Packing  # it takes time, and only buckets need it
+
+        return Packing(self._api, self._opened, self._reader, self._progress)
 
     def _send(self, file: ReadFile) -> None:
         """Send what the server has not yet, part by part; of a large file it is asked first how much that is."""
@@ -258,30 +250,23 @@ class Sender:
         return self._api.send_datastore_part(self._opened, file.digest, io.BytesIO(part), offset=offset, size=file.size)
 
 
+def _is_ours(folder: Path) -> bool:
+    """Return whether what we put into a folder belongs to whose folder it is."""
+    try:
+        return folder.stat().st_uid == os.geteuid()
+    except OSError:
+        return False
+
+
 class _Over(Exception):
     """The command has ended with an error: what still runs beside it ends too."""
 
 
-def _ahead(batches: Iterable[T]) -> Iterator[T]:
-    """Yield each of these when the one after it has begun."""
-    before: deque[T] = deque()
+def _ahead(batches: Iterable[_Reading]) -> Iterator[_Reading]:
+    """Yield each of these when it has been read, or when the one after it has begun."""
+    before: deque[_Reading] = deque()
     for batch in batches:
         before.append(batch)
-        if len(before) > 1:
+        while len(before) > 1 or (before and all(isinstance(file, ReadFile) for file in before[0])):
             yield before.popleft()
     yield from before
-
-
-class _UploadCarrier:
-    """The server, for one upload, asked by one thread at a time."""
-
-    def __init__(self, api: Api, opened: UploadDocument) -> None:
-        self._api, self._opened, self._lock = api, opened, threading.Lock()
-
-    def links(self, packs: Sequence[str]) -> Mapping[str, str]:
-        with self._lock:
-            return patiently(lambda: self._api.pack_links(self._opened, packs))
-
-    def add(self, contents: Sequence[Packed]) -> Sequence[str]:
-        with self._lock:
-            return patiently(lambda: self._api.add_packed(self._opened, contents))

@@ -23,6 +23,9 @@ _FICLONE = 0x40049409
 #: What says that a file system, or this pair of them, cannot do it.
 _CANNOT = (errno.EOPNOTSUPP, errno.EXDEV, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
 
+#: What says that a file cannot have another name: it has as many as it may, or the file system knows none.
+CANNOT_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP)
+
 
 def statuses(folder: Path | str) -> Iterator[os.stat_result]:
     """Yield what is known of everything below a folder that is no folder itself; nothing when it is not there."""

@@ -67,6 +67,7 @@ class OfferedFile:
     size: int
     sha256: str
     executable: bool = False
+    in_tree: bool = False  #: whether it was put where it will lie
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -202,6 +203,7 @@ def _uploads(api: APIRouter, filling: Filling) -> None:
             upload=opened.version.upload or "",  # what is opened has one
             round=opened.version.round,
             staging=str(opened.staging),
+            tree=str(opened.tree) if opened.tree is not None else None,
             least_free=opened.least_free,
             resumed=opened.is_resumed,
             links=filling.has_links,
@@ -213,7 +215,8 @@ def _uploads(api: APIRouter, filling: Filling) -> None:
             DatastoreFile(position=f.position, path=f.path, size=f.size, digest=f.sha256, executable=f.executable)
             for f in offered.files
         ]
-        return WantedContents(wanted=filling.offer(name, version, offered.round, files))
+        in_tree = {file.path for file in offered.files if file.in_tree}
+        return WantedContents(wanted=filling.offer(name, version, offered.round, files, in_tree))
 
     @api.post("/datastores/{name}/{version}/links", dependencies=[Depends(owner)])
     def links(name: str, version: int, wanted: UploadPacks) -> PackLinks:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import compress, islice
 from pathlib import Path
@@ -34,6 +34,7 @@ class Opened:
 
     version: DatastoreVersion
     staging: Path  #: where a client on this host puts contents, each under its SHA-256
+    tree: Path | None  #: where it may put files as they will lie in the version; None where it cannot
     least_free: int  #: bytes of its disk that are left free
     is_resumed: bool
 
@@ -87,13 +88,18 @@ class Filling:
             staging.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             raise Unusable(f"cannot write below {self._root}: {error.strerror}", hint="free space there") from error
+        has_tree = kind is DatastoreKind.COPIED and self._contents.links is None
+        tree = self._trees.open(version) if has_tree else None
         least_free = self._disks.least_of(staging)
-        return Opened(version=version, staging=staging, least_free=least_free, is_resumed=is_resumed)
+        return Opened(version=version, staging=staging, tree=tree, least_free=least_free, is_resumed=is_resumed)
 
-    def offer(self, name: str, version: int, round: int, files: Sequence[DatastoreFile]) -> list[str]:
+    def offer(
+        self, name: str, version: int, round: int, files: Sequence[DatastoreFile], in_tree: Collection[str] = ()
+    ) -> list[str]:
         """Record files whose content is here, or staged; return the contents that are missing. Repeating is harmless.
 
-        What is staged is verified, and taken away when it is not what it says.
+        What is staged is verified, and taken away when it is not what it says. `in_tree` are paths of files that a
+        client has put where they will lie.
         """
         if len(files) > MOST_FILES:
             raise InvalidValue(f"at most {MOST_FILES} files in one offer, not {len(files)}")
@@ -105,12 +111,13 @@ class Filling:
         # In one transaction with the look at the disk: contents are removed in transactions too, and only one writes.
         with self._database.transaction() as tx:
             _check_round(tx.data.find(name, version), round)
-            sizes = self._contents.sizes([file.digest for file in files])
-            is_here = [sizes.get(file.digest) == file.size for file in files]
+            taken = self._trees.take(filling, [file for file in files if file.path in in_tree])
+            sizes = self._contents.sizes([file.digest for file in files if file.path not in taken])
+            is_here = [file.path in taken or sizes.get(file.digest) == file.size for file in files]
             arrived = list(compress(files, is_here))
             tx.data.save_files(name, version, round, arrived)
         if self._contents.links is None:
-            self._trees.begin(filling, arrived)
+            self._trees.begin(filling, arrived, taken)
         missing = [file for file, here in zip(files, is_here, strict=True) if not here]
         self._disks.check(self._root, sum(file.size for file in missing))
         return list(dict.fromkeys(file.digest for file in missing))
@@ -159,7 +166,7 @@ class Filling:
             )
         check_paths([file.path for file in offered])
         if self._contents.links is None:
-            self._trees.make(name, version, offered)
+            self._trees.make(filled, offered)
         with self._database.transaction() as tx:
             _check_round(tx.data.find(name, version), round)
             tx.data.finish(name, version, digest=digest, files=files, size=size, now_us=self._now_us())

@@ -7,19 +7,19 @@ it is the content (a hard link), where ranks see trees through read-only mounts,
 from __future__ import annotations
 
 import contextlib
-import errno
 import os
 import shutil
 import stat
+import tempfile
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import Unusable
-from opengrid.core.files import clone_file, copy_file, file_digest, statuses
+from opengrid.core.files import CANNOT_LINK, clone_file, copy_file, file_digest, statuses
 from opengrid.core.manifest import safe_path
 from opengrid.core.records.datastores import DatastoreFile, DatastoreVersion
 
@@ -45,7 +45,7 @@ class _Begun:
 
     round: int  #: of the upload
     folder: Path
-    files: dict[str, str] = field(default_factory=dict[str, str])  #: digests by path
+    files: dict[str, str] = field(default_factory=dict[str, str])  #: digests of what is known to be there, by path
     folders: set[str] = field(default_factory=lambda: {""})
 
     def place(self, path: str) -> str:
@@ -63,7 +63,7 @@ class Trees:
         self._coming: dict[tuple[str, int], Future[None]] = {}  #: the last that was handed over of each tree
         self._remembering = threading.Lock()
         self._making = [threading.Lock() for _ in range(64)]  #: by chance two versions have the same
-        self._can_clone = True  #: until the file system has said that it cannot
+        self._can_clone: bool | None = None  #: whether the file system can; None until it was asked
 
     def path(self, name: str, version: int) -> Path:
         """Return where a version's tree lies."""
@@ -76,40 +76,57 @@ class Trees:
             return "read-only mount in the ranks' own mount namespace"
         return "copies without write permission, looked at before each use, and repaired"
 
-    def begin(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> None:
+    def open(self, version: DatastoreVersion) -> Path | None:
+        """Return an empty folder where who fills a version may put files as they will lie in its tree.
+
+        None where a file of a tree is not the content itself. What earlier rounds of the upload put there is gone.
+        """
+        with self._alone(version.name, version.version), self._explained(version):
+            self._forget(version)
+            self._remove_partials(version.name, version.version)
+            partial = self._partial(version)
+            partial.mkdir(parents=True)
+        return partial if self._are_contents() else None
+
+    def take(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> set[str]:
+        """Make contents of files that were put where open() said; return the paths of those that now are both.
+
+        The paths were checked together, as those of one tree.
+        """
+        partial = self._partial(version)
+        return {file.path for file in files if self._contents.share(f"{partial}/{file.path}", file.digest, file.size)}
+
+    def begin(self, version: DatastoreVersion, files: Sequence[DatastoreFile], taken: Collection[str] = ()) -> None:
         """Have files of a version that is being filled put where make() needs them, while others are on their way.
 
-        The paths were checked together, as those of one tree. Returns at once: what then goes wrong, make() meets too.
+        The paths were checked together, as those of one tree; what take() returned is there. Returns at once: what then
+        goes wrong, make() meets too.
         """
-        self._coming[version.name, version.version] = self._beside.submit(self._begin, version, files)
+        self._coming[version.name, version.version] = self._beside.submit(self._begin, version, files, taken)
 
-    def _begin(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> None:
-        key = version.name, version.version
-        with self._alone(*key), self._explained(*key):
-            begun = self._begun.get(key)
-            if begun is None or begun.round != version.round:
-                begun = _Begun(version.round, self._partial(*key))
-                self._remember(key, begun)
+    def _begin(self, version: DatastoreVersion, files: Sequence[DatastoreFile], taken: Collection[str]) -> None:
+        with self._alone(version.name, version.version), self._explained(version):
+            begun = self._begun_of(version)
+            begun.files.update({file.path: file.digest for file in files if file.path in taken})
             for file in files:
                 self._put_into(begun, file)
 
-    def make(self, name: str, version: int, files: Sequence[DatastoreFile]) -> None:
+    def make(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> None:
         """Make a version's tree, whole or not at all; one that is there already is replaced.
 
         The paths were checked together, as those of one tree.
         """
-        place = self.path(name, version)
-        self._wait(name, version)
-        with self._alone(name, version), self._explained(name, version):
-            begun = self._forget(name, version) or _Begun(0, self._partial(name, version))
-            wanted = {file.path for file in files}
-            for path in begun.files.keys() - wanted:
-                os.unlink(begun.place(path))
+        place = self.path(version.name, version.version)
+        self._wait(version.name, version.version)
+        with self._alone(version.name, version.version), self._explained(version):
+            begun = self._begun_of(version)
             for file in files:
                 self._put_into(begun, file)
-            _seal(begun.folder)
+            _seal(begun.folder, {file.path for file in files})
             _remove(place)
             os.replace(begun.folder, place)
+            self._forget(version)
+            self._remove_partials(version.name, version.version)
 
     def _wait(self, name: str, version: int) -> None:
         """Let what begin() was given come to its end, good or bad."""
@@ -117,15 +134,13 @@ class Trees:
         if coming is not None:
             coming.exception()
 
-    def _partial(self, name: str, version: int) -> Path:
-        """Return an empty folder for what will be a version's tree."""
-        partial = self._partial_place(name, version)
-        _remove(partial)
-        partial.mkdir(parents=True)
-        return partial
+    def _partial(self, version: DatastoreVersion) -> Path:
+        """Return where what will be a version's tree lies in this round of its upload."""
+        return self._root / version.name / f".{version.version}.{version.round}.part"
 
-    def _partial_place(self, name: str, version: int) -> Path:
-        return self.path(name, version).with_name(f".{version}.part")
+    def _remove_partials(self, name: str, version: int) -> None:
+        for partial in (self._root / name).glob(f".{version}.*.part"):
+            _remove(partial)
 
     def _put_into(self, begun: _Begun, file: DatastoreFile) -> None:
         if begun.files.get(file.path) == file.digest:
@@ -134,35 +149,46 @@ class Trees:
         if folder not in begun.folders:
             os.makedirs(f"{begun.folder}/{folder}", exist_ok=True)
             begun.folders.add(folder)
-        if file.path in begun.files:  # it changed while it was sent
+        try:
+            self._put(file, place)
+        except FileExistsError:  # it changed while it was sent, or its content was here
             os.unlink(place)
-        self._put(file, place)
+            self._put(file, place)
         begun.files[file.path] = file.digest
 
     def _alone(self, name: str, version: int) -> threading.Lock:
         return self._making[hash((name, version)) % len(self._making)]
 
-    def _remember(self, key: tuple[str, int], begun: _Begun) -> None:
-        with self._remembering:
-            self._begun[key] = begun
-            while len(self._begun) > _MOST_BEGUN:
-                self._begun.pop(next(iter(self._begun)))  # to be made from the beginning
+    def _begun_of(self, version: DatastoreVersion) -> _Begun:
+        """Return what is known of a tree on its way: of one that another server began, or that was forgotten, nothing.
 
-    def _forget(self, name: str, version: int) -> _Begun | None:
+        What lies there then is looked at when a file is put into its place.
+        """
         with self._remembering:
-            return self._begun.pop((name, version), None)
+            begun = self._begun.pop((version.name, version.version), None)
+            if begun is None or begun.round != version.round:
+                begun = _Begun(version.round, self._partial(version))
+                begun.folder.mkdir(parents=True, exist_ok=True)
+            self._begun[version.name, version.version] = begun
+            while len(self._begun) > _MOST_BEGUN:
+                self._begun.pop(next(iter(self._begun)))
+            return begun
+
+    def _forget(self, version: DatastoreVersion) -> None:
+        with self._remembering:
+            self._begun.pop((version.name, version.version), None)
 
     @contextlib.contextmanager
-    def _explained(self, name: str, version: int) -> Generator[None]:
+    def _explained(self, version: DatastoreVersion) -> Generator[None]:
         try:
             yield
         except BaseException as error:
-            self._forget(name, version)
-            _remove(self._partial_place(name, version))
+            self._forget(version)
+            _remove(self._partial(version))
             if not isinstance(error, OSError):
                 raise
-            hint = "free space there, or set GRID_STATE"
-            raise Unusable(f"cannot make {self.path(name, version)}: {error.strerror}", hint=hint) from error
+            place, hint = self.path(version.name, version.version), "free space there, or set GRID_STATE"
+            raise Unusable(f"cannot make {place}: {error.strerror}", hint=hint) from error
 
     def is_untouched(self, found: DatastoreVersion) -> bool:
         """Return whether no file came, went, or was written since the version was made. Reads no content."""
@@ -181,7 +207,8 @@ class Trees:
         """
         tree = self.path(found.name, found.version)
         damaged: list[str] = []
-        repaired = _remove_others(tree, {file.path for file in files})
+        known = {file.path for file in files}
+        repaired = _seal(tree, known)
         for file in files:
             place = safe_path(tree, file.path)
             if _digest(place) == file.digest:
@@ -194,40 +221,52 @@ class Trees:
                 repaired.append(file.path)
             else:
                 damaged.append(file.path)
-        if tree.is_dir():
-            _seal(tree)
+        _seal(tree, known)
         return Verdict(files=len(files), damaged=tuple(damaged), repaired=tuple(sorted(repaired)))
 
     def remove(self, name: str, version: int) -> None:
         """Remove a version's tree, also one that was begun; harmless when there is none."""
         self._wait(name, version)
         with self._alone(name, version):
-            self._forget(name, version)
-            _remove(self._partial_place(name, version))
+            with self._remembering:
+                self._begun.pop((name, version), None)
+            self._remove_partials(name, version)
         _remove(self.path(name, version))
         with contextlib.suppress(OSError):  # other versions are there
             (self._root / name).rmdir()
 
     def _put(self, file: DatastoreFile, place: str) -> None:
         content, mode = self._contents.location(file.digest), 0o555 if file.executable else 0o444
-        self._can_clone = self._can_clone and clone_file(Path(content), Path(place))
-        if self._can_clone:
+        if self._clones() and clone_file(Path(content), Path(place)):
             os.chmod(place, mode)
         elif self._has_mounts() and _link(content, place):
             if file.executable:  # of all that have this content: they are one file
                 os.chmod(place, mode)
         else:
+            Path(place).unlink(missing_ok=True)  # else it would be continued
             copy_file(Path(content), Path(place))
             os.chmod(place, mode)
+
+    def _are_contents(self) -> bool:
+        """Return whether a file of a tree is the content under another name."""
+        return self._has_mounts() and not self._clones()
+
+    def _clones(self) -> bool:
+        if self._can_clone is None:
+            with tempfile.TemporaryDirectory(dir=self._root, prefix=".clone-") as trial:
+                source = Path(trial, "source")
+                source.write_bytes(b"x")
+                self._can_clone = clone_file(source, Path(trial, "clone"))
+        return self._can_clone
 
 
 def _link(content: str, place: str) -> bool:
     try:
         os.link(content, place)
     except OSError as error:
-        if error.errno not in (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP):
+        if error.errno not in CANNOT_LINK:
             raise
-        return False  # as many names as a file can have; or a file system without
+        return False
     return True
 
 
@@ -238,21 +277,17 @@ def _digest(path: Path) -> str | None:
         return None
 
 
-def _remove_others(tree: Path, known: set[str]) -> list[str]:
+def _seal(tree: Path, known: set[str]) -> list[str]:
+    """Make a tree one that nobody may write to, and remove what it should not have; return the paths of that."""
     removed: list[str] = []
-    for folder, _, names in os.walk(tree):
-        for name in names:
-            path = Path(folder) / name
-            if path.relative_to(tree).as_posix() not in known:
-                with _writable(path.parent):
-                    path.unlink()
-                removed.append(path.relative_to(tree).as_posix())
-    return removed
-
-
-def _seal(tree: Path) -> None:
-    for folder, _, _ in os.walk(tree, topdown=False):
+    for folder, _, names in os.walk(tree, topdown=False):
+        inside = f"{folder}/"[len(f"{tree}/") :]
+        for path in {inside + name for name in names} - known:
+            with _writable(Path(folder)):
+                os.unlink(f"{tree}/{path}")
+            removed.append(path)
         os.chmod(folder, _SEALED)
+    return removed
 
 
 @contextlib.contextmanager

@@ -71,13 +71,14 @@ class DatastoreFilesDocument(Document):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UploadDocument(Document):
-    """A datastore version that takes its files, and the folder to put contents in, on the server's host."""
+    """A datastore version that takes its files, and the folders to put them in, on the server's host."""
 
     name: str
     version: int
     upload: str
     round: int
-    staging: str
+    staging: str  #: for contents, each under its SHA-256
+    tree: str | None  #: for small files, as they will lie in the version
     least_free: int
     resumed: bool
     links: bool  #: whether contents are put over links, in packs
