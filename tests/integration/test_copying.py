@@ -16,6 +16,7 @@ from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import DataChanged, GridError
 from opengrid.core.manifest import tree_digest
 from opengrid.core.records.datastores import DatastoreFile
+from opengrid.server.contents import open_bucket
 from opengrid.services.callers import Caller
 from opengrid.services.copying import BucketCopy
 from opengrid.services.filling import Filling, Opened
@@ -90,17 +91,17 @@ def test_a_service_that_is_asked_too_often_is_asked_again(world: World, endpoint
 def test_an_object_that_changed_since_it_was_listed_is_not_copied(world: World, is_gone: bool) -> None:
     put(world, "a", b"as it was listed")
     source = f"s3://{world.bucket}/theirs"
-    filling = world.server.imports._filling
-    listed = referred_files(source, world.server.imports._open_bucket)
+    filling = world.server.data.filling
+    listed = referred_files(source, open_bucket)
     put(world, "a", b"as it is afterwards")
-    bucket = world.server.imports._open_bucket(f"s3://{world.bucket}/elsewhere" if is_gone else source)
+    bucket = open_bucket(f"s3://{world.bucket}/elsewhere" if is_gone else source)
     opened = filling.open("data", source, ME)
     with pytest.raises(DataChanged, match="a has changed since it was listed"):
         BucketCopy(filling, DiskGuard(0), opened.version, bucket, opened.staging, lambda _: None).run(listed)
 
 
 def test_a_copy_that_was_broken_off_brings_only_the_rest(world: World) -> None:
-    filling = world.server.imports._filling
+    filling = world.server.data.filling
     bucket = Objects({f"f{number:03}": f"{number}".encode() for number in range(600)})
     bucket.ends_at = "f590"
     opened = filling.open("data", "s3://theirs/x", ME)
@@ -119,11 +120,11 @@ def test_a_copy_that_was_broken_off_brings_only_the_rest(world: World) -> None:
 
 
 def test_what_was_brought_and_is_lost_is_brought_again(world: World) -> None:
-    filling = world.server.imports._filling
+    filling = world.server.data.filling
     bucket = Objects({"a": b"one", "b": b"two"})
     opened = filling.open("data", "s3://theirs/x", ME)
     files = copy(filling, opened, bucket)
-    filling._contents.remove([files[0].digest])
+    world.server.data.contents.remove([files[0].digest])
     again = filling.open("data", "s3://theirs/x", ME, opened.version.upload)
     finish(filling, again, copy(filling, again, bucket))
     assert bucket.read_keys[2:] == ["a"]

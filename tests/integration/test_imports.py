@@ -137,7 +137,7 @@ def test_a_version_that_is_deleted_meanwhile_is_not_fetched_any_further(web: Web
         api.import_datastore("data", f"{web.url}/data.tar")
         eventually(lambda: "fetched" in api.datastore("data", 1)["reason"])
         api.delete_datastore("data", None)
-        eventually(lambda: not server.imports.are_running)
+        eventually(lambda: not server.data.imports.are_running)
         assert web.sent < 32 << 20
         assert not list((home / "datastores" / ".staging").iterdir())
 

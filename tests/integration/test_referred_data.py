@@ -24,8 +24,7 @@ from opengrid.core.mounts import Mount
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind
 from opengrid.server.app import Server
 from opengrid.services.callers import Caller
-from opengrid.services.datastores import Datastores
-from opengrid.services.run_data import RunData
+from opengrid.store.database import Database
 
 
 @pytest.fixture(params=["folder", "bucket"])
@@ -50,22 +49,8 @@ def made(world: World, source: str, *, refers: bool) -> DatastoreRow:
 
 def mount_of(server: Server, version: int) -> Mount:
     spec = make_spec(datastore_name="data", datastore_version=version)
-    (mount,) = run_data_of(server).mounts([], spec)
+    (mount,) = server.data.runs.mounts([], spec)
     return mount
-
-
-def run_data_of(server: Server) -> RunData:
-    filling = server.imports._filling
-    parts = filling._contents, filling._trees
-    datastores = Datastores(filling._database, filling._root, *parts, open_bucket=filling._open_bucket)
-    return RunData(
-        filling._database,
-        datastores,
-        *parts,
-        has_mounts=lambda: True,
-        now_us=filling._now_us,
-        open_bucket=filling._open_bucket,
-    )
 
 
 FILES = {"a/x": b"x" * 1000, "a/y": b"", "b z/ü": b"content"}
@@ -101,7 +86,7 @@ def test_a_bucket_that_is_referred_to_is_pinned_by_etags(world: World, endpoint:
     put(world, "new", b"")
     assert world.api.verify_datastore("data", 1)["damaged"] == ["a/x", "new"]
     with pytest.raises(Unusable, match=r"data:1 refers to s3://.*, where 2 files have changed since: a/x, new"):
-        run_data_of(world.server).check_mounts([mount], "e1-1")
+        world.server.data.runs.check_mounts([mount], "e1-1")
     for file in world.cache.rglob("*"):  # another machine
         if file.is_file():
             file.unlink()
@@ -130,14 +115,14 @@ def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World)
     assert world.api.datastore("data", 1)["location"] == str(world.source)
     mount = mount_of(world.server, 1)
     assert (mount.source, mount.is_shared, mount.is_fetched) == (str(world.source), True, False)
-    run_data_of(world.server).check_mounts([mount], "e1-2")
+    world.server.data.runs.check_mounts([mount], "e1-2")
     os.utime(world.source / "a" / "x", (2, 2))
     (world.source / "a" / "y").unlink()
     with pytest.raises(Unusable, match="2 files have changed since: a/x, a/y"):
-        run_data_of(world.server).check_mounts([mount], "e1-3")
+        world.server.data.runs.check_mounts([mount], "e1-3")
     (world.source / "new\n\x1b[31mline").touch()
     with pytest.raises(Unusable, match=re.escape(r"a/x, a/y, new\n\x1b[31mline")):
-        run_data_of(world.server).check_mounts([mount], "e1-4")
+        world.server.data.runs.check_mounts([mount], "e1-4")
     assert made(world, str(world.source), refers=True)["version"] == 2
     world.api.delete_datastore("data", 1)
     assert (world.source / "a" / "x").exists()
@@ -145,13 +130,14 @@ def test_a_folder_that_is_referred_to_is_pinned_by_sizes_and_times(world: World)
 
 def test_what_a_killed_server_had_begun_to_refer_to_the_next_one_goes_on_with(world: World) -> None:
     world.write("a", b"content")
-    filling = world.server.imports._filling
     me = Caller(name="root", is_admin=True)
-    version = filling.open("data", str(world.source), me, kind=DatastoreKind.REFERENCED).version
+    version = world.server.data.filling.open("data", str(world.source), me, kind=DatastoreKind.REFERENCED).version
     pinned = DatastoreFile(position=0, path="b", size=1, digest="time:1")
-    with filling._database.transaction() as tx:
+    database = Database.open(f"sqlite:///{world.folder / 'home' / 'grid.db'}")
+    with database.transaction() as tx:
         tx.data.save_files("data", version.version, version.round, [pinned])
-    world.server.imports.go_on()
+    database.close()
+    world.server.data.imports.go_on()
     row = eventually(lambda: (one := world.api.datastore("data", 1))["state"] != "processing" and one)
     assert (row["state"], row["reason"], row["files"]) == ("succeeded", "", 1)
     assert [file["path"] for file in world.api.datastore_files("data", 1, limit=9)["files"]] == ["a"]

@@ -45,7 +45,8 @@ from opengrid.server.auth import Browsers, Users
 from opengrid.server.build_logs_api import build_logs_api
 from opengrid.server.clusters import open_clusters
 from opengrid.server.clusters_api import clusters_api
-from opengrid.server.contents import open_blobs, open_bucket
+from opengrid.server.contents import open_blobs
+from opengrid.server.data import open_data
 from opengrid.server.data_api import data_api
 from opengrid.server.driver_api import driver_api
 from opengrid.server.keys import kept
@@ -77,7 +78,6 @@ from opengrid.services.assignments import Assignments
 from opengrid.services.checkpoints import Checkpoints
 from opengrid.services.cluster_templates import ClusterTemplates
 from opengrid.services.data_shipping import DataShipping
-from opengrid.services.datastores import Datastores
 from opengrid.services.differences import Differences
 from opengrid.services.documents.instance_types import InstanceTypeRow
 from opengrid.services.drivers import Drivers
@@ -85,8 +85,6 @@ from opengrid.services.environments import Environments
 from opengrid.services.event_files import EventFiles
 from opengrid.services.experiments import Experiments
 from opengrid.services.feeds import CHANGES
-from opengrid.services.filling import Filling
-from opengrid.services.imports import Imports
 from opengrid.services.instance_types import instance_type_rows
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
@@ -94,7 +92,6 @@ from opengrid.services.logs import Logs
 from opengrid.services.machines import Machines
 from opengrid.services.new_run import NewRuns
 from opengrid.services.rehearsals import Rehearsals
-from opengrid.services.run_data import RunData
 from opengrid.services.run_records import RunRecords
 from opengrid.services.runs import Runs
 from opengrid.services.samples import Samples
@@ -107,7 +104,6 @@ from opengrid.services.sources import Sources
 from opengrid.services.stacks import StackRequests
 from opengrid.services.table import Table
 from opengrid.services.tensorboards import TensorBoards
-from opengrid.services.trees import Trees
 from opengrid.store.database import Database
 from opengrid.store.run_list import RunFilter
 
@@ -176,20 +172,7 @@ class Server:
             shell=shell_variables(os.environ),
             bounds=Bounds(most_bytes=settings.repository_cache, longest_unused_s=settings.unused_days * _DAY_S),
         )
-        data, contents = state / "datastores", open_blobs(settings, "datastores", state / "datastores" / ".contents")
-        trees = Trees(data, contents, has_mounts=local.can_mount)
-        datastores = Datastores(database, data, contents, trees, open_bucket=open_bucket)
-        filling = Filling(database, data, contents, trees, disks=disks, now_us=now_us, open_bucket=open_bucket)
-        run_data = RunData(
-            database,
-            datastores,
-            contents,
-            trees,
-            has_mounts=local.can_mount,
-            now_us=now_us,
-            open_bucket=open_bucket,
-        )
-        self.imports = Imports(filling, disks, may_ask_own_network=settings.is_embedded, open_bucket=open_bucket)
+        self.data = data = open_data(settings, database, disks, has_mounts=local.can_mount, now_us=now_us)
         logs = Logs(database, log_files)
         self._artifacts = artifacts = Artifacts(
             database,
@@ -222,11 +205,11 @@ class Server:
                 blobs,
                 work=state / "work",
                 staging=artifacts.staging_folder,
-                check_mounts=run_data.check_mounts,
+                check_mounts=data.runs.check_mounts,
                 overlay=environments.overlay,
                 secrets_of=secrets_of,
                 has_links=artifacts.has_links,
-                data_cache=data / ".cache",
+                data_cache=state / "datastores" / ".cache",
                 data_cache_bytes=settings.content_cache,
                 least_free=settings.least_free,
             ),
@@ -244,7 +227,7 @@ class Server:
             sources=sources,
             differences=differences,
             links=links,
-            data=run_data,
+            data=data.runs,
             logs=log_files,
             artifacts=artifacts,
             events=events,
@@ -308,7 +291,7 @@ class Server:
         apis = [
             agent_api(agents, log_files, sources, reader, samples, self.wakeups),
             agent_artifacts_api(agents, artifacts),
-            agent_data_api(agents, DataShipping(database, run_data)),
+            agent_data_api(agents, DataShipping(database, data.runs)),
             driver_api(drivers, zipapp, self.wakeups),
             clusters_api(clusters, starts, ClusterTemplates(catalogue), users),
             artifacts_api(artifacts, users, Sharing(secret, now_us=now_us), reach),
@@ -326,7 +309,7 @@ class Server:
             scalars_api(Scalars(database, events, reader), samples, Table(database, now_us=now_us), users),
             tensorboard_api(boards, users),
             stacks_api(stacks, users, agents, self.wakeups),
-            data_api(blobs, datastores, filling, self.imports, users, source_limit=settings.source_limit),
+            data_api(blobs, data.datastores, data.filling, data.imports, users, source_limit=settings.source_limit),
             admin_api(users, status=self.status, stop=stop, types=instance_types),
             pages(settings.ui or BUILT),
         ]
@@ -397,7 +380,7 @@ class Server:
         self._clusters.open()
         self._cluster_starts.open()
         self._controller.start()
-        self.imports.go_on()
+        self.data.imports.go_on()
         self._rehearsals.say_that_server_is_back()
         upkeep = [
             end_idle_boards(self._boards.end_idle),
@@ -431,7 +414,7 @@ class Server:
         """Let go what a server holds though it has not begun to serve. What it has started goes on."""
         self._boards.close()
         self._environments.close()
-        self.imports.close()
+        self.data.imports.close()
         self._records.close()
         self._engines.close()
 
@@ -456,7 +439,7 @@ class Server:
     def _is_busy(self) -> bool:
         with self._database.read() as tx:
             is_used = self._stream.has_viewers or tx.runs.count(RunFilter(active=True)) > 0
-        return is_used or self.imports.are_running
+        return is_used or self.data.imports.are_running
 
     def _active_runs(self) -> set[str]:
         with self._database.read() as tx:
