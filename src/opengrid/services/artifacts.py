@@ -315,7 +315,8 @@ def _record_names(experiment_id: str) -> tuple[str, ...]:
 
 
 def _gang(tx: Transaction, attempt: Attempt) -> Gang:
-    return tx.runs.find_by_id(tx.runs.experiment_by_id(attempt.experiment_id).run_id).plan.gang
+    run_id = tx.runs.experiment_by_id(attempt.experiment_id).run_id
+    return tx.runs.find_by_id(run_id, is_counted=False).plan.gang
 
 
 def _artifact(attempt: Attempt, file: ArtifactFile, now_us: int) -> Artifact:

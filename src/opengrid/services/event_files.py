@@ -121,7 +121,7 @@ class EventFiles:
         return known
 
     def _check(self, tx: Transaction, experiment_id: str, agent: AgentIdentity, node: int, path: str) -> None:
-        gang = tx.runs.find_by_id(tx.runs.experiment_by_id(experiment_id).run_id).plan.gang
+        gang = tx.runs.find_by_id(tx.runs.experiment_by_id(experiment_id).run_id, is_counted=False).plan.gang
         if node not in {one.index for one in gang.nodes_of(agent.machine)}:
             raise InvalidValue(f"node {node} is none of machine {agent.machine}")
         parts = path.split("/")

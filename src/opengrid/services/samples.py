@@ -75,5 +75,5 @@ class Samples:
     def _files(self, tx: Transaction, name: str) -> tuple[Gang, list[SampleFile]]:
         """Return an experiment's gang and files."""
         experiment = tx.runs.experiment(name)
-        gang = tx.runs.find_by_id(experiment.run_id).plan.gang
+        gang = tx.runs.find_by_id(experiment.run_id, is_counted=False).plan.gang
         return gang, files_of(self._root, tx.attempts.of_experiment(experiment.id))

@@ -64,9 +64,9 @@ class Runs:
             raise NotFound(f"there is no run named {name!r}", hint=_offer(close, "see `grid history`"), field="run")
         return found[0]
 
-    def find_by_id(self, id: str) -> Run:
-        """Return the run with this id, or raise NotFound."""
-        found = self._runs(select(runs).where(runs.c.id == id))
+    def find_by_id(self, id: str, *, is_counted: bool = True) -> Run:
+        """Return the run with this id, with or without counting its experiments, or raise NotFound."""
+        found = self._runs(select(runs).where(runs.c.id == id), is_counted=is_counted)
         if not found:
             raise NotFound(f"there is no run with the id {id!r}")
         return found[0]
