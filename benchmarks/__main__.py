@@ -5,7 +5,8 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from benchmarks.commands import artifacts, commands, logs, steady
+from benchmarks.collecting import artifacts
+from benchmarks.commands import commands, logs, steady
 from benchmarks.environments import environments
 from benchmarks.launch import launch, memory
 from benchmarks.recovery import recovery

@@ -1,4 +1,4 @@
-"""What one waits for at the prompt, and what logs and artifacts cost the ranks."""
+"""What one waits for at the prompt, and what logs cost the ranks."""
 
 from __future__ import annotations
 
@@ -13,16 +13,13 @@ import time
 from pathlib import Path
 
 from benchmarks.sides import Bench, wait_until
-from benchmarks.support import median, print_rows, processor_s, server_process
+from benchmarks.support import median, print_rows, server_process
 
 #: What the server imports: its libraries alone, and with our own modules.
 _LIBRARIES = "import fastapi, uvicorn, uvloop, httptools, sqlalchemy, pydantic, structlog"
 _IMPORTS = f"{_LIBRARIES}; import opengrid.server.__main__"
 
 _WARM_UP, _WINDOWS, _WINDOW_S = 50, 30, 3.0
-
-#: Files that are collected while ranks run: so many in each of so many windows. They are collected within 3 s.
-_FILES, _FILE_WINDOWS, _FILE_WINDOW_S = 42, 24, 4.0
 
 
 def commands(bench: Bench) -> None:
@@ -144,10 +141,10 @@ def _steps(out: Path) -> int:
     return int(struct.unpack("q", file.read_bytes())[0]) if file.exists() and file.stat().st_size else 0
 
 
-def _speed(out: Path, window_s: float = _WINDOW_S) -> float:
+def _speed(out: Path) -> float:
     """Return the steps a second of the next seconds, from the end of one step to the end of another."""
     begun, began = _next_step(out, _steps(out))
-    time.sleep(window_s)
+    time.sleep(_WINDOW_S)
     ended, at = _next_step(out, _steps(out))
     return (ended - begun) / (at - began)
 
@@ -156,66 +153,6 @@ def _next_step(out: Path, step: int) -> tuple[int, float]:
     while _steps(out) == step:
         time.sleep(0.001)
     return _steps(out), time.monotonic()
-
-
-def artifacts(bench: Bench) -> None:
-    """Print what collecting 1,000 files costs 4 ranks: windows with files in their work folder, or with them outside.
-
-    Steps a second of neighbouring windows are compared, each kind first in every other pair, so that a machine that
-    becomes slower counts for neither. Beside them stands what other programs disturb less: the processor time that
-    agent and server take more, of all that there is, and the steps for each second of the ranks' own.
-    """
-    out = bench.out()
-    experiment = bench.run(out, "steady.py", "--instance_type", "4_v100_16gb", "--gpus", "4")
-    wait_until(lambda: _steps(out) > _WARM_UP)
-    folders = [next(bench.home.glob("work/*/*/**/steady.py")).parent, out]
-    platform = [json.loads((bench.home / "server.json").read_text())["pid"]]
-    platform += [json.loads(lock.read_text())["pid"] for lock in (bench.home / "agents").glob("*.lock")]
-    ranks = _ranks(out)
-    speeds: list[list[float]] = [[], []]
-    paces: list[list[float]] = [[], []]  #: steps for each second of the ranks' processor time
-    taken = [0.0, 0.0]
-    for number in range(2 * _FILE_WINDOWS):
-        side = (number + number // 2) % 2
-        place = folders[side] / f"window{number}"
-        before = sum(map(processor_s, platform))
-        place.mkdir()
-        for file in range(_FILES):
-            (place / f"f{file}").write_bytes(os.urandom(20_000))
-        step, used = _steps(out), sum(map(processor_s, ranks))
-        speeds[side].append(_speed(out, _FILE_WINDOW_S))
-        paces[side].append((_steps(out) - step) / (sum(map(processor_s, ranks)) - used))
-        taken[side] += sum(map(processor_s, platform)) - before
-    collected = json.loads(bench.grid("artifacts", "--list", "-o", "json", experiment))
-    files = sum("/window" in f"/{one['path']}" for one in collected["artifacts"])
-    bench.end(out, experiment)
-    (ratio, ratio_half), (pace, pace_half) = _compared(*speeds), _compared(*paces)
-    share = 100 * (taken[0] - taken[1]) / (_FILE_WINDOWS * _FILE_WINDOW_S * (os.cpu_count() or 1))
-    print_rows(
-        [
-            (
-                f"{_FILES * _FILE_WINDOWS} files of 20 kB in {_FILE_WINDOWS * _FILE_WINDOW_S:.0f} s",
-                "value",
-                "target",
-                "",
-            ),
-            ("collected while the ranks ran", f"{files}", "", ""),
-            ("processor time of agent and server for it, % of all", f"{share:.2f}", "< 1", _below(share, 1.0)),
-            (
-                f"steps/s with ÷ without, median of {_FILE_WINDOWS} pairs of neighbours",
-                f"{ratio:.3f}",
-                "> 0.99",
-                _below(0.99, ratio),
-            ),
-            ("middle half of the ratios", ratio_half, "", ""),
-            ("steps for a second of the ranks' processor time, the same", f"{pace:.3f}", "", ""),
-            ("middle half of the ratios", pace_half, "", ""),
-        ]
-    )
-
-
-def _below(less: float, more: float) -> str:
-    return "ok" if less < more else "MISSED"
 
 
 def logs(bench: Bench) -> None:

@@ -151,9 +151,9 @@ def grid_processes(since: float) -> list[int]:
     return found
 
 
-def wait_until(is_true: Callable[[], object]) -> None:
-    """Look every 20 ms; RuntimeError after a few minutes."""
-    deadline = time.monotonic() + _PATIENCE_S
+def wait_until(is_true: Callable[[], object], *, patience_s: float = _PATIENCE_S) -> None:
+    """Look every 20 ms; RuntimeError after a few minutes, or so many seconds."""
+    deadline = time.monotonic() + patience_s
     while not is_true():
         if time.monotonic() > deadline:
             raise RuntimeError("a benchmark waited in vain")
