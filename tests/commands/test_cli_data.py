@@ -34,6 +34,15 @@ def test_another_source_or_way_is_another_version(api: FakeApi, grid: Typist, ot
     assert (done.code, done.out.splitlines()[0]) == (0, "data:4 has 2 files, 5 B")
 
 
+def test_what_is_not_whole_is_listed_with_how_far_it_is_or_why_it_failed(api: FakeApi, grid: Typist) -> None:
+    reasons = ("fetched 1.0 MiB of 9.0 MiB  1.0 MiB/s  0:08 left", "the disk is full")
+    rows = [row("processing", reason=reasons[0]), row("failed", version=2, reason=reasons[1]), row("succeeded")]
+    api.on("GET", "/api/v1/datastores", {"datastores": rows, "total": 3})
+    listed = grid("datastore", "--show-incomplete").out
+    assert all(reason in listed for reason in reasons)
+    assert not any(reason in grid("datastore").out for reason in reasons)
+
+
 def test_with_nothing_broken_off_there_is_nothing_to_go_on_with(api: FakeApi, grid: Typist) -> None:
     api.on("GET", "/api/v1/datastores", {"datastores": [row("succeeded")], "total": 1})
     assert grid("datastore", "resume").out == "nothing was broken off\n"

@@ -32,7 +32,7 @@ _KINDS = {"copied": "copied", "referenced": "referenced: the data stays at its s
 
 @click.group(invoke_without_command=True)
 @click.option("--global", "everybody", is_flag=True, help="Everybody's datastores, with who made them.")
-@click.option("--show-incomplete", is_flag=True, help="Also versions that are not whole.")
+@click.option("--show-incomplete", is_flag=True, help="Also versions that are not whole, and why.")
 @global_options
 @click.pass_context
 def datastore(context: click.Context, *, everybody: bool, show_incomplete: bool) -> None:
@@ -46,7 +46,7 @@ def datastore(context: click.Context, *, everybody: bool, show_incomplete: bool)
 
 @datastore.command("list")
 @click.option("--global", "everybody", is_flag=True, help="Everybody's datastores, with who made them.")
-@click.option("--show-incomplete", is_flag=True, help="Also versions that are not whole.")
+@click.option("--show-incomplete", is_flag=True, help="Also versions that are not whole, and why.")
 @global_options
 def list_datastores(*, everybody: bool, show_incomplete: bool) -> None:
     """List all versions, newest first."""
@@ -260,8 +260,12 @@ def _list(*, everybody: bool, show_incomplete: bool) -> None:
             Column(title="Size", is_number=True),
             Column(title="Created At"),
             *([Column(title="Created By")] if everybody else []),
+            *([Column(title="How Far, or Why Not", may_wrap=True)] if show_incomplete else []),
         ]
-        print_table(columns, [_row(row, everybody=everybody) for row in shown])
+        print_table(
+            columns,
+            [_row(row, everybody=everybody) + ([row["reason"] or "-"] if show_incomplete else []) for row in shown],
+        )
     else:
         click.echo("no datastores yet: `grid datastore create FOLDER` makes one")
     if len(shown) < len(rows):
