@@ -17,10 +17,10 @@ from tests.support.records import T0, make_experiments, make_run
 from tests.support.server_app import InProcess, running_app
 
 from opengrid.blobs.folder import FolderBlobs
-from opengrid.client import links, transfer
+from opengrid.client import links, parts
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
-from opengrid.client.documents import DatastoreRow
+from opengrid.client.documents import DatastoreRow, OfferedFile
 from opengrid.client.transfer import Sender, find_material
 from opengrid.core.errors import Conflict, Forbidden, GridError, InvalidValue, NotFound, Unusable
 from opengrid.core.files import file_digest
@@ -178,8 +178,8 @@ def test_an_upload_that_was_broken_off_goes_on_and_sends_nothing_twice(world: Wo
     world.staging = None if shares_disk else "/nowhere"
     for i in range(600):  # two offers
         world.write(f"f{i:04}", f"content {i}")
-    # Opened and offered, which on one disk is all; else brought, offered, and some of the next.
-    world.transport.killed_at = len(world.transport.asked) + (2 if shares_disk else 550)
+    # Opened and offered, which on one disk is all; else brought and offered, and the next only offered.
+    world.transport.killed_at = len(world.transport.asked) + (2 if shares_disk else 5)
     with pytest.raises(KeyboardInterrupt):
         world.create()
     world.transport.killed_at = None
@@ -187,19 +187,54 @@ def test_an_upload_that_was_broken_off_goes_on_and_sends_nothing_twice(world: Wo
     assert 0 < arrived < 600
     listed = world.api.datastores()[0]
     assert (listed["state"], listed["version"]) == ("processing", 1)
-    world.transport.asked.clear()
+    world.transport.sent = 0
     made = world.create(again=True)
     assert (made["version"], made["files"]) == (1, 600)
-    sent = len([path for method, path in world.transport.asked if "/contents/" in path])
-    assert sent <= (0 if shares_disk else 600 - arrived)
+    assert world.transport.sent <= (0 if shares_disk else 100 * (600 - arrived))  # each with its digest
     assert len(world.tree()) == 600
+
+
+def test_small_files_go_together_to_a_server_whose_disk_is_elsewhere(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "PART", MIB)
+    world.staging = "/nowhere"
+    for i in range(400):
+        world.write(f"d{i % 7}/f{i}", f"{i:08}" * 1000)  # 3 MiB
+    world.write("none", b"")
+    world.write("same", world.source.joinpath("d0", "f0").read_bytes())
+    before = len(world.transport.asked)
+    world.create()
+    sent = [path for method, path in world.transport.asked[before:] if path.endswith("/contents")]
+    assert len(sent) == 4  # of 400
+    assert len(world.transport.asked) - before < 12
+    assert len(world.tree()) == 402
+    assert world.tree()["none"] == b""
+    assert world.tree()["same"] == world.tree()["d0/f0"] == b"00000000" * 1000
+
+
+def test_what_is_sent_together_and_is_not_what_it_says_is_not_stored(world: World) -> None:
+    opened = world.api.open_datastore("data", "/d")
+    digest = hashlib.sha256(b"right").hexdigest()
+    world.api.send_datastore_contents(opened, [(digest, b"wrong")])
+    offered: OfferedFile = {
+        "position": 0, "path": "f", "size": 5, "sha256": digest, "executable": False, "in_tree": False,
+    }  # fmt: skip
+    assert world.api.offer_datastore_files(opened, [offered]) == [digest]
+    assert not world.contents()
+    world.api.send_datastore_contents(opened, [(digest, b"right")])
+    assert world.api.offer_datastore_files(opened, [offered]) == []
+    with pytest.raises(InvalidValue, match="no SHA-256"):
+        world.api.send_datastore_contents(opened, [("../../grid.db", b"x")])
+    with pytest.raises(InvalidValue, match=r"at most 16\.0 MiB"):
+        world.api.send_datastore_contents(opened, [(digest, bytes(17 * MIB))])
 
 
 @pytest.mark.parametrize("shares_disk", [True, False])
 def test_of_a_large_file_less_than_a_part_is_sent_again(
     world: World, shares_disk: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(transfer, "PART", MIB)
+    monkeypatch.setattr(parts, "PART", MIB)
     world.staging = None if shares_disk else "/nowhere"
     content = os.urandom(5 * MIB + 17)
     world.write("large", content)
@@ -236,7 +271,7 @@ def test_of_a_large_file_less_than_a_part_is_sent_again(
 
 
 def test_answers_that_are_lost_do_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(transfer, "PART", MIB)
+    monkeypatch.setattr(parts, "PART", MIB)
     monkeypatch.setattr(links, "_PAUSE_S", 0.0)
     world.staging = "/nowhere"
     content = os.urandom(3 * MIB)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import threading
 from collections import deque
@@ -14,14 +13,15 @@ from typing import TYPE_CHECKING
 
 from opengrid.client.api import Api
 from opengrid.client.digests import KnownDigests
-from opengrid.client.http import TRIES, patiently
+from opengrid.client.http import patiently
 from opengrid.client.reading import SMALL, Changed, Reader, ReadFile, explained, keeps_changing
-from opengrid.core.errors import InvalidValue, NotFound, ServerUnreachable
+from opengrid.core.errors import InvalidValue, NotFound
 from opengrid.core.manifest import list_files, tree_digest
 
 if TYPE_CHECKING:
     from opengrid.client.documents import DatastoreRow, UploadDocument
     from opengrid.client.packing import Packing
+    from opengrid.client.parts import Parts
 
 #: Files that are offered together: so many that have to be read, of so many bytes. Packs are made of them.
 _BATCH_FILES, _BATCH_BYTES = 500, 128 << 20
@@ -35,10 +35,6 @@ _BATCHES_AHEAD = 4
 
 #: So many large files are read at the same time.
 _READ_AT_ONCE = min(4, os.cpu_count() or 1)
-
-#: What is sent over HTTP in one request.
-PART = 8 << 20
-
 
 #: A file's position, its path, what was there when it was listed, and its digest where that has not changed.
 _Listed = tuple[int, str, os.stat_result, str | None]
@@ -104,7 +100,7 @@ class Sender:
             tree=tree if tree is not None and _is_ours(tree) else None,
             least_free=opened["least_free"],
         )
-        self._packing = self._start_packing() if opened["links"] else None
+        self._carrier = self._start_carrier() if self._staging is None else None
 
     def run(self) -> DatastoreRow:
         """Send what is missing, and make the version whole. Repeating goes on where it was."""
@@ -134,7 +130,7 @@ class Sender:
         return files
 
     def _batches(self) -> Iterator[list[_Listed]]:
-        is_packed = self._packing is not None
+        is_packed = self._opened["links"]
         most_files, most_bytes = (_PACKED_FILES, _PACKED_BYTES) if is_packed else (_BATCH_FILES, _BATCH_BYTES)
         batch: list[_Listed] = []
         unread = size = 0
@@ -193,61 +189,27 @@ class Sender:
 
     def _bring(self, files: list[ReadFile]) -> list[ReadFile]:
         """Stage or send contents; return the files that have changed since they were read."""
-        changed: list[ReadFile] = []
         first_of: dict[str, ReadFile] = {}
         for file in files:
             first_of.setdefault(file.digest, file)
-        if self._packing is not None:
-            return self._packing.bring(list(first_of.values()))
+        if self._carrier is not None:
+            return self._carrier.bring(list(first_of.values()))
+        changed: list[ReadFile] = []
         for file in first_of.values():
             try:
-                if self._staging is not None:
-                    self._reader.stage(file)
-                else:
-                    self._send(file)
+                self._reader.stage(file)
             except Changed:
                 changed.append(file)
         return changed
 
-    def _start_packing(self) -> Packing:
-        from opengrid.client.packing import Packing  # it takes time, and only buckets need it
+    def _start_carrier(self) -> Packing | Parts:
+        if self._opened["links"]:
+            from opengrid.client.packing import Packing  # it takes time, and only buckets need it
 
-        return Packing(self._api, self._opened, self._reader, self._progress)
+            return Packing(self._api, self._opened, self._reader, self._progress)
+        from opengrid.client.parts import Parts
 
-    def _send(self, file: ReadFile) -> None:
-        """Send what the server has not yet, part by part; of a large file it is asked first how much that is."""
-        try:
-            self._send_parts(self._reader.place(file), file)
-            if self._reader.has_changed(file):
-                raise Changed
-        except OSError as error:
-            raise explained(error, self._reader.place(file)) from error
-
-    def _send_parts(self, place: Path, file: ReadFile) -> None:
-        size, tries = file.size, 0
-        arrived = self._ask(file) if size > PART or size == 0 else 0
-        self._progress(arrived, 0)
-        with place.open("rb") as source:
-            while arrived < size:
-                source.seek(arrived)
-                part = source.read(PART)
-                if not part:
-                    raise Changed
-                before = arrived
-                try:
-                    arrived = self._send_part(file, part, arrived)
-                except ServerUnreachable:
-                    arrived, tries = self._ask(file), tries + 1
-                    if tries > TRIES and arrived == before:
-                        raise
-                self._progress(arrived - before, arrived - before)
-
-    def _ask(self, file: ReadFile) -> int:
-        """Return how much of a content the server has; of one without bytes this brings all."""
-        return patiently(lambda: self._send_part(file, b"", 0))
-
-    def _send_part(self, file: ReadFile, part: bytes, offset: int) -> int:
-        return self._api.send_datastore_part(self._opened, file.digest, io.BytesIO(part), offset=offset, size=file.size)
+        return Parts(self._api, self._opened, self._reader, self._progress)
 
 
 def _is_ours(folder: Path) -> bool:

@@ -17,6 +17,7 @@ from opengrid.core.names import datastore_name_of
 from opengrid.core.packs import MissingPacks, Packed, PackLinks
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind
 from opengrid.core.sizes import size_text
+from opengrid.core.together import divided
 from opengrid.server.auth import Users, caller_of
 from opengrid.services.datastore_views import datastore_document, datastore_row, file_row
 from opengrid.services.datastores import Datastores
@@ -38,6 +39,9 @@ from opengrid.services.imports import Imports
 #: What tar adds to a source tree, at most, for this server's limit of it.
 _TAR_OVERHEAD = 1.1
 _PIECE = 1 << 20
+
+#: Most bytes of small contents in one request, with the line that tells which they are.
+_MOST_TOGETHER = 16 << 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -225,6 +229,15 @@ def _uploads(api: APIRouter, filling: Filling) -> None:
     @api.put("/datastores/{name}/{version}/packed", dependencies=[Depends(owner)])
     def take_packed(name: str, version: int, brought: UploadContents) -> MissingPacks:
         return MissingPacks(missing=tuple(filling.take_packed(name, version, brought.round, brought.contents)))
+
+    @api.put("/datastores/{name}/{version}/contents", dependencies=[Depends(owner)], status_code=204)
+    async def contents(name: str, version: int, request: Request) -> None:
+        body = bytearray()
+        async for data in request.stream():
+            body += data
+            if len(body) > _MOST_TOGETHER:
+                raise InvalidValue(f"contents that are sent together have at most {size_text(_MOST_TOGETHER)}")
+        await run_in_threadpool(filling.stage, name, version, divided(bytes(body)))
 
     @api.put("/datastores/{name}/{version}/contents/{digest}", dependencies=[Depends(owner)])
     async def part(

@@ -123,13 +123,20 @@ class Filling:
         return list(dict.fromkeys(file.digest for file in missing))
 
     def partial(self, name: str, version: int, digest: str) -> Path:
-        """Return the file that takes a content in parts; it becomes a staged one with staged()."""
-        with self._database.read() as tx:
-            found = tx.data.find(name, version)
-        if found.state is not DatastoreState.PROCESSING:
-            raise Conflict(f"datastore {name}:{version} is already {found.state.value}")
+        """Return the file that takes a content in parts; under its digest alone it is a staged one."""
+        staging = self._staging(name, version)
         self._contents.location(digest)  # which checks it
-        return staging_of(self._root, found) / f"{digest}.part"
+        return staging / f"{digest}.part"
+
+    def stage(self, name: str, version: int, contents: Sequence[tuple[str, bytes]]) -> None:
+        """Keep small contents, each with its digest, until they are offered; they are verified then."""
+        staging = self._staging(name, version)
+        for digest, content in contents:
+            self._contents.location(digest)  # which checks it
+            try:
+                (staging / digest).write_bytes(content)
+            except OSError as error:
+                raise Unusable(f"cannot write below {staging}: {error.strerror}", hint="free space there") from error
 
     def links(self, name: str, version: int, round: int, packs: Sequence[str]) -> list[PackLink]:
         """Return where to put packs for a version that is being filled; those that are here already are left out."""
@@ -232,6 +239,13 @@ class Filling:
         if links is None:
             raise InvalidValue("this server keeps contents in a folder: there are no links to it")
         return links
+
+    def _staging(self, name: str, version: int) -> Path:
+        with self._database.read() as tx:
+            found = tx.data.find(name, version)
+        if found.state is not DatastoreState.PROCESSING:
+            raise Conflict(f"datastore {name}:{version} is already {found.state.value}")
+        return staging_of(self._root, found)
 
     def _filling(self, name: str, version: int, round: int) -> DatastoreVersion:
         with self._database.read() as tx:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, cast
 
 from opengrid.client.calls.calls import Calls, wire
+from opengrid.core.together import joined
 
 if TYPE_CHECKING:
     from opengrid.client.documents import (
@@ -74,6 +75,11 @@ class DatastoreCalls(Calls):
         query = {"offset": offset, "size": size}
         answer = self._transport.request("PUT", path, query=query, body=part, timeout_s=600).json()
         return cast("dict[str, int]", answer)["size"]
+
+    def send_datastore_contents(self, opened: UploadDocument, contents: Sequence[tuple[str, bytes]]) -> None:
+        """Send small contents, each with its digest, in one request."""
+        path = f"{_datastore(opened['name'], opened['version'])}/contents"
+        self._transport.request("PUT", path, body=joined(contents), timeout_s=600)
 
     def pack_links(self, opened: UploadDocument, packs: Sequence[str]) -> dict[str, str]:
         """Return where to put packs of an upload; those that are there already are left out."""
