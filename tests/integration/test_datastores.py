@@ -176,7 +176,7 @@ def test_a_file_that_has_not_changed_since_long_is_not_read_again(world: World, 
 @pytest.mark.parametrize("shares_disk", [True, False])
 def test_an_upload_that_was_broken_off_goes_on_and_sends_nothing_twice(world: World, shares_disk: bool) -> None:
     world.staging = None if shares_disk else "/nowhere"
-    for i in range(600):  # two offers
+    for i in range(1200):  # two offers
         world.write(f"f{i:04}", f"content {i}")
     # Opened and offered, which on one disk is all; else brought and offered, and the next only offered.
     world.transport.killed_at = len(world.transport.asked) + (2 if shares_disk else 5)
@@ -184,14 +184,14 @@ def test_an_upload_that_was_broken_off_goes_on_and_sends_nothing_twice(world: Wo
         world.create()
     world.transport.killed_at = None
     arrived = len(world.contents())
-    assert 0 < arrived < 600
+    assert 0 < arrived < 1200
     listed = world.api.datastores()[0]
     assert (listed["state"], listed["version"]) == ("processing", 1)
     world.transport.sent = 0
     made = world.create(again=True)
-    assert (made["version"], made["files"]) == (1, 600)
-    assert world.transport.sent <= (0 if shares_disk else 100 * (600 - arrived))  # each with its digest
-    assert len(world.tree()) == 600
+    assert (made["version"], made["files"]) == (1, 1200)
+    assert world.transport.sent <= (0 if shares_disk else 100 * (1200 - arrived))  # each with its digest
+    assert len(world.tree()) == 1200
 
 
 def test_small_files_go_together_to_a_server_whose_disk_is_elsewhere(

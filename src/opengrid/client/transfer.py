@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from opengrid.client.parts import Parts
 
 #: Files that are offered together: so many that have to be read, of so many bytes. Packs are made of them.
-_BATCH_FILES, _BATCH_BYTES = 500, 128 << 20
+_BATCH_FILES, _BATCH_BYTES = 1000, 128 << 20
 _PACKED_FILES, _PACKED_BYTES = 4000, 256 << 20
 
 #: Files that are offered together where most of them have not changed: as many as the server takes.
