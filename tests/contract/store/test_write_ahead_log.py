@@ -26,10 +26,14 @@ def test_what_was_written_comes_into_the_file_while_the_server_runs(tmp_path: Pa
     database = Database.open(f"sqlite:///{path}")
     with database.transaction() as tx:
         tx.data.next_version("data", "ada", "/d", T0, upload="u")
-    rounds = count(1)
+    for round in range(1, 4):
+        fill(database, round)
+
+    texts = count()
 
     def begins_anew() -> bool:
-        fill(database, next(rounds))
+        with database.transaction() as tx:
+            tx.data.tell("data", 1, f"a little more: {next(texts)}")
         return path.stat().st_size > 10 * MIB > log.stat().st_size
 
     eventually(begins_anew)
