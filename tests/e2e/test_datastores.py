@@ -96,6 +96,17 @@ def test_an_archive_goes_on_where_it_was_when_the_server_was_killed(new_grid: Ca
     assert grid.json("datastore", "verify", "noise")["damaged"] == []
 
 
+def test_what_is_remembered_of_sources_can_be_cleared(grid: Grid) -> None:
+    source = Path(__file__).parents[1] / "support"  # not written to this moment: then its digests are remembered
+    first = grid.json("datastore", "create", str(source), "--name", "remembered")
+    assert grid.json("datastore", "clearcache")["freed"] > 0
+    assert grid.ok("datastore", "clearcache") == "cleared 0 B\n"
+    second = grid.json("datastore", "create", str(source), "--name", "remembered")
+    assert (second["version"], second["digest"]) == (2, first["digest"])
+    assert grid.json("datastore", "clearcache")["freed"] > 0  # it has been read again
+    grid.ok("datastore", "delete", "remembered", "--yes")
+
+
 _READER = """
 import sys
 file = sys.argv[-1] + "/a.txt"

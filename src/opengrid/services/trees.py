@@ -82,11 +82,11 @@ class Trees:
         None where a file of a tree is not the content itself. What earlier rounds of the upload put there is gone.
         """
         with self._alone(version.name, version.version), self._explained(version):
-            self._forget(version)
+            self._forget(version.name, version.version)
             self._remove_partials(version.name, version.version)
             partial = self._partial(version)
             partial.mkdir(parents=True)
-        return partial if self._are_contents() else None
+            return partial if self._are_contents() else None
 
     def take(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> set[str]:
         """Make contents of files that were put where open() said; return the paths of those that now are both.
@@ -125,7 +125,7 @@ class Trees:
             _seal(begun.folder, {file.path for file in files})
             _remove(place)
             os.replace(begun.folder, place)
-            self._forget(version)
+            self._forget(version.name, version.version)
             self._remove_partials(version.name, version.version)
 
     def _wait(self, name: str, version: int) -> None:
@@ -174,16 +174,16 @@ class Trees:
                 self._begun.pop(next(iter(self._begun)))
             return begun
 
-    def _forget(self, version: DatastoreVersion) -> None:
+    def _forget(self, name: str, version: int) -> None:
         with self._remembering:
-            self._begun.pop((version.name, version.version), None)
+            self._begun.pop((name, version), None)
 
     @contextlib.contextmanager
     def _explained(self, version: DatastoreVersion) -> Generator[None]:
         try:
             yield
         except BaseException as error:
-            self._forget(version)
+            self._forget(version.name, version.version)
             _remove(self._partial(version))
             if not isinstance(error, OSError):
                 raise
@@ -228,8 +228,7 @@ class Trees:
         """Remove a version's tree, also one that was begun; harmless when there is none."""
         self._wait(name, version)
         with self._alone(name, version):
-            with self._remembering:
-                self._begun.pop((name, version), None)
+            self._forget(name, version)
             self._remove_partials(name, version)
         _remove(self.path(name, version))
         with contextlib.suppress(OSError):  # other versions are there

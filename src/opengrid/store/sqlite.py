@@ -165,7 +165,10 @@ class _WriteAheadLog:
         except OSError:
             return
         if is_due and self._is_folding.acquire(blocking=False):
-            self._thread.submit(self._fold)
+            try:
+                self._thread.submit(self._fold)
+            except RuntimeError:  # closed: what still commits does not need it
+                self._is_folding.release()
 
     def close(self) -> None:
         """Let folding come to its end."""

@@ -39,3 +39,15 @@ def test_what_was_written_comes_into_the_file_while_the_server_runs(tmp_path: Pa
     eventually(begins_anew)
     database.close()
     assert not log.exists()
+
+
+def test_what_is_written_while_the_server_closes_is_written(tmp_path: Path) -> None:
+    database = Database.open(f"sqlite:///{tmp_path / 'grid.db'}")
+    with database.transaction() as tx:
+        tx.data.next_version("data", "ada", "/d", T0, upload="u")
+    database.close()
+    for round in range(1, 4):  # so much that it would be folded
+        fill(database, round)
+    with database.read() as tx:
+        assert tx.data.count_files("data", 1)[0] == 5000
+    database.close()
