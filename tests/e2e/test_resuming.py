@@ -186,6 +186,7 @@ rank, step = dist.get_rank(), 0
 if os.path.exists("last.pt"):
     step = torch.load("last.pt")["optimizer"]
 print(f"begins at {step}", flush=True)
+dist.barrier()  # before a rank writes what another one still looks for
 if step == 0:
     if rank == 0:
         torch.save({"optimizer": 7}, "old.pt")
