@@ -105,8 +105,8 @@ def test_a_file_whose_content_is_here_already_is_that_content(filled: Filled) ->
 
 def test_what_is_not_what_it_says_is_no_content(filled: Filled, tmp_path: Path) -> None:
     assert filled.tree is not None
-    longer = dataclasses.replace(filled.put("longer", b"xy"), size=1)
-    gone = dataclasses.replace(longer, path="gone")
+    longer = filled.put("longer", b"xy")._replace(size=1)
+    gone = longer._replace(path="gone")
     (tmp_path / "secret").write_bytes(b"s")
     (filled.tree / "link").symlink_to(tmp_path / "secret")
     link = DatastoreFile(position=0, path="link", size=1, digest=hashlib.sha256(b"s").hexdigest())

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Collection, Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from opengrid.core.errors import InvalidValue, NotFound, Unusable
 from opengrid.core.files import CANNOT_LINK, file_digest, read_through
@@ -81,7 +81,7 @@ class FolderBlobs:
         but for its size: who can put one there can write to the store, and looking again would double what it costs.
         """
         place = self._name(digest)
-        with _disk_errors(self._root), suppress(NotFound, InvalidValue, FileNotFoundError):
+        try:  # a context for each of many files would take as long as the look at it
             status = os.lstat(staged)
             if status.st_size != size or not stat.S_ISREG(status.st_mode):
                 return False
@@ -96,6 +96,10 @@ class FolderBlobs:
                 if error.errno not in CANNOT_LINK:
                     raise
             self._adopt(staged, digest)
+        except (NotFound, InvalidValue, FileNotFoundError):
+            pass
+        except OSError as error:
+            _explain(error, self._root)
         return False
 
     def _adopt(self, staged: str, digest: str) -> int:
@@ -222,8 +226,13 @@ def _disk_errors(folder: Path) -> Generator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
-            raise
-        raise Unusable(
-            f"cannot write below {folder}: {error.strerror}", hint="free space there, or set GRID_STATE"
-        ) from error
+        _explain(error, folder)
+
+
+def _explain(error: OSError, folder: Path) -> NoReturn:
+    """Raise what an error means to whoever keeps the disk, else itself."""
+    if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES):
+        raise error
+    raise Unusable(
+        f"cannot write below {folder}: {error.strerror}", hint="free space there, or set GRID_STATE"
+    ) from error

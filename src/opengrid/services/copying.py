@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 from opengrid.core.disks import DiskGuard
@@ -73,7 +72,7 @@ class BucketCopy:
         files: list[DatastoreFile] = []
         known = {file.position: digest for file in listed if (digest := self._journal.digest_of(file))}
         left = [file for file in listed if file.position not in known]
-        copied = [(replace(file, digest=known[file.position]), file) for file in listed if file.position in known]
+        copied = [(file._replace(digest=known[file.position]), file) for file in listed if file.position in known]
         for batch in _batches(copied):
             missing = self._offer(batch)
             files += [file for file, _ in batch if file.digest not in missing]
@@ -120,7 +119,7 @@ class BucketCopy:
                     if tries == _TRIES or self._is_over:
                         raise
         os.replace(staged, self._staging / digest.hexdigest())
-        return replace(listed, digest=digest.hexdigest()), listed
+        return listed._replace(digest=digest.hexdigest()), listed
 
     def _count(self, size: int) -> None:
         if self._is_over:

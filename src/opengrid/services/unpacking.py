@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict
 from itertools import islice
 from pathlib import Path
 
@@ -71,7 +70,7 @@ class ArchiveCopy:
 
     def _write_list(self, files: Sequence[DatastoreFile]) -> None:
         partial = self._list.with_name(f"{self._list.name}.part")
-        partial.write_text(json.dumps([asdict(file) for file in files]))
+        partial.write_text(json.dumps([file._asdict() for file in files]))
         os.replace(partial, self._list)
 
     def _tell_while_room(self, text: Callable[[], str]) -> None:

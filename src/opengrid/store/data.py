@@ -19,7 +19,6 @@ from opengrid.core.records.datastores import (
 from opengrid.core.records.experiments import ExperimentState
 from opengrid.store.tables import (
     DIGEST_START,
-    all_fields,
     datastore_files,
     datastore_versions,
     datastores,
@@ -31,7 +30,7 @@ from opengrid.store.tables import (
 )
 
 _versions, _files = datastore_versions.c, datastore_files.c
-_file_columns = (_files.position, _files.path, _files.size, _files.digest, _files.executable)
+_file_columns = tuple(_files[name] for name in DatastoreFile._fields)
 _ended = [state for state in ExperimentState if state.is_terminal]
 #: A hint names at most this many versions, the newest.
 _NAMED = 10
@@ -162,7 +161,8 @@ class Data:
     ) -> list[DatastoreFile]:
         """Return a page of a version's files by path; with `search` those in whose path it is found."""
         page = self._of_version(name, version, search, *_file_columns).order_by(_files.round, _files.position)
-        return [DatastoreFile(**row) for row in all_fields(self._connection.execute(page.limit(limit).offset(offset)))]
+        rows = self._connection.execute(page.limit(limit).offset(offset)).all()
+        return [DatastoreFile._make(row) for row in rows]
 
     def count_files(self, name: str, version: int, search: str = "") -> tuple[int, int]:
         """Return how many files a version has, and their bytes."""

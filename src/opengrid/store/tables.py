@@ -361,7 +361,7 @@ schema_revision = Table(
 def all_fields(found: CursorResult[Any]) -> list[dict[str, Any]]:
     """Return all rows as keyword arguments of their records: a third of the time of fields() for each."""
     names = tuple(found.keys())
-    return [dict(zip(names, row, strict=True)) for row in found]
+    return [dict(zip(names, row, strict=True)) for row in found.all()]
 
 
 def fields(row: RowMapping) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
+from typing import NamedTuple
 
 
 class DatastoreState(str, Enum):
@@ -41,9 +42,8 @@ class DatastoreVersion:
     ended_us: int | None = None  #: when it became whole, or failed
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DatastoreFile:
-    """One file of a datastore version."""
+class DatastoreFile(NamedTuple):
+    """One file of a datastore version: a tuple, as they are made by the thousand, and faster than other records."""
 
     position: int  #: from 0, in the order of paths
     path: str  #: relative, with `/`
