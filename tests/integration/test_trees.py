@@ -72,6 +72,10 @@ class Filled:
         root = self.trees.path("data", 1)
         return {place.relative_to(root).as_posix(): place.read_bytes() for place in root.rglob("*") if place.is_file()}
 
+    def folders(self) -> set[str]:
+        root = self.trees.path("data", 1)
+        return {place.relative_to(root).as_posix() for place in root.rglob("*") if not place.is_file()}
+
 
 @pytest.fixture
 def filled(tmp_path: Path) -> Filled:
@@ -117,10 +121,27 @@ def test_what_is_not_what_it_says_is_no_content(filled: Filled, tmp_path: Path) 
 def test_what_nobody_offered_is_not_in_the_version(filled: Filled) -> None:
     file = filled.put("folder/file", b"x")
     filled.put("folder/other", b"y")
-    filled.put("empty/other", b"y")
+    filled.put("empty/below/other", b"y")
+    filled.put("folder/empty/other", b"y")
+    assert filled.tree is not None
+    (filled.tree / "elsewhere").symlink_to("/usr")
     filled.trees.begin(filled.version, [file], filled.trees.take(filled.version, [file]))
     filled.trees.make(filled.version, [file])
     assert filled.made() == {"folder/file": b"x"}
+    assert filled.folders() == {"folder"}
+
+
+def test_what_came_into_a_version_is_removed_when_it_is_verified(filled: Filled) -> None:
+    file = filled.put("folder/file", b"x")
+    filled.trees.take(filled.version, [file])
+    filled.trees.make(filled.version, [file])
+    tree = filled.trees.path("data", 1)
+    tree.chmod(0o755)
+    (tree / "new").mkdir()
+    (tree / "new" / "file").write_bytes(b"y")
+    verdict = filled.trees.verify(filled.version, [file])
+    assert verdict.repaired == ("new", "new/file")
+    assert (filled.made(), filled.folders()) == ({"folder/file": b"x"}, {"folder"})
 
 
 def test_another_server_makes_the_tree_that_one_before_it_began(filled: Filled) -> None:

@@ -12,7 +12,7 @@ import shutil
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Collection, Generator, Sequence
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -279,14 +279,28 @@ def _digest(path: Path) -> str | None:
 def _seal(tree: Path, known: set[str]) -> list[str]:
     """Make a tree one that nobody may write to, and remove what it should not have; return the paths of that."""
     removed: list[str] = []
-    for folder, _, names in os.walk(tree, topdown=False):
+    folders = _folders_of(known)
+    for folder, below, names in os.walk(tree, topdown=False):
         inside = f"{folder}/"[len(f"{tree}/") :]
-        for path in {inside + name for name in names} - known:
+        for path in ({inside + name for name in names} - known) | ({inside + name for name in below} - folders):
+            place = f"{tree}/{path}"
             with _writable(Path(folder)):
-                os.unlink(f"{tree}/{path}")
+                if os.path.isdir(place) and not os.path.islink(place):
+                    os.rmdir(place)  # what was in it was removed before
+                else:
+                    os.unlink(place)
             removed.append(path)
         os.chmod(folder, _SEALED)
     return removed
+
+
+def _folders_of(paths: Iterable[str]) -> set[str]:
+    """Return all folders that some of these paths lie in, or below."""
+    folders: set[str] = set()
+    for path in paths:
+        while (path := path.rpartition("/")[0]) and path not in folders:
+            folders.add(path)
+    return folders
 
 
 @contextlib.contextmanager
