@@ -137,6 +137,30 @@ def test_the_newest_weights_count_where_there_is_nothing_else(world: World) -> N
     assert world.restore().checkpoint == "newer.pt"
 
 
+def zipped(name: str) -> bytes:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr(name, b"x")
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("content", [b"", bytes(range(64)), zipped("train/1.png"), pickle.dumps({"optimizer": 1})])
+def test_a_bin_file_that_torch_did_not_write_is_no_checkpoint(world: World, content: bytes) -> None:
+    world.save("tokens/data.bin", content, 5)
+    assert world.restore() == Restore()
+    world.save("model.pt", WEIGHTS, 1)
+    found = world.restore()
+    assert (found.checkpoint, found.aside, world.notes) == ("model.pt", (), [])
+
+
+@pytest.mark.parametrize("is_old", [False, True])
+def test_a_bin_file_that_torch_wrote_is_a_checkpoint(world: World, tmp_path: Path, is_old: bool) -> None:
+    torch = pytest.importorskip("torch")
+    torch.save({"optimizer": {}, "w": torch.zeros(3)}, tmp_path / "x", _use_new_zipfile_serialization=not is_old)
+    world.save("state.bin", (tmp_path / "x").read_bytes(), 5)
+    assert world.restore().checkpoint == "state.bin"
+
+
 def test_pieces_on_different_nodes_are_whole_with_all_that_the_index_names(world: World) -> None:
     world.sharded("checkpoints/3", 3)
     found = world.restore()

@@ -31,8 +31,13 @@ _MOST_HEADER = 100 << 20
 _BLOCK = 1 << 20
 _ZIP, _PICKLE = b"PK\x03\x04", re.compile(rb"\x80[\x02-\x05]")
 
-#: torch's format before its zip files is as many pickles, then the bare numbers, whose end nothing tells.
+#: torch's format before its zip files is as many pickles, then the bare numbers, whose end nothing tells. The first is
+#: always the same.
 _OLD_PICKLES = 5
+_OLD_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
+
+#: What Transformers calls its models; other files of this ending may be anything.
+_MODEL = re.compile(r"(^|/)(pytorch|adapter)_model\b[^/]*\.bin$")
 
 #: Of bare pickles only so much is looked into: numbers may be inside.
 _MOST_BARE = 8 << 20
@@ -46,6 +51,24 @@ def is_candidate(path: str) -> bool:
     return path.endswith(SUFFIXES)
 
 
+def may_be_anything(path: str) -> bool:
+    """Return whether a candidate's name says nothing of what it is: only is_of_torch() tells then."""
+    return path.endswith(".bin") and not _MODEL.search(path)
+
+
+def is_of_torch(path: Path) -> bool:
+    """Return whether a file is one that torch.save wrote, or may be the beginning of one. Raises OSError."""
+    with path.open("rb") as file:
+        first = file.read(len(_OLD_START))
+    if not first.startswith(_ZIP):
+        return first == _OLD_START
+    try:
+        with zipfile.ZipFile(path) as archive:
+            return any(name.endswith("/data.pkl") for name in archive.namelist())
+    except _DAMAGE:
+        return True
+
+
 def torn(path: Path, name: str | None = None) -> str | None:
     """Return what is missing of a file, None when it is whole as far as its format tells. Raises OSError.
 
@@ -53,11 +76,11 @@ def torn(path: Path, name: str | None = None) -> str | None:
     """
     with path.open("rb") as file:
         first = file.read(len(_ZIP))
+    name = name or path.name
     if not first:
-        return "it is empty"
+        return "it is empty" if not may_be_anything(name) else None
     if _ZIP.startswith(first):
         return _torn_zip(path)
-    name = name or path.name
     if name.endswith(".safetensors"):
         return _torn_safetensors(path)
     if _PICKLE.match(first) and not name.endswith(".bin"):  # those may be bare numbers

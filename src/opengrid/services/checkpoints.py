@@ -85,7 +85,7 @@ class Checkpoints:
         """Return the newest that holds a training's state; weights alone only where there is nothing else."""
         skipped: list[tuple[Candidate, str]] = []
         weights: list[Candidate] = []
-        for candidate in candidates[:_LOOKED_INTO]:
+        for candidate in filter(self._is_checkpoint, candidates[:_LOOKED_INTO]):
             words, problem = self._look_into(candidate)
             is_state = candidate.is_folder or _hold_state(words)
             if problem is None and not is_state:
@@ -102,6 +102,15 @@ class Checkpoints:
                 return Chosen(candidate=candidate, skipped=tuple(skipped))
             skipped.append((candidate, problem))
         return Chosen(skipped=tuple(skipped))
+
+    def _is_checkpoint(self, candidate: Candidate) -> bool:
+        """Return False for a file that torch did not write, where the name tells nothing."""
+        if candidate.is_folder or not checkpoint_file.may_be_anything(candidate.path):
+            return True
+        try:
+            return checkpoint_file.is_of_torch(self._artifacts.place(candidate.files[0]))
+        except (OSError, NotFound):
+            return False
 
     def _look_into(self, candidate: Candidate) -> tuple[frozenset[str], str | None]:
         """Return the words of a checkpoint's file, or of the telling ones of a folder, and what is wrong with it."""
