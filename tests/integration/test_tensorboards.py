@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,9 @@ def test_it_shows_series_as_we_call_them_and_what_comes_later(world: World, boar
     wait_until(lambda: "brave-otter-exp1" in ask(boards, view, "data/runs"))
     page = boards.ask(view, "GET", f"{prefix(view)}/", {}, b"")
     assert b"<title>TensorBoard</title>" in page.body
+    fonts = re.findall(r"url\((/[^)]+)\)", page.body.decode())
+    assert boards.ask(view, "GET", fonts[0], {}, b"").status == 200
+    assert all(font.startswith(f"{prefix(view)}/") for font in fonts)
     assert boards.ask(view, "GET", "/elsewhere", {}, b"").status == 404
 
 

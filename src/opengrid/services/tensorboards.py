@@ -48,6 +48,9 @@ _LINKS_S = 2.0
 
 _ID = re.compile(r"[0-9a-f]{16}")
 
+#: How its page asks for its fonts: at the server's root, whatever prefix it was given.
+_FONTS = "url(/font-roboto/"
+
 #: Headers that pass through, in either direction; no cookie and no token goes to TensorBoard.
 _ASKED = ("accept", "accept-encoding", "content-type", "if-none-match", "if-modified-since")
 _ANSWERED = (
@@ -130,6 +133,8 @@ class TensorBoards:
         finally:
             connection.close()
         given = {name: value for name, value in response.getheaders() if name.lower() in _ANSWERED}
+        if response.headers.get_content_type() == "text/html":
+            content = content.replace(_FONTS.encode(), _FONTS.replace("/", f"{prefix(id)}/", 1).encode())
         return Reply(response.status, given, content)
 
     def end_idle(self) -> None:
