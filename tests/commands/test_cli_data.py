@@ -13,7 +13,8 @@ SOURCE = "s3://bucket/data"
 
 def row(state: str, **changes: object) -> dict[str, Any]:
     made = {"name": "data", "version": 3, "state": state, "reason": "", "kind": "copied", "files": 2, "size": 5}
-    return {**made, "source": SOURCE, "user": "ada", "digest": None, "created_at": "2026-01-01T00:00:00Z", **changes}
+    made |= {"source": SOURCE, "user": "ada", "digest": None, "created_at": "2026-01-01T00:00:00Z", "may_go_on": False}
+    return {**made, **changes}
 
 
 @pytest.mark.parametrize("command", [("create", SOURCE), ("resume",), ("resume", "data")])
@@ -24,6 +25,29 @@ def test_a_command_that_was_broken_off_waits_for_what_the_server_makes_of_it(
     api.on("GET", "/api/v1/datastores/data/3", row("succeeded"))
     done = grid("datastore", *command)
     assert (done.code, done.out.splitlines()[0]) == (0, "data:3 has 2 files, 5 B")
+
+
+@pytest.mark.parametrize("command", [("create", SOURCE), ("resume",), ("resume", "data"), ("resume", "data:3")])
+def test_what_the_server_did_not_come_to_the_end_of_is_begun_again(
+    api: FakeApi, grid: Typist, command: tuple[str, ...]
+) -> None:
+    failed = row("failed", reason="no answer", may_go_on=True)
+    api.on("GET", "/api/v1/datastores", {"datastores": [failed], "total": 1})
+    api.on("POST", "/api/v1/datastores/data/3/resume", (201, row("processing")))
+    api.on("GET", "/api/v1/datastores/data/3", row("succeeded"))
+    done = grid("datastore", *command)
+    assert (done.code, done.out.splitlines()[0]) == (0, "data:3 has 2 files, 5 B")
+    assert "going on with data:3, which failed: no answer" in done.err
+    api.on("GET", "/api/v1/datastores/data/3", failed)
+    again = grid("datastore", *command)
+    assert (again.code, "`grid datastore resume data:3` goes on with it" in again.err) == (1, True)
+
+
+@pytest.mark.parametrize("which", ["data:2", "other"])
+def test_another_version_than_the_one_that_is_named_is_not_begun_again(api: FakeApi, grid: Typist, which: str) -> None:
+    rows = [row("failed", may_go_on=True)] if which == "data:2" else []
+    api.on("GET", "/api/v1/datastores", {"datastores": rows, "total": 1})
+    assert grid("datastore", "resume", which).out == "nothing was broken off\n"
 
 
 @pytest.mark.parametrize("other", [{"source": "s3://bucket/else"}, {"kind": "referenced"}, {"state": "failed"}])

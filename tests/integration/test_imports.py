@@ -16,7 +16,7 @@ from tests.support.web import Web, serving_web
 from tests.unit.test_archives import FILES, NOISE, tar_of, zip_of
 
 from opengrid.client.api import Api
-from opengrid.core.errors import Forbidden, GridError, InvalidValue
+from opengrid.core.errors import Conflict, Forbidden, GridError, InvalidValue
 from opengrid.services import fetching
 from opengrid.services.archives import unpack
 from opengrid.services.fetching import check_url, fetch
@@ -68,6 +68,9 @@ def test_what_cannot_be_fetched_or_unpacked_fails_with_the_reason(api: Api, web:
         ended = end_of(api, "data", opened["version"])
         assert ended["state"] == "failed"
         assert said in ended["reason"]
+        assert not ended["may_go_on"]
+        with pytest.raises(Conflict, match="is failed"):
+            api.resume_import("data", opened["version"])
     assert eventually(lambda: not list((home / "datastores" / ".staging").iterdir()))
     assert not [p for p in (home / "datastores" / ".contents").rglob("*") if p.is_file()]
 
@@ -96,8 +99,43 @@ def test_what_many_servers_left_half_made_is_given_up(web: Web, home: Path) -> N
             api.open_datastore("data", f"{web.url}/data.zip", upload)
     with running_app(home) as (api, _, _):
         ended = api.datastore("data", 1)
-        assert (ended["state"], ended["reason"]) == ("failed", "the server ended 5 times meanwhile; create it again")
+        assert (ended["state"], ended["may_go_on"]) == ("failed", True)
+        assert ended["reason"] == "the server ended while it was made, which was begun 5 times"
         assert not web.ranges
+        web.content["/data.zip"] = zip_of(FILES)
+        api.resume_import("data", 1)
+        assert end_of(api, "data")["state"] == "succeeded"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_got_no_answer_in_the_end_goes_on_where_it_was_when_somebody_asks(web: Web, home: Path) -> None:
+    web.content["/data.tar"], web.cuts = tar_of(NOISE), [100_000, *[0] * 20]
+    with running_app(home) as (api, _, _):
+        api.import_datastore("data", f"{web.url}/data.tar")
+        failed = end_of(api, "data")
+        assert (failed["state"], failed["may_go_on"]) == ("failed", True)
+        assert "the connection was cut" in failed["reason"]
+    asked = len(web.ranges)
+    with running_app(home) as (api, _, _):
+        assert len(web.ranges) == asked  # nobody wants it
+        assert api.datastore("data", 1)["reason"] == failed["reason"]
+        web.cuts = []
+        assert api.resume_import("data", 1)["state"] == "processing"
+        made = end_of(api, "data")
+        assert (made["state"], made["reason"], made["may_go_on"]) == ("succeeded", "", False)
+        assert web.ranges[asked:] == ["bytes=100000-"]
+        assert api.verify_datastore("data", 1)["damaged"] == []
+        with pytest.raises(Conflict, match="is succeeded"):
+            api.resume_import("data", 1)
+
+
+@pytest.mark.usefixtures("impatient")
+def test_what_nobody_goes_on_with_is_gone_with_its_version(api: Api, web: Web, home: Path) -> None:
+    web.content["/data.tar"], web.cuts = tar_of(NOISE), [100_000, *[0] * 20]
+    api.import_datastore("data", f"{web.url}/data.tar")
+    assert end_of(api, "data")["may_go_on"]
+    api.delete_datastore("data", 1)
+    assert not list((home / "datastores" / ".staging").iterdir())
 
 
 def test_what_was_fetched_when_the_server_ended_is_not_fetched_again(web: Web, home: Path) -> None:

@@ -93,14 +93,15 @@ def _name_of(source: str) -> str:
 
 
 @datastore.command("resume")
-@click.argument("name", required=False)
+@click.argument("which", metavar="[NAME[:VERSION]]", required=False)
 @global_options
-def resume(name: str | None) -> None:
-    """Go on with uploads that were broken off: all of this computer's, or those of one datastore.
+def resume(which: str | None) -> None:
+    """Go on with what was broken off: uploads of this computer, and what the server could not fetch to its end.
 
-    What the server fetches by itself, it goes on with; the command waits for it.
+    All of it, or that of one datastore or version. What the server is fetching, the command waits for.
     """
-    _tell_made(continue_uploads(name))
+    name, version = _parse(which) if which is not None else (None, None)
+    _tell_made(continue_uploads(name, version))
 
 
 @datastore.command("show")
@@ -269,7 +270,7 @@ def _list(*, everybody: bool, show_incomplete: bool) -> None:
     else:
         click.echo("no datastores yet: `grid datastore create FOLDER` makes one")
     if len(shown) < len(rows):
-        goes_on = any(row["state"] == "processing" for row in rows)
+        goes_on = any(row["state"] == "processing" or row["may_go_on"] for row in rows)
         further = ", `grid datastore resume` goes on" if goes_on else ""
         tell(f"{len(rows) - len(shown)} not whole: --show-incomplete lists them{further}")
 

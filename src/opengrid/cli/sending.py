@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,7 @@ from opengrid.client.digests import KnownDigests
 from opengrid.client.home import find_home
 from opengrid.client.transfer import Material, Sender, find_material
 from opengrid.client.uploads import UnfinishedUpload, Uploads
-from opengrid.core.errors import Conflict, UserError
+from opengrid.core.errors import Conflict, Forbidden, GridError, UserError
 
 if TYPE_CHECKING:
     from opengrid.client.documents import DatastoreRow
@@ -36,21 +37,29 @@ def send_source(source: Path, name: str) -> DatastoreRow:
 def import_source(source: str, name: str, *, refers: bool = False) -> DatastoreRow:
     """Have the server make a version of an address, or refer to it, and wait; it goes on when this command ends.
 
-    Waits for the one that the server makes of it already, where an earlier command was broken off.
+    Goes on with the one that the server makes of it already, or that failed in between.
     """
     made_of_it = (source, "referenced" if refers else "copied")
     with connected() as api:
         begun = [row for row in _imports(api, name) if (row["source"], row["kind"]) == made_of_it]
-        row = begun[0] if begun else api.import_datastore(name, source, refers=refers)
-        if begun:
-            note(f"the server is at {name}:{row['version']} of it already")
-        return _import_ended(api, row)
+        return _import_ended(
+            api, _going_on(api, begun[0]) if begun else api.import_datastore(name, source, refers=refers)
+        )
 
 
 def _imports(api: Api, name: str | None) -> list[DatastoreRow]:
-    """Return the versions that the server is making."""
-    rows = [row for row in api.datastores(name) if row["state"] == "processing"]
+    """Return the versions that the server is making, or has not come to the end of."""
+    rows = [row for row in api.datastores(name) if row["state"] == "processing" or row["may_go_on"]]
     return [row for row in rows if "://" in row["source"] or row["kind"] == "referenced"]
+
+
+def _going_on(api: Api, row: DatastoreRow) -> DatastoreRow:
+    """Have the server be at a version, if it is not."""
+    if row["state"] == "processing":
+        note(f"the server is at {row['name']}:{row['version']} of it already")
+        return row
+    note(f"going on with {row['name']}:{row['version']}, which failed: {row['reason']}")
+    return api.resume_import(row["name"], row["version"])
 
 
 def _import_ended(api: Api, row: DatastoreRow) -> DatastoreRow:
@@ -64,21 +73,33 @@ def _import_ended(api: Api, row: DatastoreRow) -> DatastoreRow:
             row = api.datastore(row["name"], row["version"])
     finally:
         line.clear()
+    which = f"{row['name']}:{row['version']}"
+    if row["may_go_on"]:
+        raise GridError(f"{which} has failed: {row['reason']}", hint=f"`grid datastore resume {which}` goes on with it")
     if row["state"] != "succeeded":
-        raise UserError(f"{row['name']}:{row['version']} has failed: {row['reason']}")
+        raise UserError(f"{which} has failed: {row['reason']}")
     return row
 
 
-def continue_uploads(name: str | None) -> list[DatastoreRow]:
+def continue_uploads(name: str | None, version: int | None) -> list[DatastoreRow]:
     """Go on with everything that was broken off, or with one datastore's; also wait for what the server makes."""
     uploads = _uploads()
     made: list[DatastoreRow] = []
-    begun = [one for one in uploads.unfinished() if name in (None, one.name)]
+    begun = [one for one in uploads.unfinished() if name in (None, one.name) and version in (None, one.version)]
     with connected() as api:
         for one in begun:
             material = find_material(Path(one.source))
             made.append(_send(api, uploads, material, one.name, one.source, one))
-        return made + [_import_ended(api, row) for row in _imports(api, name)]
+        imports = [row for row in _imports(api, name) if version in (None, row["version"])]
+        return made + [_import_ended(api, row) for row in _begun_again(api, imports)]
+
+
+def _begun_again(api: Api, rows: list[DatastoreRow]) -> list[DatastoreRow]:
+    begun: list[DatastoreRow] = []
+    for row in rows:
+        with suppress(Forbidden):  # somebody else's
+            begun.append(_going_on(api, row))
+    return begun
 
 
 def _send(

@@ -263,6 +263,7 @@ class DatastoreDocument(TypedDict):
     version: int
     state: str
     reason: str
+    may_go_on: bool
     kind: str
     files: int
     size: int
@@ -299,6 +300,7 @@ class DatastoreRow(TypedDict):
     version: int
     state: str
     reason: str
+    may_go_on: bool
     kind: str
     files: int
     size: int

@@ -187,6 +187,10 @@ def data_api(
         kind = DatastoreKind.REFERENCED if new.refers else DatastoreKind.COPIED
         return datastore_row(imports.start(name, new.source, caller_of(request), kind))
 
+    @api.post("/datastores/{name}/{version}/resume", status_code=201)
+    def resume_import(name: str, version: int, request: Request) -> DatastoreRow:
+        return datastore_row(imports.resume(name, version, caller_of(request)))
+
     _uploads(api, filling)
     return api
 

@@ -22,6 +22,7 @@ def datastore_row(version: DatastoreVersion) -> DatastoreRow:
         version=version.version,
         state=version.state.value,
         reason=version.reason,
+        may_go_on=version.may_go_on,
         kind=version.kind.value,
         files=version.files,
         size=version.size,

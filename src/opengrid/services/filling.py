@@ -210,18 +210,32 @@ class Filling:
         with self._database.transaction() as tx:
             return tx.data.tell(version.name, version.version, text)
 
-    def fail(self, version: DatastoreVersion, reason: str) -> None:
-        """Say that a version will not become whole, and remove what came of it."""
+    def fail(self, version: DatastoreVersion, reason: str, *, may_go_on: bool) -> None:
+        """Say that a version did not become whole; what came of it is removed, or rests until somebody goes on."""
         with self._database.transaction() as tx:
             try:
-                tx.data.fail(version.name, version.version, reason, self._now_us())
+                tx.data.fail(version.name, version.version, reason, self._now_us(), may_go_on=may_go_on)
             except (Conflict, NotFound):
                 return  # deleted meanwhile
+            if may_go_on:
+                return
             contents = tx.data.drop_earlier_rounds(version.name, version.version, version.round + 1)
         shutil.rmtree(staging_of(self._root, version), ignore_errors=True)
         self._trees.remove(version.name, version.version)
         if version.kind is not DatastoreKind.REFERENCED:  # of which we have pins, and no contents
             remove_unused(self._database, self._contents, contents)
+
+    def to_go_on(self, name: str, version: int, caller: Caller) -> DatastoreVersion:
+        """Return a version that has failed and can be begun again; Conflict for another, Forbidden for somebody's."""
+        with self._database.read() as tx:
+            found = tx.data.find(name, version)
+            check_owner(tx, name, caller)
+        if not found.may_go_on:
+            raise Conflict(
+                f"datastore {name}:{version} is {found.state.value}" + (f": {found.reason}" if found.reason else ""),
+                hint="`grid datastore create` makes another version",
+            )
+        return found
 
     def filled_from(self, *sources: str) -> list[DatastoreVersion]:
         """Return the versions that are being filled from sources that begin like these, or that refer to theirs."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import structlog
 
 from opengrid.core.disks import DiskGuard
-from opengrid.core.errors import GridError
+from opengrid.core.errors import Forbidden, GridError, InvalidValue
 from opengrid.core.manifest import tree_digest
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreVersion
 from opengrid.services.callers import Caller
@@ -26,7 +26,7 @@ log = structlog.get_logger(__name__)
 #: How often the version says how far it is.
 _TELL_S = 1.0
 
-#: A version that was begun so often without becoming whole may be what ended the servers.
+#: A version that was begun so often without becoming whole may be what ended the servers: it waits to be asked for.
 _MOST_ROUNDS = 5
 
 
@@ -52,6 +52,7 @@ class Imports:
         self._filling, self._disks, self._may_ask_own_network = filling, disks, may_ask_own_network
         self._open_bucket = open_bucket
         self._threads: list[threading.Thread] = []
+        self._resuming = threading.Lock()  # two at once would both find a version that has failed
         self._is_closed = False
 
     @property
@@ -67,17 +68,24 @@ class Imports:
             check_url(source, may_ask_own_network=self._may_ask_own_network)
         return self._begin(self._filling.open(name, source, caller, kind=kind))
 
+    def resume(self, name: str, version: int, caller: Caller) -> DatastoreVersion:
+        """Go on with a version that has failed where it was; Conflict for one that cannot."""
+        with self._resuming:
+            failed = self._filling.to_go_on(name, version, caller)
+            return self._begin(self._filling.open(name, failed.source, caller, failed.upload))
+
     def go_on(self) -> None:
         """Go on with the versions that an earlier server was filling."""
         for version in self._filling.filled_from("http://", "https://", "s3://"):
-            if version.round >= _MOST_ROUNDS:
-                self._filling.fail(version, f"the server ended {version.round} times meanwhile; create it again")
+            if version.round % _MOST_ROUNDS == 0:
+                reason = f"the server ended while it was made, which was begun {version.round} times"
+                self._filling.fail(version, reason, may_go_on=True)
                 continue
             owner = Caller(name=version.user, is_admin=False)
             try:
                 self._begin(self._filling.open(version.name, version.source, owner, version.upload))
             except GridError as error:
-                self._filling.fail(version, error.message)
+                self._filling.fail(version, error.message, may_go_on=True)
 
     def close(self) -> None:
         """Have the threads end when they next tell how far they are."""
@@ -103,10 +111,11 @@ class Imports:
         except _Closed:
             log.info("import goes on with the next server", datastore=version.name, version=version.version)
         except (GridError, OSError) as error:
-            self._filling.fail(version, _reason(error))
+            is_final = isinstance(error, (InvalidValue, Forbidden))  # of a source that will not do
+            self._filling.fail(version, _reason(error), may_go_on=not is_final)
         except Exception as error:
             log.exception("import failed", datastore=version.name, version=version.version)
-            self._filling.fail(version, f"the server failed: {type(error).__name__}")
+            self._filling.fail(version, f"the server failed: {type(error).__name__}", may_go_on=False)
             raise
 
     def _copy(self, version: DatastoreVersion, staging: Path) -> None:

@@ -76,9 +76,10 @@ class Data:
         return self.find(name, version)
 
     def begin_again(self, upload: str) -> DatastoreVersion | None:
-        """Open the next round of an upload whose version is being processed; None when there is none."""
-        going = (_versions.upload == upload, _versions.state == DatastoreState.PROCESSING)
-        self._connection.execute(update(datastore_versions).where(*going).values(round=_versions.round + 1))
+        """Open the next round of an upload whose version is not whole; None when there is none."""
+        going = (_versions.upload == upload, _versions.state != DatastoreState.SUCCEEDED)
+        begun = {"round": _versions.round + 1, "state": DatastoreState.PROCESSING, "reason": "", "ended_us": None}
+        self._connection.execute(update(datastore_versions).where(*going).values(begun))
         row = self._connection.execute(select(datastore_versions).where(*going)).mappings().first()
         return None if row is None else DatastoreVersion(**fields(row))
 
@@ -98,9 +99,10 @@ class Data:
         same = (_versions.name == name, _versions.version == version)
         self._connection.execute(update(datastore_versions).where(*same).values(ended_us=now_us))
 
-    def fail(self, name: str, version: int, reason: str, now_us: int | None = None) -> None:
+    def fail(self, name: str, version: int, reason: str, now_us: int | None = None, *, may_go_on: bool = False) -> None:
         """Mark a version that is being processed as failed; Conflict when it is not."""
-        self._end(name, version, state=DatastoreState.FAILED, reason=reason, ended_us=now_us)
+        changes = {} if may_go_on else {"upload": None}
+        self._end(name, version, state=DatastoreState.FAILED, reason=reason, ended_us=now_us, **changes)
 
     def owner(self, name: str) -> str | None:
         """Return who made the oldest version that there is of a datastore; None when there is none."""

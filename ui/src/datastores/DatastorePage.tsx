@@ -2,6 +2,7 @@
 import { Button, Select } from "@mantine/core";
 import { useQuery } from "@tanstack/react-query";
 import { Trash2 } from "lucide-react";
+import type { ReactNode } from "react";
 import { useLocation } from "wouter";
 import { get, remove } from "@/api/client";
 import { isMissing } from "@/api/errors";
@@ -80,6 +81,9 @@ function Version({ datastore }: { datastore: DatastoreDetails }) {
             facts={[
               ["State", <DatastoreState row={datastore} />],
               ...(datastore.reason ? [["Reason", datastore.reason] as [string, string]] : []),
+              ...(datastore.may_go_on
+                ? [["To go on", <CommandBlock command={`grid datastore resume ${datastore.name}:${datastore.version}`} />] as [string, ReactNode]]
+                : []),
               ["Size", `${bytes(datastore.size)} in ${count(datastore.files)} files`],
               ["Source", <code className="mono">{datastore.source}</code>],
               ["Kind", datastore.kind],

@@ -55,6 +55,10 @@ class DatastoreCalls(Calls):
         new = {"name": name, "source": source, "refers": refers}
         return cast("DatastoreRow", self._post("/api/v1/datastores/imports", new))
 
+    def resume_import(self, name: str, version: int) -> DatastoreRow:
+        """Have the server go on with a version that has failed where it was; returns at once."""
+        return cast("DatastoreRow", self._post(f"{_datastore(name, version)}/resume", {}))
+
     def open_datastore(self, name: str, source: str, upload: str | None = None) -> UploadDocument:
         """Open the next version of a datastore, or go on with the one that an upload was filling."""
         new = {"name": name, "source": source, "upload": upload}

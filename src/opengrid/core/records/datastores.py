@@ -37,9 +37,14 @@ class DatastoreVersion:
     created_us: int
     reason: str = ""
     kind: DatastoreKind = DatastoreKind.COPIED
-    upload: str | None = None  #: names the upload that fills it, for going on with it
+    upload: str | None = None  #: names the upload that fills it, for going on with it; None when nobody can
     round: int = 1  #: how often that upload was begun
     ended_us: int | None = None  #: when it became whole, or failed
+
+    @property
+    def may_go_on(self) -> bool:
+        """Whether it has failed, and what came of it rests: then it can be begun again."""
+        return self.state is DatastoreState.FAILED and self.upload is not None
 
 
 class DatastoreFile(NamedTuple):

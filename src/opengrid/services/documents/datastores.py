@@ -15,6 +15,7 @@ class DatastoreRow(Document):
     version: int
     state: str
     reason: str
+    may_go_on: bool  #: whether it has failed, and can be begun again where it was
     kind: str
     files: int
     size: int
