@@ -7,7 +7,7 @@ import { problemOf } from "@/api/errors";
 import type { Series } from "@/api/types";
 import css from "./charts.module.css";
 import { LineChart, type Line } from "./LineChart";
-import { metric, plural, withUnit } from "@/format/numbers";
+import { metric, plural } from "@/format/numbers";
 import { nameOf } from "./palette";
 import { firstNotFinite, xOf, type XAxis } from "./series";
 import { smooth } from "./smooth";
@@ -70,8 +70,7 @@ export function ChartCard({ kind, topic, chart, experiments, axis, isLog, smooth
       ) : (
         <LineChart
           label={`${title}, ${plural(total, "point")} of ${plural(lines.filter((line) => !line.isFaint).length, "line")}`}
-          isFromZero={chart.unit !== undefined}
-          format={(value) => withUnit(value, chart.unit)}
+          unit={chart.unit}
           lines={lines}
           axis={axis}
           isLog={isLog}

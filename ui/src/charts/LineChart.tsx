@@ -4,7 +4,7 @@ import { useElementSize } from "@mantine/hooks";
 import { useEffect, useRef } from "react";
 import uPlot from "uplot";
 import "uplot/dist/uPlot.min.css";
-import { metric } from "@/format/numbers";
+import { metric, withUnit } from "@/format/numbers";
 import { duration } from "@/format/times";
 import type { XAxis } from "./series";
 
@@ -16,21 +16,24 @@ export interface Line {
   isFaint?: boolean;
 }
 
+/** What ticks of bytes lie apart. */
+const POWERS_OF_TWO = Array.from({ length: 51 }, (_, power) => 2 ** power);
+
 interface LineChartProps {
   label: string;
   lines: Line[];
   axis: XAxis;
   isLog: boolean;
   height: number;
-  /** Whether the vertical axis begins at 0: shares and amounts are seen as what they are. */
-  isFromZero: boolean;
-  format: (value: number) => string;
+  /** Of values that are shares or amounts: the vertical axis begins at 0, so that they are seen as what they are. */
+  unit?: string;
   onZoom: (viewport: { min: number; max: number } | null) => void;
   onHover: (values: { x: string; rows: { label: string; color: string; value: string }[] } | null) => void;
 }
 
 export function LineChart(props: LineChartProps) {
-  const { lines, axis, isLog, isFromZero, height, label } = props;
+  const { lines, axis, isLog, unit, height, label } = props;
+  const isFromZero = unit !== undefined;
   const { ref: frame, width } = useElementSize<HTMLDivElement>();
   const place = useRef<HTMLDivElement>(null);
   const chart = useRef<uPlot | null>(null);
@@ -55,7 +58,7 @@ export function LineChart(props: LineChartProps) {
         scales: { x: { time: axis === "time" }, y: { distr: isLog ? 3 : 1, range: isFromZero && !isLog ? (_, __, most) => [0, most > 0 ? most * 1.08 : 1] : undefined } },
         axes: [
           { stroke: ink, font, grid, ticks: grid, size: 30, values: axis === "relative" ? (_, ticks) => shortTimes(ticks) : axis === "step" ? (_, ticks) => ticks.map((tick) => metric(tick)) : undefined },
-          { stroke: ink, font, grid, ticks: grid, size: isFromZero ? 68 : 56, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : calls.current.format(tick))) },
+          { stroke: ink, font, grid, ticks: grid, size: isFromZero ? 76 : 56, incrs: unit?.startsWith("B") ? POWERS_OF_TWO : undefined, values: (_, ticks) => ticks.map((tick) => (tick === null ? "" : withUnit(tick, unit))) },
         ],
         series: [
           {},
@@ -83,7 +86,7 @@ export function LineChart(props: LineChartProps) {
     made.over.addEventListener("dblclick", () => calls.current.onZoom(null));
     chart.current = made;
     return () => made.destroy();
-  }, [width === 0, height, axis, isLog, isFromZero, scheme, shape]);
+  }, [width === 0, height, axis, isLog, unit, scheme, shape]);
 
   useEffect(() => {
     if (width > 0) chart.current?.setSize({ width, height });
@@ -118,13 +121,13 @@ function aligned(lines: Line[]): uPlot.AlignedData {
   return uPlot.join(lines.map((line) => [line.x, line.y] as uPlot.AlignedData));
 }
 
-function hovered(u: uPlot, { lines, axis, format }: LineChartProps): Parameters<LineChartProps["onHover"]>[0] {
+function hovered(u: uPlot, { lines, axis, unit }: LineChartProps): Parameters<LineChartProps["onHover"]>[0] {
   const index = u.cursor.idx;
   if (index == null || u.cursor.left == null || u.cursor.left < 0) return null;
   const x = u.data[0][index]!;
   const rows = lines.flatMap((line, position) => {
     const value = u.data[position + 1]?.[index];
-    return line.isFaint || value == null ? [] : [{ label: line.label, color: line.color, value: format(value) }];
+    return line.isFaint || value == null ? [] : [{ label: line.label, color: line.color, value: withUnit(value, unit) }];
   });
   const text = axis === "step" ? `step ${metric(x)}` : axis === "relative" ? duration(x) : new Date(x * 1000).toLocaleString();
   return { x: text, rows };

@@ -12,15 +12,15 @@ function system(values: Record<string, number>): System {
 
 describe("use", () => {
   test("a rank shows its GPU where there is one for each rank, and its processor elsewhere", () => {
-    const values = { "rank/5/cpu": 130.4, "rank/5/memory": 3e8, "gpu/5/use": 97, "gpu/5/memory": 71e9 };
+    const values = { "rank/5/cpu": 130.4, "rank/5/memory": 300 * 2 ** 20, "gpu/5/use": 97, "gpu/5/memory": 71 * 2 ** 30 };
     expect(readUse(system(values)).ofRank(rank, node)).toEqual({
       share: "97 %",
       percent: 97,
-      memory: "71.0 GB",
-      text: "CPU 130 %, memory 300 MB, GPU 97 %, GPU memory 71.0 GB",
+      memory: "71.0 GiB",
+      text: "CPU 130 %, memory 300.0 MiB, GPU 97 %, GPU memory 71.0 GiB",
     });
     const one = { ...node, ranks: [rank] };
-    expect(readUse(system(values)).ofRank(rank, one)).toMatchObject({ share: "130 %", percent: 100, memory: "300 MB" });
+    expect(readUse(system(values)).ofRank(rank, one)).toMatchObject({ share: "130 %", percent: 100, memory: "300.0 MiB" });
   });
 
   test("a rank that does not run, and one that nobody has measured, show none", () => {

@@ -2,8 +2,8 @@ import { describe, expect, test } from "vitest";
 import { bytes, dollars, hourly, metric, parameter, plural } from "./numbers";
 
 describe("numbers", () => {
-  test("a size is shown with three digits at most", () => {
-    expect([0, 999, 1000, 1234, 12_345, 999_600, 1.5e9].map(bytes)).toEqual(["0 B", "999 B", "1.00 kB", "1.23 kB", "12.3 kB", "1.00 MB", "1.50 GB"]);
+  test("a size is shown as the command line shows it", () => {
+    expect([0, 1023, 1024, 20_000_013, 1.5 * 2 ** 30, 2 ** 41].map(bytes)).toEqual(["0 B", "1023 B", "1.0 KiB", "19.1 MiB", "1.5 GiB", "2.0 TiB"]);
   });
 
   test("money that is nothing says so, and small sums keep their digits", () => {

@@ -11,25 +11,24 @@ export function plural(value: number, one: string, many = `${one}s`): string {
   return `${count(value)} ${value === 1 ? one : many}`;
 }
 
-/** `1.4 GB`, in steps of 1,000. */
+/** `1.4 GiB`, in steps of 1,024, as the command line says it. */
 export function bytes(value: number): string {
-  const units = ["B", "kB", "MB", "GB", "TB", "PB"];
+  const units = ["B", "KiB", "MiB", "GiB", "TiB"];
   let unit = 0;
   let rest = value;
-  while (rest >= 999.5 && unit < units.length - 1) {
-    rest /= 1000;
+  while (rest >= 1024 && unit < units.length - 1) {
+    rest /= 1024;
     unit += 1;
   }
-  const digits = unit === 0 || rest >= 100 ? 0 : rest >= 10 ? 1 : 2;
-  return `${rest.toFixed(digits)} ${units[unit]}`;
+  return `${rest.toFixed(unit === 0 ? 0 : 1)} ${units[unit]}`;
 }
 
-/** `16 GiB` from MiB. */
+/** `16.0 GiB` from MiB. */
 export function mebibytes(value: number): string {
-  return value >= 1024 ? `${(value / 1024).toFixed(value >= 10240 ? 0 : 1)} GiB` : `${Math.round(value)} MiB`;
+  return bytes(value * 1024 * 1024);
 }
 
-/** A measured value with its unit: `73 %`, `1.4 GB`, `20 MB/s`; a metric has none. */
+/** A measured value with its unit: `73 %`, `1.4 GiB`, `20.0 MiB/s`; a metric has none. */
 export function withUnit(value: number, unit?: string): string {
   if (unit === "%") return `${Math.round(value)} %`;
   return unit === undefined ? metric(value) : `${bytes(value)}${unit.slice(1)}`;
