@@ -14,6 +14,7 @@ from urllib.error import HTTPError
 
 import pytest
 
+from tests.support import processes
 from tests.support.grid import Grid, eventually
 
 #: Two nodes; each writes a checkpoint and TensorBoard events as Lightning would, then waits to be let go.
@@ -187,10 +188,10 @@ def test_a_stopped_experiment_keeps_what_it_wrote_though_the_server_is_killed_in
         "open('big', 'wb').write(os.urandom(1 << 20) * 64)\nprint('up', flush=True)\ntime.sleep(600)\n"
     )
     stored = grid.home / "artifacts"
-    before = set(stored.glob("*/*/*"))
+    before = set(processes.files_below(stored))
     name = grid.submit("--instance_type", "2_cpu_4gb", "--framework", "torch", "train.py", cwd=folder)
     # One is run.json; the first of the script's is staged, or in its place already.
-    eventually(lambda: len(set(stored.glob("*/*/*")) - before) > 1)
+    eventually(lambda: len(set(processes.files_below(stored)) - before) > 1)
     grid.kill_server()
     grid.ok("stop", "experiment", name)
     experiment = grid.ended(name)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from tests.support.git_host import forms, git_host
 from tests.support.grid import Grid, set_secret
+from tests.support.processes import contents_below
 from tests.support.repositories import HOST, commit, hosted
 
 SCRIPT = "import os, sys\nprint('ran', sys.argv, os.path.exists('train.py'))"
@@ -55,7 +56,7 @@ def test_a_private_repository_is_read_with_the_stored_token_which_nothing_shows(
     assert host.told == []
     log = grid.log(name).decode()
     assert "ran ['train.py', '--lr', '0.1'] True" in log
-    kept = {path: path.read_bytes() for path in grid.home.rglob("*") if path.is_file()}
+    kept = contents_below(grid.home)
     assert any(path.name == "config" and "repositories" in path.parts for path in kept), "git's own was looked at"
     kept |= {Path("log"): log.encode(), Path("status"): status.encode()}
     told = {path: form for path, content in kept.items() for form in forms(token) if form.encode() in content}

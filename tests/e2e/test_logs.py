@@ -94,7 +94,7 @@ def test_ctrl_c_while_following_only_stops_following_and_says_so(grid: Grid, fol
     follow.send_signal(signal.SIGINT)
     _, err = follow.communicate(timeout=30)
     assert b"goes on" in err or b"still" in err, err
-    assert grid.experiment(name)["state"] == "running"
+    assert grid.running(name)["state"] == "running"
     grid.ok("stop", "experiment", name)
     assert grid.ended(name)["state"] == "stopped"
 

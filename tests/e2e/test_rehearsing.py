@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 from pathlib import Path
 from typing import Any
@@ -75,9 +76,9 @@ def test_every_fault_is_recorded_and_recovered_from(grid: Grid, folder: Path) ->
     events = [event["reason"] for event in grid.experiment(name)["events"] if event["kind"] == "rehearsal"]
     assert len(events) == 4
     assert all(text.startswith("rehearsal: ") for text in events)
-    started = [line.rpartition(b" ")[2] for line in grid.log(name).splitlines() if b"starts at" in line]
-    assert len(set(started[-2:])) == 1  # both ranks at the same step …
-    assert int(started[-1]) > 0  # … and not from the beginning
+    newest = ("--attempt", "2", "--generation", "2")
+    first, second = eventually(lambda: len(s := re.findall(rb"starts at (\d+)", grid.log(name, *newest))) == 2 and s)
+    assert int(first) == int(second) > 0
     grid.ok("stop", name)
     assert grid.ended(name)["state"] == "stopped"
 

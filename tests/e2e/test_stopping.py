@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import contextlib
 import os
 import signal
 from pathlib import Path
@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from tests.support.chaos import titled
 from tests.support.grid import Grid, eventually
 from tests.support.processes import is_alive
 
@@ -27,6 +28,7 @@ while True: time.sleep(0.1)
 def start_stubborn(grid: Grid, folder: Path) -> tuple[dict[str, Any], list[int]]:
     """Run two ranks on two machines that ignore SIGTERM and have children in sessions of their own."""
     (folder / "stubborn.py").write_text(STUBBORN)
+    eventually(lambda: not agents(grid))  # those of tests before this one may be on their way out
     machines = ["--gpus", "2", "--instance_type", "1_t4_16gb", "--framework", "torch"]
     name = grid.submit(*machines, "--grace", "1", "--max_restarts", "0", "stubborn.py", cwd=folder)
     grid.running(name)
@@ -39,11 +41,9 @@ def start_stubborn(grid: Grid, folder: Path) -> tuple[dict[str, Any], list[int]]
     return experiment, pids
 
 
-def agents(grid: Grid, experiment: dict[str, Any]) -> list[int]:
-    """Return the pids of an experiment's agents."""
-    locks = (grid.home / "agents").glob("*.lock")
-    found = [json.loads(lock.read_text())["pid"] for lock in locks if lock.read_text()]
-    return [pid for pid in found if is_alive(pid)]
+def agents(grid: Grid) -> list[int]:
+    """Return the pids of all agents."""
+    return list(titled("grid agent ", grid.home))
 
 
 def test_stop_sends_sigterm_to_all_ranks_and_kills_those_that_ignore_it_with_their_children(
@@ -56,7 +56,7 @@ def test_stop_sends_sigterm_to_all_ranks_and_kills_those_that_ignore_it_with_the
     assert ended["state"] == "stopped", ended
     assert grid.log(name).count(b"got SIGTERM") == 2
     assert not [pid for pid in pids if is_alive(pid)]
-    eventually(lambda: not agents(grid, experiment))
+    eventually(lambda: not agents(grid))
 
 
 @pytest.mark.parametrize("victim", ["agent", "launcher", "both"])
@@ -64,21 +64,22 @@ def test_kill_9_of_agent_or_launcher_leaves_no_process_and_ends_the_experiment(
     grid: Grid, folder: Path, victim: str
 ) -> None:
     experiment, pids = start_stubborn(grid, folder)
-    found = agents(grid, experiment)
+    found = agents(grid)
     assert len(found) == 2
     launchers = {parent_of(pid) for pid in pids[::2]}
     chosen = {"agent": found[:1], "launcher": list(launchers)[:1], "both": [*found, *launchers]}[victim]
     for pid in chosen:
-        os.kill(pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # a launcher ends with its agent
+            os.kill(pid, signal.SIGKILL)
     ended = grid.ended(experiment["experiment"])
     assert ended["state"] == "failed", ended
     eventually(lambda: not [pid for pid in pids if is_alive(pid)])
-    eventually(lambda: not agents(grid, experiment))
+    eventually(lambda: not agents(grid))
 
 
 def test_a_machine_that_does_not_listen_holds_up_a_stop_until_it_is_forced(grid: Grid, folder: Path) -> None:
     experiment, pids = start_stubborn(grid, folder)
-    name, hung = experiment["experiment"], agents(grid, experiment)
+    name, hung = experiment["experiment"], agents(grid)
     for pid in hung:
         os.kill(pid, signal.SIGSTOP)
     grid.ok("stop", name)

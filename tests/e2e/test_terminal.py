@@ -61,7 +61,7 @@ def test_a_watched_screen_is_drawn_again_until_the_end(
     grid.running(grid.submit("--name", name.removesuffix("-exp0"), "gated.py", str(gate), cwd=folder))
     terminal = Terminal(grid, "status", "--watch", name, cwd=folder)
     terminal.see(heading, times=2)
-    assert terminal.raw.count("\x1b[H\x1b[2J") == 2
+    assert terminal.raw.count("\x1b[H\x1b[2J") >= 2
     gate.touch()
     assert terminal.end() == 0
     assert "succeeded" in terminal.text.rpartition(heading)[2]

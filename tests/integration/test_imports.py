@@ -57,7 +57,7 @@ def test_an_archive_becomes_a_version(api: Api, web: Web, home: Path) -> None:
     assert (made["state"], made["files"], made["reason"]) == ("succeeded", len(FILES), "")
     root = home / "datastores" / "data" / "1"
     assert {p.relative_to(root).as_posix(): p.read_bytes() for p in root.rglob("*") if p.is_file()} == FILES
-    assert not list((home / "datastores" / ".staging").iterdir())
+    eventually(lambda: not list((home / "datastores" / ".staging").iterdir()))
 
 
 def test_what_cannot_be_fetched_or_unpacked_fails_with_the_reason(api: Api, web: Web, home: Path) -> None:
@@ -71,7 +71,7 @@ def test_what_cannot_be_fetched_or_unpacked_fails_with_the_reason(api: Api, web:
         assert not ended["may_go_on"]
         with pytest.raises(Conflict, match="is failed"):
             api.resume_import("data", opened["version"])
-    assert eventually(lambda: not list((home / "datastores" / ".staging").iterdir()))
+    eventually(lambda: not list((home / "datastores" / ".staging").iterdir()))
     assert not [p for p in (home / "datastores" / ".contents").rglob("*") if p.is_file()]
 
 

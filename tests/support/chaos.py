@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.support.grid import Grid, eventually
-from tests.support.processes import is_alive, processes_of
+from tests.support.processes import files_below, is_alive, processes_of
 
 RANKS = 8
 _PRIME = 2_147_483_647
@@ -158,7 +158,7 @@ class Chaos:
         """Return the newest step that any rank has told of, as its own output file has it."""
         spool = self.grid.home / "agents" / "spool"
         steps = [0]
-        for file in spool.glob("*/*/*.stdout"):
+        for file in files_below(spool):
             with contextlib.suppress(OSError):
                 steps += [int(step) for step in re.findall(rb"step (\d+) total", file.read_bytes()[-200:])]
         return max(steps)

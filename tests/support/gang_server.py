@@ -63,7 +63,7 @@ class GangServer:
         self.refuse_events: GridError | None = None
         self.stacks: list[tuple[int, Stacks]] = []  #: with the machine that sent them
         self.contents: dict[str, bytes] = {}
-        self.claims = Claims(clock=time.monotonic)
+        self.claims = Claims(clock=lambda: 0.0)  # as if all took no time: a busy computer makes nobody lose patience
         self.offered: set[str] = set()  #: digests of contents
         self.received: list[str] = []  #: digests of contents, once for each time that one came
         self.artifacts: dict[tuple[int, str], ArtifactFile] = {}  #: by node and path

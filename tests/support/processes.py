@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 #: How long anything may take.
@@ -17,6 +18,21 @@ def wait_until(condition: Callable[[], object], what: str = "condition") -> None
     while not condition():
         assert time.monotonic() < deadline, f"{what}: not in time"
         time.sleep(0.01)
+
+
+def files_below(folder: Path) -> Iterator[Path]:
+    """Yield the files below a folder that others remove something of meanwhile: pathlib's globs fail at that."""
+    for place, _, names in os.walk(folder):
+        yield from (file for name in names if (file := Path(place, name)).is_file())
+
+
+def contents_below(folder: Path) -> dict[Path, bytes]:
+    """Return what the files below a folder hold that others remove something of meanwhile."""
+    found: dict[Path, bytes] = {}
+    for file in files_below(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found[file] = file.read_bytes()
+    return found
 
 
 def is_alive(pid: int) -> bool:

@@ -90,7 +90,7 @@ def s3_endpoint() -> Iterator[Endpoint]:
             fits = endpoint.method in self.command and endpoint.part in self.path
             fault = endpoint.faults.pop(0) if endpoint.faults and fits else None
             if endpoint.together is not None and fits:
-                endpoint.together.wait(10)
+                endpoint.together.wait(60)
             if fault == "cut" and length:
                 self.rfile.read(length // 2)
                 self.close_connection = True

@@ -6,6 +6,7 @@ from urllib.parse import urlencode
 
 from playwright.sync_api import expect
 
+from tests.support.grid import eventually
 from tests.support.repositories import HOST
 from tests.ui.looking import Viewer
 
@@ -37,6 +38,6 @@ def test_who_goes_back_to_a_list_finds_it_where_it_was(viewer: Viewer, examples:
     expect(page.get_by_role("heading", name="shown-failure-1")).to_be_visible()
     page.go_back()
     expect(page.get_by_role("link", name="shown-failure-1")).to_be_visible()
-    assert runs.evaluate("list => list.scrollTop") > 0
+    eventually(lambda: runs.evaluate("list => list.scrollTop") > 0)
     page.get_by_role("navigation", name="Main").get_by_role("link", name="Runs").click()
     expect(page.get_by_role("link", name="shown-sweep-1")).to_be_visible()

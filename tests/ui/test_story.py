@@ -48,8 +48,8 @@ def test_a_pasted_link_becomes_a_multi_node_run_whose_results_can_be_seen(viewer
     expect(page.get_by_text("8 = 2 nodes × 4 GPUs on 2 machines 4_v100_16gb")).to_be_visible()
     expect(page.locator('[data-state="succeeded"]')).to_be_visible()
     expect(page.get_by_text("simulated", exact=True).first).to_be_visible()
-    assert page.locator('[data-rank-state="succeeded"]').count() == 8
-    assert page.get_by_label(re.compile(r"^Machine \d$")).count() == 2
+    expect(page.locator('[data-rank-state="succeeded"]')).to_have_count(8)
+    expect(page.get_by_label(re.compile(r"^Machine \d$"))).to_have_count(2)
 
     # Scalars are visible, as for a training on one node.
     page.get_by_role("tab", name="Metrics").click()

@@ -28,8 +28,10 @@ def digest_of(content: bytes) -> str:
 
 @pytest.fixture
 def make_objects(bucket: str, tmp_path: Path) -> Callable[..., ObjectBlobs]:
-    def make(cache: str = "cache", *, most_cached: int = 1 << 30, name: str = bucket) -> ObjectBlobs:
-        return ObjectBlobs(f"s3://{name}/pre/fix", tmp_path / cache, most_cached=most_cached, retry_s=3)
+    def make(
+        cache: str = "cache", *, most_cached: int = 1 << 30, name: str = bucket, retry_s: float = 60.0
+    ) -> ObjectBlobs:
+        return ObjectBlobs(f"s3://{name}/pre/fix", tmp_path / cache, most_cached=most_cached, retry_s=retry_s)
 
     return make
 
@@ -224,7 +226,7 @@ def test_a_bucket_that_does_not_exist_is_named(make_objects: Callable[..., Objec
 def test_a_service_that_stays_away_is_told_and_nothing_counts_as_stored(
     make_objects: Callable[..., ObjectBlobs], endpoint: Endpoint
 ) -> None:
-    blobs = make_objects()
+    blobs = make_objects(retry_s=3)
     assert not blobs.exists(digest_of(b"content"))
     endpoint.fail(*[500] * 500, method="PUT")
     with pytest.raises(GridError, match="does not answer as it should"):
@@ -239,13 +241,13 @@ def test_an_address_at_which_nothing_answers_is_named(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     with pytest.raises(GridError, match=r"nothing answers for s3:.*: Connection refused \(http://127\.0\.0\.1:9\)$"):
-        make_objects().exists(digest_of(b"x"))
+        make_objects(retry_s=3).exists(digest_of(b"x"))
 
 
 def test_what_a_service_says_of_itself_is_told(make_objects: Callable[..., ObjectBlobs], endpoint: Endpoint) -> None:
     endpoint.fail(*[503] * 500)
     with pytest.raises(GridError, match=r"does not answer as it should: SlowDown: no \(http://[0-9.:]+\)$"):
-        make_objects().exists(digest_of(b"x"))
+        make_objects(retry_s=3).exists(digest_of(b"x"))
 
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///x", "http://bucket/x", "/folder", "s3://b?x=1", ""])

@@ -515,7 +515,7 @@ def test_postgresqls_lock_is_taken_again_before_anything_is_written(
 ) -> None:
     first, second = Database.open(postgres_url), Database.open(postgres_url)
     name = postgres_url.split("/")[3].split("?", maxsplit=1)[0]
-    cut = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    cut = f"SELECT pg_terminate_backend(pid, 60000) FROM pg_stat_activity WHERE datname = '{name}'"
     with first.hold():
         postgres.execute(cut)
         with first.transaction() as tx:
