@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import pickle
@@ -78,6 +79,21 @@ def test_bare_pickles_tell_their_end_and_their_words(tmp_path: Path) -> None:
     for whole in (b"".join(pickles), pickles[3]):
         path.write_bytes(whole[:-3])
         assert "its end is missing" in (checkpoint_file.torn(path) or "")
+
+
+def test_a_bin_file_is_torn_only_when_torch_began_it_or_its_name_says_that_it_is_a_model(tmp_path: Path) -> None:
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("state/data.pkl", pickle.dumps({"optimizer": 1}, protocol=2))
+    for name, content, is_torn in (
+        ("state.bin", buffer.getvalue()[:-9], True),
+        ("images.bin", buffer.getvalue().replace(b"data.pkl", b"0001.png")[:-9], False),
+        ("images.bin", b"", False),
+        ("pytorch_model.bin", b"", True),
+        ("pytorch_model-00001-of-00002.bin", b"PK\x03\x04", True),
+    ):
+        (tmp_path / name).write_bytes(content)
+        assert (checkpoint_file.torn(tmp_path / name) is not None) is is_torn, name
 
 
 def test_a_large_bare_pickle_is_not_taken_for_a_cut_one(tmp_path: Path) -> None:

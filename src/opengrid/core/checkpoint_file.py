@@ -36,6 +36,9 @@ _ZIP, _PICKLE = b"PK\x03\x04", re.compile(rb"\x80[\x02-\x05]")
 _OLD_PICKLES = 5
 _OLD_START = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."
 
+#: Where a zip file has the name of its first entry, which torch calls `…/data.pkl`, and how long that may be.
+_FIRST_NAME, _LONGEST_NAME = 30, 1 << 12
+
 #: What Transformers calls its models; other files of this ending may be anything.
 _MODEL = re.compile(r"(^|/)(pytorch|adapter)_model\b[^/]*\.bin$")
 
@@ -57,16 +60,13 @@ def may_be_anything(path: str) -> bool:
 
 
 def is_of_torch(path: Path) -> bool:
-    """Return whether a file is one that torch.save wrote, or may be the beginning of one. Raises OSError."""
+    """Return whether a file begins as those that torch.save writes. Raises OSError."""
     with path.open("rb") as file:
-        first = file.read(len(_OLD_START))
-    if not first.startswith(_ZIP):
-        return first == _OLD_START
-    try:
-        with zipfile.ZipFile(path) as archive:
-            return any(name.endswith("/data.pkl") for name in archive.namelist())
-    except _DAMAGE:
-        return True
+        start = file.read(_FIRST_NAME + _LONGEST_NAME)
+    if not start.startswith(_ZIP):
+        return start.startswith(_OLD_START)
+    length = int.from_bytes(start[26:28], "little")
+    return start[_FIRST_NAME : _FIRST_NAME + length].endswith(b"/data.pkl")
 
 
 def torn(path: Path, name: str | None = None) -> str | None:
@@ -74,16 +74,18 @@ def torn(path: Path, name: str | None = None) -> str | None:
 
     Looks at its ends only. `name` is the one that it was saved under, where that is another.
     """
+    name = name or path.name
+    if may_be_anything(name) and not is_of_torch(path):
+        return None
     with path.open("rb") as file:
         first = file.read(len(_ZIP))
-    name = name or path.name
     if not first:
-        return "it is empty" if not may_be_anything(name) else None
+        return "it is empty"
     if _ZIP.startswith(first):
         return _torn_zip(path)
     if name.endswith(".safetensors"):
         return _torn_safetensors(path)
-    if _PICKLE.match(first) and not name.endswith(".bin"):  # those may be bare numbers
+    if _PICKLE.match(first):
         return _torn_pickles(path)
     return None
 
