@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 import pytest
@@ -47,6 +48,8 @@ def test_what_the_server_did_not_come_to_the_end_of_is_begun_again(
 def test_another_version_than_the_one_that_is_named_is_not_begun_again(api: FakeApi, grid: Typist, which: str) -> None:
     rows = [row("failed", may_go_on=True)] if which == "data:2" else []
     api.on("GET", "/api/v1/datastores", {"datastores": rows, "total": 1})
+    api.on("GET", "/api/v1/datastores/data/2", row("succeeded", version=2))
+    api.on("GET", "/api/v1/datastores/other", row("succeeded", name="other"))
     assert grid("datastore", "resume", which).out == "nothing was broken off\n"
 
 
@@ -70,6 +73,34 @@ def test_what_is_not_whole_is_listed_with_how_far_it_is_or_why_it_failed(api: Fa
 def test_with_nothing_broken_off_there_is_nothing_to_go_on_with(api: FakeApi, grid: Typist) -> None:
     api.on("GET", "/api/v1/datastores", {"datastores": [row("succeeded")], "total": 1})
     assert grid("datastore", "resume").out == "nothing was broken off\n"
+
+
+@pytest.mark.parametrize(("state", "said"), [("failed", "has failed: no zip"), ("processing", "on another computer")])
+def test_what_nobody_here_can_go_on_with_says_why(api: FakeApi, grid: Typist, state: str, said: str) -> None:
+    found = row(state, source="/home/ada/data", reason="no zip")
+    api.on("GET", "/api/v1/datastores", {"datastores": [found], "total": 1})
+    api.on("GET", "/api/v1/datastores/data/3", found)
+    done = grid("datastore", "resume", "data:3")
+    assert (done.code, said in done.err) == (2, True)
+
+
+def test_a_name_that_is_none_is_not_gone_on_with(api: FakeApi, grid: Typist) -> None:
+    api.on("GET", "/api/v1/datastores", {"datastores": [], "total": 0})
+    assert grid("datastore", "resume", "dta").code == 2
+
+
+@pytest.mark.parametrize("count", [0, 1, 2])
+def test_what_was_gone_on_with_is_one_list_in_json(api: FakeApi, grid: Typist, count: int) -> None:
+    api.on("GET", "/api/v1/datastores", {"datastores": [row("processing")] * count, "total": count})
+    api.on("GET", "/api/v1/datastores/data/3", row("succeeded"))
+    made = json.loads(grid("datastore", "resume", "-o", "json").out)["datastores"]
+    assert [one["state"] for one in made] == ["succeeded"] * count
+
+
+@pytest.mark.parametrize("address", ["http://", "https:///x.zip", "s3://", "s3:///prefix"])
+def test_an_address_of_nowhere_is_refused_before_anybody_is_asked(api: FakeApi, grid: Typist, address: str) -> None:
+    done = grid("datastore", "create", address)
+    assert (done.code, "names no host or bucket" in done.err, api.asked) == (2, True, [])
 
 
 def test_a_source_that_a_script_left_empty_is_not_the_folder_where_it_was_typed(api: FakeApi, grid: Typist) -> None:

@@ -413,6 +413,7 @@ def make_bytes_name(source: Path) -> None:
     ("make", "said"),
     [
         (make_loop, "circle"),
+        (lambda source: (source / "itself").symlink_to("itself"), "circle"),
         (make_broken_link, "broken link"),
         (make_device, "device"),
         (make_pipe, "no file"),

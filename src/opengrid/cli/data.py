@@ -7,6 +7,7 @@ import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 import click
 
@@ -75,6 +76,12 @@ def create_datastore(source: str, *, name: str | None, no_copy: bool) -> None:
     is_url = "://" in source
     if is_url and not source.startswith(("http://", "https://", "s3://")):
         raise InvalidValue(f"{source}: only http, https and s3 addresses are fetched", field="source")
+    if is_url and not urlsplit(source).netloc:
+        raise InvalidValue(
+            f"{source} names no host or bucket",
+            hint="such as https://host/data.tar.gz or s3://bucket/prefix",
+            field="source",
+        )
     if no_copy and source.startswith("http"):
         raise InvalidValue(
             f"{source} is an archive: to refer to it is no use", hint="leave out --no_copy", field="source"
@@ -82,7 +89,11 @@ def create_datastore(source: str, *, name: str | None, no_copy: bool) -> None:
     whole = source.rstrip("/") if is_url else os.path.abspath(source)
     chosen = check_name(name, "datastore") if name is not None else _name_of(whole)
     by_server = is_url or no_copy
-    _tell_made([import_source(whole, chosen, refers=no_copy) if by_server else send_source(Path(whole), chosen)])
+    made = import_source(whole, chosen, refers=no_copy) if by_server else send_source(Path(whole), chosen)
+    if settings().is_json:
+        print_json(made)
+    else:
+        _tell_made([made])
 
 
 def _name_of(source: str) -> str:
@@ -101,7 +112,11 @@ def resume(which: str | None) -> None:
     All of it, or that of one datastore or version. What the server is fetching, the command waits for.
     """
     name, version = _parse(which) if which is not None else (None, None)
-    _tell_made(continue_uploads(name, version))
+    made = continue_uploads(name, version)
+    if settings().is_json:
+        print_json({"datastores": made})
+    else:
+        _tell_made(made)
 
 
 @datastore.command("show")
@@ -197,9 +212,6 @@ def clear_cache() -> None:
 
 
 def _tell_made(made: list[DatastoreRow]) -> None:
-    if settings().is_json:
-        print_json(made[0] if len(made) == 1 else {"datastores": made})
-        return
     for row in made:
         click.echo(f"{row['name']}:{row['version']} has {plural(row['files'], 'file')}, {size_text(row['size'])}")
         click.echo(f"in a command, grid:{row['name']}:{row['version']} is its path")

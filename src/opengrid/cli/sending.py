@@ -91,7 +91,22 @@ def continue_uploads(name: str | None, version: int | None) -> list[DatastoreRow
             material = find_material(Path(one.source))
             made.append(_send(api, uploads, material, one.name, one.source, one))
         imports = [row for row in _imports(api, name) if version in (None, row["version"])]
-        return made + [_import_ended(api, row) for row in _begun_again(api, imports)]
+        made += [_import_ended(api, row) for row in _begun_again(api, imports)]
+        if not made and name is not None:
+            _check_can_be_whole(api.datastore(name, version))
+    return made
+
+
+def _check_can_be_whole(row: DatastoreRow) -> None:
+    """Raise UserError for a version with which nobody can go on."""
+    if row["state"] == "failed":
+        hint = "`grid datastore create` makes another version"
+        raise UserError(f"{row['name']}:{row['version']} has failed: {row['reason']}", hint=hint)
+    if row["state"] == "processing":
+        raise Conflict(
+            f"{row['name']}:{row['version']} was begun on another computer, or another command is working on it",
+            hint="go on with it there: `grid datastore resume`, or the same command again",
+        )
 
 
 def _begun_again(api: Api, rows: list[DatastoreRow]) -> list[DatastoreRow]:

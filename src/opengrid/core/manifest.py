@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
@@ -76,12 +77,21 @@ def _walk(folder: str, inside: str, above: frozenset[tuple[int, int]]) -> Iterat
     for entry in found:
         if not _is_unicode(entry.name):
             raise InvalidValue(f"the name of {entry.path!r} is not UTF-8", hint="rename it first")
-        if entry.is_dir():
+        if _is_folder(entry):
             yield from _walk(entry.path, f"{inside}{entry.name}/", above | {identity})
         elif entry.is_file():
             yield inside + entry.name, entry.stat()
         else:
             raise InvalidValue(f"{entry.path} is no file (a broken link, device or socket)", hint="remove it first")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise InvalidValue(f"{entry.path} is a link that leads in a circle", hint="remove it first") from error
 
 
 def _is_unicode(text: str) -> bool:

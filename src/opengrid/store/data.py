@@ -234,8 +234,12 @@ class Data:
         if not versions:
             there_are = select(_versions.name).distinct().order_by(_versions.name)
             names = self._connection.execute(there_are).scalars().all()
-            close = " or ".join(get_close_matches(name, names)) or ", ".join(names[:_NAMED])
-            hint = f"did you mean {close}?" if close else "`grid datastore create` makes one"
+            if close := get_close_matches(name, names):
+                hint = f"did you mean {' or '.join(close)}?"
+            elif names:
+                hint = f"there are {', '.join(names[:_NAMED])}{' …' if len(names) > _NAMED else ''}"
+            else:
+                hint = "`grid datastore create` makes one"
             return NotFound(f"there is no datastore named {name!r}", hint=hint)
         known = ", ".join(f"{v} ({s.value})" for v, s in reversed(versions[:_NAMED]))
         if version is None:
