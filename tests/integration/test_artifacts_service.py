@@ -15,6 +15,7 @@ from opengrid.core.errors import InvalidValue, NotFound, Superseded, Unusable
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted
 from opengrid.core.records.attempts import AttemptState, GenerationPhase
 from opengrid.core.records.experiments import Experiment
+from opengrid.core.records.removals import RunRemoval
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.artifacts import Artifacts
 from opengrid.store.database import Database
@@ -68,9 +69,9 @@ class World:
 
     def delete(self, experiment: Experiment) -> None:
         with self.database.transaction() as tx:
-            contents = tx.artifacts.digests([experiment.id])
+            removal = RunRemoval(id=experiment.id, contents=tuple(tx.artifacts.digests([experiment.id])))
             tx.runs.delete_experiment(experiment.id)
-        self.artifacts.remove_unused(contents)
+        self.artifacts.remove_contents(removal)
 
 
 @pytest.fixture

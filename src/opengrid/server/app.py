@@ -68,7 +68,7 @@ from opengrid.server.stream import Stream
 from opengrid.server.stream_api import stream_api
 from opengrid.server.tensorboard_api import tensorboard_api
 from opengrid.server.topics import topics
-from opengrid.server.upkeep import end_idle_boards, end_when_idle, keep_reserve, prune_caches
+from opengrid.server.upkeep import end_idle_boards, end_when_idle, finish_removals, keep_reserve, prune_caches
 from opengrid.server.wakeups import Wakeups
 from opengrid.server.zipapp import Zipapp
 from opengrid.services.accounts import Accounts
@@ -220,7 +220,7 @@ class Server:
             packages_found=records.packages_found,
             now_us=now_us,
         )
-        runs = Runs(
+        self._runs = runs = Runs(
             database,
             engines,
             catalogue,
@@ -383,6 +383,7 @@ class Server:
         self.data.imports.go_on()
         self._rehearsals.say_that_server_is_back()
         upkeep = [
+            finish_removals([self.data.datastores.finish_removals, self._runs.finish_removals]),
             end_idle_boards(self._boards.end_idle),
             keep_reserve(self._database.renew_reserve),
             prune_caches([self._environments.prune, self._links.prune]),

@@ -28,6 +28,12 @@ class Prune(Protocol):
         ...
 
 
+async def finish_removals(finishes: Sequence[Callable[[], None]]) -> None:
+    """Remove what servers before this one had deleted and not removed."""
+    for finish in finishes:
+        await run_in_threadpool(finish)
+
+
 async def end_idle_boards(end_idle: Callable[[], None]) -> None:
     """End TensorBoards that nobody looks at any more."""
     while True:

@@ -7,9 +7,9 @@ import hashlib
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Collection, Generator, Iterable, Mapping, Sequence, Set
 from contextlib import contextmanager
-from itertools import islice
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,17 +23,17 @@ from opengrid.core.packs import Located, Packed, PackLink
 from opengrid.core.protocol import MOST_ARTIFACTS, ArtifactFile, Wanted
 from opengrid.core.records.artifacts import Artifact
 from opengrid.core.records.attempts import Attempt
+from opengrid.core.records.removals import RunRemoval
 from opengrid.services.agent_memory import AgentIdentity
 from opengrid.services.attempts import open_attempt
 from opengrid.services.claims import Claims
+from opengrid.services.removals import remove_contents
 from opengrid.store.database import Database, Transaction
 
 _LONGEST_PATH = 1 << 14
 
 #: Where the server's own record of an experiment lies among its artifacts, and where when its script writes that file.
 _RECORDS = ("run.json", "run.grid.json", *(f"run.grid.{number}.json" for number in range(2, 10)))
-
-_BATCH = 500
 
 
 class Folder(NamedTuple):
@@ -88,7 +88,8 @@ class Artifacts:
             found = [file for file in files if sizes.get(file.sha256) == file.size]
             _keep_record_apart(tx, attempt.experiment_id, {file.path for file in found if file.node == 0})
             replaced = tx.artifacts.save([_artifact(attempt, file, self._now_us()) for file in found])
-        self.remove_unused(replaced)
+            removal = _removal(tx, replaced)
+        self._remove(removal)
         here = set(found)
         missing = dict.fromkeys(file.sha256 for file in files if file not in here)
         self._claims.settle(agent.attempt_id, {file.sha256 for file in found})
@@ -108,7 +109,8 @@ class Artifacts:
             for experiment_id, content in contents.items():
                 path = tx.artifacts.record_path(experiment_id) or _place_of_record(tx, experiment_id, set())
                 replaced |= tx.artifacts.save([_record(experiment_id, path, content, self._now_us())])
-        self.remove_unused(replaced)
+            removal = _removal(tx, replaced)
+        self._remove(removal)
 
     @property
     def has_links(self) -> bool:
@@ -202,12 +204,13 @@ class Artifacts:
         """Return where an artifact's content is stored, for people to see."""
         return self._blobs.location(artifact.digest)
 
-    def remove_unused(self, digests: Collection[str]) -> None:
-        """Remove those of these contents that no artifact has any more."""
-        left = iter(digests)
-        while batch := list(islice(left, _BATCH)):
-            with self._database.transaction() as tx:  # nobody can begin to use one meanwhile
-                self._blobs.remove(tx.artifacts.unused(batch))
+    def remove_contents(self, removal: RunRemoval) -> None:
+        """Remove those of its contents that no artifact has any more, and cross the removal out."""
+        remove_contents(self._database, self._blobs, removal, lambda tx, some: tx.artifacts.unused(some))
+
+    def _remove(self, removal: RunRemoval | None) -> None:
+        if removal is not None:
+            self.remove_contents(removal)
 
     def forget(self, attempt_id: str) -> None:
         """Forget an attempt that is over, and remove what its agents have left half done."""
@@ -285,6 +288,15 @@ def in_folder(found: Iterable[tuple[str, int]], above: str) -> tuple[Sequence[Fo
         else:
             files.append(name)
     return sorted(folders.values()), sorted(files)
+
+
+def _removal(tx: Transaction, replaced: Collection[str]) -> RunRemoval | None:
+    """Write down contents that newer ones have replaced."""
+    if not replaced:
+        return None
+    removal = RunRemoval(id=uuid.uuid4().hex, contents=tuple(replaced))
+    tx.removals.add(removal)
+    return removal
 
 
 def _check(file: ArtifactFile) -> None:

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
 import threading
-from collections.abc import Collection
-from itertools import islice
 from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
@@ -21,11 +18,9 @@ from opengrid.core.records.datastores import (
 )
 from opengrid.services.callers import Caller
 from opengrid.services.references import OpenBucket, changed_files, no_bucket, referred_files
+from opengrid.services.removals import DataRemovals
 from opengrid.services.trees import Trees, Verdict
 from opengrid.store.database import Database, Transaction
-
-#: So many contents are looked at in one transaction.
-_BATCH = 500
 
 
 class Datastores:
@@ -34,7 +29,8 @@ class Datastores:
     def __init__(
         self, database: Database, root: Path, contents: Blobs, trees: Trees, *, open_bucket: OpenBucket = no_bucket
     ) -> None:
-        self._database, self._root, self._contents, self._trees = database, root, contents, trees
+        self._database, self._contents, self._trees = database, contents, trees
+        self._removals = DataRemovals(database, root, contents, trees)
         self._open_bucket, self._verifying = open_bucket, threading.Lock()
 
     def list(
@@ -101,10 +97,12 @@ class Datastores:
             for found in chosen:
                 digests = tx.data.remove(name, found.version)
                 contents |= digests if found.kind is DatastoreKind.COPIED else set()
-        for found in chosen:
-            self._trees.remove(name, found.version)
-            shutil.rmtree(staging_of(self._root, found), ignore_errors=True)
-        return [found.version for found in chosen], remove_unused(self._database, self._contents, contents)
+            removal = self._removals.plan(tx, contents, trees=chosen, uploads=chosen)
+        return [found.version for found in chosen], self._removals.carry_out(removal)
+
+    def finish_removals(self) -> None:
+        """Remove what servers before this one had deleted and not removed."""
+        self._removals.finish()
 
     def location(self, found: DatastoreVersion) -> str:
         """Return where a version rests, for people to see."""
@@ -117,20 +115,6 @@ class Datastores:
     def protection(self) -> str:
         """How scripts are kept from changing a version, in words."""
         return self._trees.protection
-
-
-def staging_of(root: Path, version: DatastoreVersion) -> Path:
-    """Return where contents of a version that is being filled are put, each under its SHA-256."""
-    return root / ".staging" / (version.upload or f"{version.name}-{version.version}")
-
-
-def remove_unused(database: Database, contents: Blobs, digests: Collection[str]) -> int:
-    """Remove those of these contents that no version has; return the bytes that this freed."""
-    left, freed = iter(digests), 0
-    while batch := list(islice(left, _BATCH)):
-        with database.transaction() as tx:  # nobody can begin to use one meanwhile
-            freed += contents.remove(tx.data.unused(batch))
-    return freed
 
 
 def check_owner(tx: Transaction, name: str, caller: Caller) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import shutil
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -19,8 +18,9 @@ from opengrid.core.names import check_name
 from opengrid.core.packs import Packed, PackLink
 from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreState, DatastoreVersion
 from opengrid.services.callers import Caller
-from opengrid.services.datastores import check_owner, remove_unused, staging_of
+from opengrid.services.datastores import check_owner
 from opengrid.services.references import OpenBucket, no_bucket, referred_files
+from opengrid.services.removals import DataRemovals, staging_of
 from opengrid.services.trees import Trees
 from opengrid.store.database import Database
 
@@ -55,6 +55,7 @@ class Filling:
     ) -> None:
         self._database, self._root, self._now_us = database, root, now_us
         self._contents, self._trees, self._disks, self._open_bucket = contents, trees, disks, open_bucket
+        self._removals = DataRemovals(database, root, contents, trees)
 
     def check_owner(self, name: str, caller: Caller) -> None:
         """Raise Forbidden for a datastore that is somebody else's."""
@@ -179,8 +180,8 @@ class Filling:
             tx.data.finish(name, version, digest=digest, files=files, size=size, now_us=self._now_us())
             replaced = tx.data.drop_earlier_rounds(name, version, round)
             whole = tx.data.find(name, version)
-        remove_unused(self._database, self._contents, replaced)
-        shutil.rmtree(staging_of(self._root, filled), ignore_errors=True)
+            removal = self._removals.plan(tx, replaced, uploads=[filled])
+        self._removals.carry_out(removal)
         return whole
 
     def refer(self, version: DatastoreVersion) -> DatastoreVersion:
@@ -202,7 +203,8 @@ class Filling:
                 size=size,
                 now_us=self._now_us(),
             )
-        shutil.rmtree(staging_of(self._root, version), ignore_errors=True)
+            removal = self._removals.plan(tx, (), uploads=[version])
+        self._removals.carry_out(removal)
         return dataclasses.replace(version, state=DatastoreState.SUCCEEDED, files=len(files), size=size)
 
     def tell(self, version: DatastoreVersion, text: str) -> bool:
@@ -219,11 +221,10 @@ class Filling:
                 return  # deleted meanwhile
             if may_go_on:
                 return
-            contents = tx.data.drop_earlier_rounds(version.name, version.version, version.round + 1)
-        shutil.rmtree(staging_of(self._root, version), ignore_errors=True)
-        self._trees.remove(version.name, version.version)
-        if version.kind is not DatastoreKind.REFERENCED:  # of which we have pins, and no contents
-            remove_unused(self._database, self._contents, contents)
+            known = tx.data.drop_earlier_rounds(version.name, version.version, version.round + 1)
+            contents = known if version.kind is DatastoreKind.COPIED else ()  # of references we have pins alone
+            removal = self._removals.plan(tx, contents, trees=[version], uploads=[version])
+        self._removals.carry_out(removal)
 
     def to_go_on(self, name: str, version: int, caller: Caller) -> DatastoreVersion:
         """Return a version that has failed and can be begun again; Conflict for another, Forbidden for somebody's."""

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import random
 import shutil
 import uuid
@@ -16,6 +18,7 @@ from opengrid.core.names import experiment_name, named, split_experiment_name
 from opengrid.core.records.attempts import Attempt
 from opengrid.core.records.clusters import LOCAL_CLUSTER
 from opengrid.core.records.experiments import Experiment, ExperimentState, Run
+from opengrid.core.records.removals import RunRemoval
 from opengrid.core.spec import ProgramKind, RunSpec
 from opengrid.engines.engine import Engine, Engines
 from opengrid.planning.arguments import parameters
@@ -27,12 +30,12 @@ from opengrid.planning.plan import make_plan
 from opengrid.planning.preload import preload_modules
 from opengrid.planning.sweep import make_sweep, with_seed
 from opengrid.services.artifacts import Artifacts
-from opengrid.services.assignments import work_folder
 from opengrid.services.callers import Caller
 from opengrid.services.differences import Differences
 from opengrid.services.event_files import EventFiles
 from opengrid.services.links import Links
 from opengrid.services.log_files import LogFiles
+from opengrid.services.removals import carry_out_all
 from opengrid.services.run_data import RunData
 from opengrid.services.sources import Sources
 from opengrid.store.database import Database, Transaction
@@ -237,21 +240,43 @@ class Runs:
                 raise Conflict(
                     f"{', '.join(busy)} has not ended", hint=f"`grid stop experiment {' '.join(busy)}` first"
                 )
-            attempts = [a for e in experiments for a in tx.attempts.of_experiment(e.id)]
-            contents = tx.artifacts.digests([e.id for e in experiments])
+            attempts = [a.id for e in experiments for a in tx.attempts.of_experiment(e.id)]
+            removal = RunRemoval(
+                id=uuid.uuid4().hex,
+                contents=tuple(tx.artifacts.digests([e.id for e in experiments])),
+                attempts=tuple(attempts),
+                experiments=tuple((e.id, e.name) for e in experiments),
+            )
+            tx.removals.add(removal)
             for experiment in experiments:
                 tx.runs.delete_experiment(experiment.id)
             for name in names:
                 if split_experiment_name(name) is None:
                     tx.runs.delete_run(tx.runs.find(name).id)
-        for attempt in attempts:
-            self._logs.delete(attempt.id)
-            self._artifacts.forget(attempt.id)
-        self._artifacts.remove_unused(contents)
-        self._events.delete([experiment.id for experiment in experiments])
-        for experiment in experiments:
-            shutil.rmtree(work_folder(self._work, experiment, 0).parent, ignore_errors=True)
+        self._carry_out(removal)
         return [e.name for e in experiments]
+
+    def finish_removals(self) -> None:
+        """Remove what servers before this one had deleted and not removed."""
+        carry_out_all(self._database, RunRemoval, self._carry_out)
+
+    def _carry_out(self, removal: RunRemoval) -> None:
+        for attempt in removal.attempts:
+            self._logs.delete(attempt)
+            self._artifacts.forget(attempt)
+        self._events.delete([id for id, _ in removal.experiments])
+        for id, name in removal.experiments:
+            self._remove_work(id, name)
+        self._artifacts.remove_contents(removal)
+
+    def _remove_work(self, id: str, name: str) -> None:
+        """Remove the work folders of an experiment that is gone; those of a new one with its name stay."""
+        folder, aside = self._work / name, self._work / f".{id}"
+        if folder.exists():
+            with self._database.transaction() as tx, contextlib.suppress(OSError):
+                if not tx.runs.has_experiment(name):
+                    os.rename(folder, aside)
+        shutil.rmtree(aside, ignore_errors=True)
 
     def _experiments(self, tx: Transaction, names: Sequence[str], caller: Caller) -> list[Experiment]:
         """Return the experiments that are named; Forbidden when one is not the caller's to change."""

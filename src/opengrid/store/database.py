@@ -19,6 +19,7 @@ from opengrid.store.data import Data
 from opengrid.store.experiment_table import ExperimentTable
 from opengrid.store.postgres import PostgresDatabase
 from opengrid.store.problems import explained
+from opengrid.store.removals import Removals
 from opengrid.store.runs import Runs
 from opengrid.store.scalars import Scalars
 from opengrid.store.schema import CURRENT, Schema
@@ -38,6 +39,7 @@ class Transaction:
         self.clusters = Clusters(connection)
         self.data = Data(connection)
         self.artifacts = Artifacts(connection)
+        self.removals = Removals(connection)
         self.scalars = Scalars(connection)
         self.accounts = Accounts(connection)
         self.secrets = Secrets(connection)

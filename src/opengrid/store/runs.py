@@ -112,6 +112,10 @@ class Runs:
             raise self._no_experiment(name)
         return found[0]
 
+    def has_experiment(self, name: str) -> bool:
+        """Return whether an experiment has this name."""
+        return self._connection.execute(select(experiments.c.id).where(experiments.c.name == name)).first() is not None
+
     def experiment_by_id(self, id: str) -> Experiment:
         """Return the experiment with this id, or raise NotFound."""
         found = self._experiments(_EXPERIMENT.where(experiments.c.id == id))

@@ -34,6 +34,7 @@ from opengrid.core.records.attempts import AttemptState, GenerationPhase, Machin
 from opengrid.core.records.clusters import ClusterHosts
 from opengrid.core.records.datastores import DatastoreKind, DatastoreState
 from opengrid.core.records.experiments import ExperimentState, RootCause
+from opengrid.core.records.removals import Removal
 from opengrid.core.spec import RunSpec
 from opengrid.store.columns import Document, Member, Sequence, Text
 
@@ -282,6 +283,13 @@ datastore_files = Table(
 digest_start = literal_column("substr(digest, 1, 12)", Text())
 DIGEST_START = 12
 Index("ix_datastore_files_digest_start", digest_start, _table=datastore_files)
+
+removals = Table(
+    "removals",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("what", Document(Removal), nullable=False),
+)
 
 run_datastores = Table(
     "run_datastores",
