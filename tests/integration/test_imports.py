@@ -218,6 +218,11 @@ def test_it_tells_how_far_it_is_how_fast_and_what_it_waits_for(web: Web, tmp_pat
     ]
 
 
+def test_an_address_is_asked_for_as_browsers_do(web: Web, tmp_path: Path) -> None:
+    web.content["/%C3%BC%20x.zip?a=%20b"] = b"content"
+    assert bring(web, tmp_path / "x", "/ü x.zip?a=%20b") == b"content"
+
+
 class Broken(Exception):
     """The process is gone."""
 

@@ -150,7 +150,7 @@ def test_what_a_killed_server_had_begun_to_refer_to_the_next_one_goes_on_with(wo
         ("relative", "the server sees no folder"),
         ("s3://nosuch-bucket-at-all/x", "there is no bucket nosuch-bucket-at-all"),
         ("s3://{bucket}/empty", "is empty"),
-        ("s3:///x", "no place for contents"),
+        ("s3:///x", "no address in a bucket"),
     ],
 )
 def test_what_cannot_be_referred_to_is_told(world: World, source: str, said: str) -> None:

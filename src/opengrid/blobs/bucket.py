@@ -44,7 +44,7 @@ class Bucket:
     def __init__(self, url: str, *, retry_s: float = 60.0) -> None:
         parts = urlsplit(url)
         if parts.scheme != "s3" or not parts.netloc or parts.query:
-            raise InvalidValue(f"{url} is no place for contents", hint="GRID_STORAGE=s3://bucket/prefix")
+            raise InvalidValue(f"{url} is no address in a bucket", hint="such as s3://bucket/prefix")
         self.url, self._name = url.rstrip("/"), parts.netloc
         self._store = S3Store(
             parts.netloc,

@@ -10,6 +10,7 @@ import math
 import os
 import re
 import socket
+import string
 import time
 import urllib.error
 import urllib.request
@@ -20,7 +21,7 @@ from email.message import Message
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import IO
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 from opengrid.core.errors import Forbidden, GridError, InvalidValue, Unusable
 from opengrid.core.sizes import pace_text, size_text
@@ -147,7 +148,8 @@ class _Coming:
 
         Raises whatever the connection does.
         """
-        request = urllib.request.Request(self._url)  # noqa: S310 - the scheme was looked at
+        address = quote(self._url, safe=string.punctuation)  # people paste what their browser shows
+        request = urllib.request.Request(address)  # noqa: S310 - the scheme was looked at
         if self.can_go_on:
             request.add_header("Range", f"bytes={self._come}-")
             request.add_header("If-Range", str(self._origin.condition))

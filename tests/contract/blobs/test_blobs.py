@@ -252,7 +252,7 @@ def test_what_a_service_says_of_itself_is_told(make_objects: Callable[..., Objec
 
 @pytest.mark.parametrize("url", ["s3://", "s3:///x", "http://bucket/x", "/folder", "s3://b?x=1", ""])
 def test_another_address_is_no_storage(tmp_path: Path, url: str) -> None:
-    with pytest.raises(InvalidValue, match="no place for contents"):
+    with pytest.raises(InvalidValue, match="no address in a bucket"):
         ObjectBlobs(url, tmp_path, most_cached=1)
 
 
