@@ -68,6 +68,7 @@ def test_what_is_not_whole_is_listed_with_how_far_it_is_or_why_it_failed(api: Fa
     listed = grid("datastore", "--show-incomplete").out
     assert all(reason in listed for reason in reasons)
     assert not any(reason in grid("datastore").out for reason in reasons)
+    assert "`grid datastore resume` goes on with data:3\n" in grid("datastore").err
 
 
 def test_with_nothing_broken_off_there_is_nothing_to_go_on_with(api: FakeApi, grid: Typist) -> None:

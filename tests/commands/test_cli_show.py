@@ -382,6 +382,7 @@ def datastore_row(**changes: object) -> dict[str, object]:
         "version": 2,
         "state": "succeeded",
         "reason": "",
+        "may_go_on": False,
         "kind": "copied",
         "files": 2,
         "size": 3000,
@@ -413,7 +414,7 @@ def test_datastore_alone_lists_what_is_whole_and_counts_the_rest(api: FakeApi, g
         "Name   Version  Status     Kind    Files     Size  Created At",
         "stl10        2  succeeded  copied      2  2.9 KiB  2026-11-23 10:00:00",
     ]
-    assert done.err == "1 not whole: --show-incomplete lists them, `grid datastore resume` goes on\n"
+    assert done.err == "1 not whole: --show-incomplete lists them\n`grid datastore resume` goes on with stl10:3\n"
     assert grid("datastore", "list").out.splitlines() == lines
     assert grid("datastore", "-o", "json").json == {"datastores": rows[1:]}
     assert grid("datastore", "--show-incomplete", "-o", "json").json == {"datastores": rows}

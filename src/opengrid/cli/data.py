@@ -18,7 +18,7 @@ from opengrid.cli.sending import continue_uploads, import_source, send_source
 from opengrid.client.home import find_home
 from opengrid.client.uploads import Uploads
 from opengrid.core.errors import InvalidValue, UserError
-from opengrid.core.names import check_name, datastore_name_of, printable
+from opengrid.core.names import check_name, datastore_name_of, named, printable
 from opengrid.core.sizes import size_text
 
 if TYPE_CHECKING:
@@ -282,9 +282,11 @@ def _list(*, everybody: bool, show_incomplete: bool) -> None:
     else:
         click.echo("no datastores yet: `grid datastore create FOLDER` makes one")
     if len(shown) < len(rows):
-        goes_on = any(row["state"] == "processing" or row["may_go_on"] for row in rows)
-        further = ", `grid datastore resume` goes on" if goes_on else ""
-        tell(f"{len(rows) - len(shown)} not whole: --show-incomplete lists them{further}")
+        tell(f"{len(rows) - len(shown)} not whole: --show-incomplete lists them")
+    if goes_on := [
+        f"{row['name']}:{row['version']}" for row in rows if row["state"] == "processing" or row["may_go_on"]
+    ]:
+        tell(f"`grid datastore resume` goes on with {named(goes_on)}")
 
 
 def _row(row: DatastoreRow, *, everybody: bool) -> list[str]:

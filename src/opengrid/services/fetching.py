@@ -70,7 +70,7 @@ def fetch(
             problem = error
         if coming.is_whole:
             return
-        reason = getattr(problem, "reason", None) or str(problem) or type(problem).__name__
+        reason = _reason(problem)
         failures = 1 if coming.farthest > farthest else failures + 1
         if failures > (_TRIES_TO_GO_ON if coming.can_go_on else _TRIES):
             raise GridError(f"cannot fetch {url}: {reason}", hint="try again later")
@@ -237,6 +237,11 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
         """Look at the new address first."""
         check_url(newurl, may_ask_own_network=self._may_ask_own_network)
         return super().redirect_request(req, fp, code, msg, headers, newurl)  # pyright: ignore[reportArgumentType]
+
+
+def _reason(problem: Exception) -> str:
+    reason = getattr(problem, "reason", None) or problem
+    return (isinstance(reason, OSError) and reason.strerror) or str(reason) or type(reason).__name__
 
 
 def _is_past(modified: str | None, date: str | None) -> bool:
