@@ -66,6 +66,22 @@ class World:
         with KnownDigests(self.folder / "journal") as known:
             return Sender(self.api, opened, material, known, lambda done, came: self.read.append((done, came))).run()
 
+    def break_off(self, after: int) -> Path:
+        """Send a source of one large file until so many bytes of it were copied; return the copy."""
+        opened = self.api.open_datastore("data", str(self.source))
+        self.upload, copied = opened["upload"], 0
+
+        def kill(_: int, came: int) -> None:
+            nonlocal copied
+            copied += came
+            if copied >= after:
+                raise KeyboardInterrupt
+
+        with KnownDigests(self.folder / "journal") as known, pytest.raises(KeyboardInterrupt):
+            Sender(self.api, opened, find_material(self.source), known, kill).run()
+        (partial,) = Path(opened["staging"]).iterdir()
+        return partial
+
     def tree(self, version: int = 1, name: str = "data") -> dict[str, bytes]:
         """Return the files that scripts see."""
         root = self.root / name / str(version)
@@ -239,18 +255,7 @@ def test_of_a_large_file_less_than_a_part_is_sent_again(
     content = os.urandom(5 * MIB + 17)
     world.write("large", content)
     if shares_disk:
-        opened = world.api.open_datastore("data", str(world.source))
-        world.upload, copied = opened["upload"], 0
-
-        def kill(_: int, came: int) -> None:
-            nonlocal copied
-            copied += came
-            if copied >= 3 * MIB:
-                raise KeyboardInterrupt
-
-        with KnownDigests(world.folder / "journal") as known, pytest.raises(KeyboardInterrupt):
-            Sender(world.api, opened, find_material(world.source), known, kill).run()
-        (partial,) = Path(opened["staging"]).iterdir()
+        partial = world.break_off(3 * MIB)
         before = partial.stat()
         assert before.st_size == 3 * MIB
         os.link(partial, world.folder / "same")
@@ -268,6 +273,16 @@ def test_of_a_large_file_less_than_a_part_is_sent_again(
         assert next(iter(world.root.rglob("large"))).stat().st_ino == before.st_ino
     else:
         assert world.transport.sent == 2 * MIB + 17
+
+
+def test_a_copy_that_was_damaged_after_it_was_broken_off_is_not_believed(world: World) -> None:
+    content = os.urandom(5 * MIB)
+    world.write("large", content)
+    with world.break_off(3 * MIB).open("r+b") as partial:
+        partial.write(b"not so")
+    world.create(again=True)
+    assert world.tree() == {"large": content}
+    assert not list((world.root / ".staging").iterdir())
 
 
 def test_answers_that_are_lost_do_no_harm(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

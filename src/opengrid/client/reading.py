@@ -67,7 +67,7 @@ class Reader:
     """Reads files below `root`, from any thread.
 
     `staging` is a folder of the server's disk from which it takes contents by their digest, None without one; `tree` is
-    one where small files may be put as they will lie in the version; so many bytes of that disk stay free.
+    one where files may be put as they will lie in the version; so many bytes of that disk stay free.
     `progress` is called with bytes that were dealt with, and with those of them that took time.
     """
 
@@ -159,7 +159,7 @@ class Reader:
             if not _same(now, status):
                 return None, False, now
             if content is None:
-                digest = self._read_large(place, descriptor, status)
+                digest, is_in_tree = self._read_large(place, descriptor, status, in_tree)
                 now = os.fstat(descriptor)
                 if not _same(now, status):
                     self._progress(-status.st_size, 0)
@@ -180,32 +180,41 @@ class Reader:
             with contextlib.suppress(FileExistsError):  # the server looks at every byte of it
                 _write_small(f"{self._staging}/{digest}", content, 0o444)
             return False
-        mode = 0o555 if status.st_mode & 0o111 else 0o444
         try:
-            return _write_small(in_tree, content, mode)
+            return _write_small(in_tree, content, _mode(status))
         except FileNotFoundError:
             os.makedirs(os.path.dirname(in_tree), exist_ok=True)
-        return _write_small(in_tree, content, mode)
+        return _write_small(in_tree, content, _mode(status))
 
-    def _read_large(self, place: str, descriptor: int, status: os.stat_result) -> str:
-        """Read a file through, into a copy where there is room. One that was broken off goes on where it was."""
+    def _read_large(self, place: str, descriptor: int, status: os.stat_result, in_tree: str | None) -> tuple[str, bool]:
+        """Read a file through, into a copy where there is room; return its digest, and whether it was put `in_tree`.
+
+        A copy that was broken off goes on where it was, and is staged, as a clone is: the server looks at every byte.
+        """
         size = status.st_size
         if self._staging is None or not self._may_stage(self._staging, size):
-            return read_through(descriptor, size, progress=self._read_some)
+            return read_through(descriptor, size, progress=self._read_some), False
         partial = self._staging / f"{_token(status)}.copy"
-        self._can_clone = self._can_clone and not partial.exists() and clone_file(Path(place), partial)
+        is_begun = partial.exists()
+        if self._can_clone and not is_begun:
+            self._can_clone = is_begun = clone_file(Path(place), partial)
         copy = os.open(partial, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             digest = read_through(descriptor, size, copy=copy, progress=self._read_some)
-            os.replace(partial, self._staging / digest)
+            if in_tree is None or is_begun:
+                os.replace(partial, self._staging / digest)
+                return digest, False
+            os.fchmod(copy, _mode(status))
+            os.makedirs(os.path.dirname(in_tree), exist_ok=True)
+            os.replace(partial, in_tree)
         except OSError as error:
             if error.errno not in _FULL:
                 raise
             partial.unlink(missing_ok=True)
-            return read_through(descriptor, size, progress=self._read_some)
+            return read_through(descriptor, size, progress=self._read_some), False
         finally:
             os.close(copy)
-        return digest
+        return digest, True
 
     def _read_some(self, size: int) -> None:
         self._progress(size, size)
@@ -224,6 +233,11 @@ class Reader:
                 self._progress(partial.stat().st_size, 0)
             copy_file(place, partial, self._read_some)
         os.replace(partial, staged)
+
+
+def _mode(status: os.stat_result) -> int:
+    """Return the mode of a version's file."""
+    return 0o555 if status.st_mode & 0o111 else 0o444
 
 
 def _write_small(place: str, content: bytes, mode: int) -> bool:

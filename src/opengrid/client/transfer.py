@@ -120,13 +120,11 @@ class Sender:
                     saving.append(sending.submit(self._save, read))
                     if len(saving) > _BATCHES_AHEAD:
                         files += saving.popleft().result()
-                        self._known.flush()
                 for saved in saving:
                     files += saved.result()
             except BaseException:
                 self._is_over = True
                 raise
-        self._known.flush()
         return files
 
     def _batches(self) -> Iterator[list[_Listed]]:
@@ -165,7 +163,7 @@ class Sender:
             self._tell(done, came)
 
     def _save(self, batch: list[ReadFile]) -> list[ReadFile]:
-        """Bring files to the server; return them as they were when they came there."""
+        """Bring files to the server; return them as they were when they came there, which outlives this process."""
         saved = {file.position: file for file in batch}
         missing = self._offer(batch)
         self._progress(sum(f.size for f in batch) - sum(f.size for f in missing), 0)
@@ -180,6 +178,7 @@ class Sender:
             missing = self._offer(again)
         if missing:
             raise keeps_changing(self._reader.place(missing[0]))
+        self._known.flush()
         return list(saved.values())
 
     def _offer(self, files: list[ReadFile]) -> list[ReadFile]:
