@@ -14,6 +14,7 @@ import zstandard
 
 from tests.conftest import missing
 from tests.support.grid import Grid, eventually
+from tests.support.processes import wait_until
 from tests.support.web import serving_web
 from tests.unit.test_archives import tar_of
 
@@ -34,9 +35,9 @@ def make_source(folder: Path) -> Path:
     return source
 
 
-def begins(grid: Grid) -> bool:
-    """Whether contents have come to the server, whose folder is looked into: to ask would take too long."""
-    return any((grid.home / "datastores" / ".contents").glob("*/*"))
+def begins(grid: Grid) -> None:
+    """Wait until contents have come to the server, whose folder is looked into often: all of it takes a moment only."""
+    wait_until(lambda: any((grid.home / "datastores" / ".contents").glob("*/*")), "the first content")
 
 
 def incomplete(grid: Grid, name: str) -> dict[str, object]:
@@ -48,7 +49,7 @@ def incomplete(grid: Grid, name: str) -> dict[str, object]:
 def test_a_create_that_was_killed_goes_on_where_it_was(grid: Grid, folder: Path, by: str) -> None:
     source = make_source(folder)
     process = grid.start("datastore", "create", str(source), "--name", by)
-    eventually(lambda: begins(grid))
+    begins(grid)
     os.kill(process.pid, signal.SIGKILL)
     process.communicate()
     left = incomplete(grid, by)
@@ -69,7 +70,7 @@ def test_a_create_that_was_killed_goes_on_where_it_was(grid: Grid, folder: Path,
 def test_a_server_that_is_killed_meanwhile_is_replaced_and_the_create_ends_well(grid: Grid, folder: Path) -> None:
     source = make_source(folder)
     process = grid.start("datastore", "create", str(source), "--name", "killed")
-    eventually(lambda: begins(grid))
+    begins(grid)
     grid.kill_server()
     out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err

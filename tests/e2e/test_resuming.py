@@ -165,6 +165,7 @@ def test_a_rank_that_dies_while_the_server_is_away_is_recovered_when_it_is_back(
 
 
 @pytest.mark.full  # as long as such absences are
+@pytest.mark.timeout(400)
 def test_a_server_that_is_off_for_minutes_costs_no_step_and_no_line(new_grid: Any, folder: Path) -> None:
     grid = new_grid()
     name, state = counting_without_server(grid, folder)
