@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import CACHE
-from tests.support.grid import Grid
+from tests.support.grid import PATIENCE_S, Grid
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
@@ -35,8 +35,9 @@ def new_grid(environment: dict[str, str], tmp_path_factory: pytest.TempPathFacto
         return grid
 
     yield make
-    for grid in made:
-        grid.call("server", "stop")
+    stops = [grid.start("server", "stop") for grid in made]  # side by side: each waits for its server's end
+    for grid, stop in zip(made, stops, strict=True):
+        stop.communicate(timeout=PATIENCE_S)
         shutil.rmtree(grid.home.parent, ignore_errors=True)
 
 

@@ -47,7 +47,7 @@ def test_a_rank_sees_what_torchrun_sets_and_nothing_undocumented(torch_bench: Be
 
 
 def _under_torchrun(directory: Path) -> list[dict[str, str]]:
-    torchrun = [sys.executable, "-m", "torch.distributed.run", "--nproc_per_node", "2", "script.py"]
+    torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "script.py"]
     subprocess.run(torchrun, cwd=directory, env=USER, check=True, capture_output=True)
     return _printed(directory)
 
