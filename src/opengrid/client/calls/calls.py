@@ -8,6 +8,9 @@ from typing import BinaryIO, Protocol, cast
 
 from opengrid.client.http import Query, Response
 
+#: What is deleted is removed from the server's disk before it answers: on a slow one that takes minutes.
+REMOVING_TIMEOUT_S = 3600.0
+
 
 class Transport(Protocol):
     """What carries requests: an Http, or something that finds the server first."""

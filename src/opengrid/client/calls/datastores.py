@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, BinaryIO, cast
 
-from opengrid.client.calls.calls import Calls, wire
+from opengrid.client.calls.calls import REMOVING_TIMEOUT_S, Calls, wire
 from opengrid.core.together import joined
 
 if TYPE_CHECKING:
@@ -48,7 +48,8 @@ class DatastoreCalls(Calls):
 
     def delete_datastore(self, name: str, version: int | None) -> DeletedDatastoreDocument:
         """Delete a version, or all of a datastore."""
-        return cast("DeletedDatastoreDocument", self._transport.request("DELETE", _datastore(name, version)).json())
+        answer = self._transport.request("DELETE", _datastore(name, version), timeout_s=REMOVING_TIMEOUT_S)
+        return cast("DeletedDatastoreDocument", answer.json())
 
     def import_datastore(self, name: str, source: str, *, refers: bool = False) -> DatastoreRow:
         """Have the server make the next version of a datastore of an address, or only refer to it; returns at once."""

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, BinaryIO, Literal, cast
 
-from opengrid.client.calls.calls import Calls, wire
+from opengrid.client.calls.calls import REMOVING_TIMEOUT_S, Calls, wire
 from opengrid.client.http import Query
 
 if TYPE_CHECKING:
@@ -162,7 +162,8 @@ class RunCalls(Calls):
 
     def delete(self, kind: Kind, names: list[str]) -> list[str]:
         """Delete runs or experiments that have ended, for good; return the experiments that are gone."""
-        return cast("list[str]", self._post("/api/v1/delete", {"kind": kind, "names": names})["deleted"])
+        chosen = {"kind": kind, "names": names}
+        return cast("list[str]", self._post("/api/v1/delete", chosen, timeout_s=REMOVING_TIMEOUT_S)["deleted"])
 
 
 def _patience_s(spec: RunSpec) -> float | None:
