@@ -119,11 +119,14 @@ def test_what_got_no_answer_in_the_end_goes_on_where_it_was_when_somebody_asks(w
     with running_app(home) as (api, _, _):
         assert len(web.ranges) == asked  # nobody wants it
         assert api.datastore("data", 1)["reason"] == failed["reason"]
-        web.cuts = []
-        assert api.resume_import("data", 1)["state"] == "processing"
+        web.cuts, web.holds_at = [], 10
+        assert [api.resume_import("data", 1)["state"] for _ in range(2)] == ["processing"] * 2
+        eventually(lambda: web.sent == 100_010)
+        web.holds_at = None
+        web.go_on.set()
         made = end_of(api, "data")
         assert (made["state"], made["reason"], made["may_go_on"]) == ("succeeded", "", False)
-        assert web.ranges[asked:] == ["bytes=100000-"]
+        assert web.ranges[asked:] == ["bytes=100000-", "bytes=100010-"]
         assert api.verify_datastore("data", 1)["damaged"] == []
         with pytest.raises(Conflict, match="is succeeded"):
             api.resume_import("data", 1)

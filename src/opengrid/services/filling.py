@@ -214,7 +214,7 @@ class Filling:
 
     def fail(self, version: DatastoreVersion, reason: str, *, may_go_on: bool) -> None:
         """Say that a version did not become whole; what came of it is removed, or rests until somebody goes on."""
-        with self._database.transaction() as tx:
+        with self._database.transaction(frees_space=True) as tx:
             try:
                 tx.data.fail(version.name, version.version, reason, self._now_us(), may_go_on=may_go_on)
             except (Conflict, NotFound):
@@ -227,11 +227,11 @@ class Filling:
         self._removals.carry_out(removal)
 
     def to_go_on(self, name: str, version: int, caller: Caller) -> DatastoreVersion:
-        """Return a version that has failed and can be begun again; Conflict for another, Forbidden for somebody's."""
+        """Return a version that can be begun again, or was; Conflict for another, Forbidden for somebody else's."""
         with self._database.read() as tx:
             found = tx.data.find(name, version)
             check_owner(tx, name, caller)
-        if not found.may_go_on:
+        if not found.may_go_on and found.state is not DatastoreState.PROCESSING:
             raise Conflict(
                 f"datastore {name}:{version} is {found.state.value}" + (f": {found.reason}" if found.reason else ""),
                 hint="`grid datastore create` makes another version",

@@ -13,7 +13,7 @@ import structlog
 from opengrid.core.disks import DiskGuard
 from opengrid.core.errors import Forbidden, GridError, InvalidValue
 from opengrid.core.manifest import tree_digest
-from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreVersion
+from opengrid.core.records.datastores import DatastoreFile, DatastoreKind, DatastoreState, DatastoreVersion
 from opengrid.services.callers import Caller
 from opengrid.services.copying import BucketCopy
 from opengrid.services.fetching import check_url
@@ -69,9 +69,11 @@ class Imports:
         return self._begin(self._filling.open(name, source, caller, kind=kind))
 
     def resume(self, name: str, version: int, caller: Caller) -> DatastoreVersion:
-        """Go on with a version that has failed where it was; Conflict for one that cannot."""
+        """Go on with a version that has failed where it was; Conflict for one that cannot. Repeating is harmless."""
         with self._resuming:
             failed = self._filling.to_go_on(name, version, caller)
+            if failed.state is DatastoreState.PROCESSING:
+                return failed
             return self._begin(self._filling.open(name, failed.source, caller, failed.upload))
 
     def go_on(self) -> None:
