@@ -394,6 +394,27 @@ def test_a_digest_that_is_none_names_no_file(world: World, digest: str) -> None:
     assert not list(Path(opened["staging"]).iterdir())
 
 
+@pytest.mark.parametrize("size", [3, 2 << 20])
+def test_a_version_that_is_deleted_while_it_is_sent_leaves_nothing(world: World, size: int) -> None:
+    for number in range(50):
+        world.write(f"folder{number % 5}/{number}", f"{number:03}" * (size // 3))
+    opened = world.api.open_datastore("data", str(world.source))
+    deleted: list[int] = []
+
+    def progress(_: float, __: float) -> None:
+        if not deleted:
+            deleted.append(1)
+            world.api.delete_datastore("data", None)
+
+    with (
+        KnownDigests(world.folder / "journal") as known,
+        pytest.raises((Conflict, NotFound), match=r"deleted meanwhile|no datastore"),
+    ):
+        Sender(world.api, opened, find_material(world.source), known, progress).run()
+    assert not (world.root / "data").exists()
+    assert not list((world.root / ".staging").iterdir())
+
+
 def make_loop(source: Path) -> None:
     (source / "folder").mkdir()
     (source / "folder" / "file").write_text("x")

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from opengrid.client.digests import KnownDigests
-from opengrid.core.errors import GridError, InvalidValue, Unusable
+from opengrid.core.errors import Conflict, GridError, InvalidValue, Unusable
 from opengrid.core.files import clone_file, copy_file, read_through
 
 if TYPE_CHECKING:
@@ -103,6 +103,7 @@ class Reader:
                     return ReadFile(position, path, status, digest, is_in_tree)
                 status = now
         except OSError as error:
+            self._check_is_wanted()
             raise explained(error, place) from error
         raise keeps_changing(place)
 
@@ -125,6 +126,7 @@ class Reader:
             if self.has_changed(file):
                 raise Changed
         except OSError as error:
+            self._check_is_wanted()
             raise explained(error, place) from error
 
     def has_changed(self, file: ReadFile) -> bool:
@@ -183,8 +185,17 @@ class Reader:
         try:
             return _write_small(in_tree, content, _mode(status))
         except FileNotFoundError:
+            self._check_is_wanted()
             os.makedirs(os.path.dirname(in_tree), exist_ok=True)
         return _write_small(in_tree, content, _mode(status))
+
+    def _check_is_wanted(self) -> None:
+        """Raise Conflict when there is no place any more for what is read."""
+        if not all(folder is None or folder.is_dir() for folder in (self._staging, self._tree)):
+            raise Conflict(
+                "the version was deleted meanwhile, or another command goes on with it",
+                hint="repeat the command for another version",
+            )
 
     def _read_large(self, place: str, descriptor: int, status: os.stat_result, in_tree: str | None) -> tuple[str, bool]:
         """Read a file through, into a copy where there is room; return its digest, and whether it was put `in_tree`.
@@ -205,6 +216,7 @@ class Reader:
                 os.replace(partial, self._staging / digest)
                 return digest, False
             os.fchmod(copy, _mode(status))
+            self._check_is_wanted()
             os.makedirs(os.path.dirname(in_tree), exist_ok=True)
             os.replace(partial, in_tree)
         except OSError as error:

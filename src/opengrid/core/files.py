@@ -6,6 +6,8 @@ import contextlib
 import errno
 import hashlib
 import os
+import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +24,9 @@ _FICLONE = 0x40049409
 
 #: What says that a file system, or this pair of them, cannot do it.
 _CANNOT = (errno.EOPNOTSUPP, errno.EXDEV, errno.ENOTTY, errno.EINVAL, errno.ENOSYS, errno.EPERM, errno.ETXTBSY)
+
+#: How a folder's name ends that is being removed, and how many files may come into it just then.
+_GONE, _LAST_FILES = ".gone", 10
 
 #: What says that a file cannot have another name: it has as many as it may, or the file system knows none.
 CANNOT_LINK = (errno.EMLINK, errno.EPERM, errno.EXDEV, errno.EOPNOTSUPP)
@@ -109,6 +114,31 @@ def _copy_part(source: int, target: int, at: int, size: int) -> int:
     piece = os.pread(source, min(size, _PIECE), at)
     _write(target, memoryview(piece), at)
     return len(piece)
+
+
+def remove_folder(folder: Path) -> None:
+    """Remove a folder with all that is in it, sealed or not; harmless without one, and what was broken off is ended.
+
+    It is gone from its place at once: who writes there meanwhile does not find it any more.
+    """
+    gone = folder if folder.name.endswith(_GONE) else folder.with_name(folder.name + _GONE)
+    _remove_all(gone)  # of one that was broken off
+    with contextlib.suppress(FileNotFoundError):
+        os.rename(folder, gone)
+    _remove_all(gone)
+
+
+def _remove_all(folder: Path) -> None:
+    for path, _, _ in os.walk(folder):
+        os.chmod(path, stat.S_IRWXU)
+    for _ in range(_LAST_FILES):
+        try:
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return
+        except OSError as error:  # somebody had found it just before
+            if error.errno != errno.ENOTEMPTY:
+                raise
 
 
 def folder_size(folder: Path) -> int:

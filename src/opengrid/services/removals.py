@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import contextlib
 import uuid
 from collections.abc import Callable, Collection, Sequence
 from itertools import islice
@@ -13,6 +13,7 @@ import structlog
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import GridError
+from opengrid.core.files import remove_folder
 from opengrid.core.records.datastores import DatastoreVersion
 from opengrid.core.records.removals import DataRemoval, Removal
 from opengrid.services.trees import Trees
@@ -55,7 +56,8 @@ class DataRemovals:
         for name, version in removal.versions:
             self._trees.remove(name, version)
         for upload in removal.uploads:
-            shutil.rmtree(_staging(self._root) / upload, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                remove_folder(_staging(self._root) / upload)
         return remove_contents(self._database, self._contents, removal, lambda tx, some: tx.data.unused(some))
 
     def finish(self) -> None:

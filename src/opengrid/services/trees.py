@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import stat
 import tempfile
 import threading
 from collections.abc import Callable, Collection, Generator, Iterable, Sequence
@@ -19,7 +17,7 @@ from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs
 from opengrid.core.errors import Unusable
-from opengrid.core.files import CANNOT_LINK, clone_file, copy_file, file_digest, statuses
+from opengrid.core.files import CANNOT_LINK, clone_file, copy_file, file_digest, remove_folder, statuses
 from opengrid.core.manifest import safe_path
 from opengrid.core.records.datastores import DatastoreFile, DatastoreVersion
 
@@ -123,7 +121,7 @@ class Trees:
             for file in files:
                 self._put_into(begun, file)
             _seal(begun.folder, {file.path for file in files})
-            _remove(place)
+            remove_folder(place)
             os.replace(begun.folder, place)
             self._forget(version.name, version.version)
             self._remove_partials(version.name, version.version)
@@ -139,8 +137,8 @@ class Trees:
         return self._root / version.name / f".{version.version}.{version.round}.part"
 
     def _remove_partials(self, name: str, version: int) -> None:
-        for partial in (self._root / name).glob(f".{version}.*.part"):
-            _remove(partial)
+        for partial in (self._root / name).glob(f".{version}.*.part*"):
+            remove_folder(partial)
 
     def _put_into(self, begun: _Begun, file: DatastoreFile) -> None:
         if begun.files.get(file.path) == file.digest:
@@ -184,7 +182,7 @@ class Trees:
             yield
         except BaseException as error:
             self._forget(version.name, version.version)
-            _remove(self._partial(version))
+            remove_folder(self._partial(version))
             if not isinstance(error, OSError):
                 raise
             place, hint = self.path(version.name, version.version), "free space there, or set GRID_STATE"
@@ -230,7 +228,7 @@ class Trees:
         with self._alone(name, version):
             self._forget(name, version)
             self._remove_partials(name, version)
-        _remove(self.path(name, version))
+        remove_folder(self.path(name, version))
         with contextlib.suppress(OSError):  # other versions are there
             (self._root / name).rmdir()
 
@@ -308,11 +306,3 @@ def _writable(folder: Path) -> Generator[None]:
     if folder.is_dir():
         os.chmod(folder, _OPEN)
     yield
-
-
-def _remove(tree: Path) -> None:
-    if not tree.exists():
-        return
-    for folder, _, _ in os.walk(tree):
-        os.chmod(folder, stat.S_IRWXU)
-    shutil.rmtree(tree)
