@@ -257,7 +257,8 @@ def test_of_a_large_file_less_than_a_part_is_sent_again(
     if shares_disk:
         partial = world.break_off(3 * MIB)
         before = partial.stat()
-        assert before.st_size == 3 * MIB
+        clones = before.st_size == len(content)  # at once, by the file system
+        assert clones or before.st_size == 3 * MIB
         os.link(partial, world.folder / "same")
     else:
         world.transport.killed_at = len(world.transport.asked) + 6  # opened, offered, asked, three parts
@@ -270,7 +271,7 @@ def test_of_a_large_file_less_than_a_part_is_sent_again(
     if shares_disk:
         after = (world.folder / "same").stat()  # nothing was begun anew beside it, and what was there is as it was
         assert (after.st_ino, after.st_size) == (before.st_ino, len(content))
-        assert next(iter(world.root.rglob("large"))).stat().st_ino == before.st_ino
+        assert clones or next(iter(world.root.rglob("large"))).stat().st_ino == before.st_ino
     else:
         assert world.transport.sent == 2 * MIB + 17
 
@@ -320,18 +321,21 @@ def test_a_source_that_changed_between_the_tries_is_sent_as_it_is_now(world: Wor
     assert world.contents() == set(tree.values())  # what the first try brought alone is gone
 
 
-def test_a_server_that_ended_between_the_tries_makes_the_tree_of_all_files(world: World) -> None:
-    for i in range(600):
-        world.write(f"d{i % 7}/f{i:03}", f"content {i}")
-    world.transport.killed_at = len(world.transport.asked) + 2
-    with pytest.raises(KeyboardInterrupt):
-        world.create()
-    world.transport.killed_at = None
-    database = Database.open(f"sqlite:///{world.folder / 'home' / 'grid.db'}")
-    contents = FolderBlobs(world.root / ".contents")
-    with running_app(world.folder / "home") as (world.api, world.transport, world.server):
+def test_a_server_that_ended_between_the_tries_makes_the_tree_of_all_files(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    with running_app(home) as started:
+        world = World(tmp_path, *started)
+        for i in range(600):
+            world.write(f"d{i % 7}/f{i:03}", f"content {i}")
+        world.transport.killed_at = len(world.transport.asked) + 2
+        with pytest.raises(KeyboardInterrupt):
+            world.create()
+    with running_app(home) as (world.api, world.transport, world.server):
         world.create(again=True)
     assert world.tree() == {f"d{i % 7}/f{i:03}": f"content {i}".encode() for i in range(600)}
+    contents = FolderBlobs(world.root / ".contents")
+    database = Database.open(f"sqlite:///{home / 'grid.db'}")
     with database.read() as tx:
         assert Trees(world.root, contents, has_mounts=lambda: True).is_untouched(tx.data.find("data", 1))
     database.close()

@@ -415,7 +415,7 @@ class Server:
         """Let go what a server holds though it has not begun to serve. What it has started goes on."""
         self._boards.close()
         self._environments.close()
-        self.data.imports.close()
+        self.data.close()
         self._records.close()
         self._engines.close()
 

@@ -26,6 +26,12 @@ class Data:
     filling: Filling
     imports: Imports
     runs: RunData
+    trees: Trees
+
+    def close(self) -> None:
+        """Have the threads that bring and make versions end: the next server goes on."""
+        self.imports.close()
+        self.trees.close()
 
 
 def open_data(
@@ -45,6 +51,7 @@ def open_data(
     may_ask = settings.is_embedded
     return Data(
         contents=contents,
+        trees=trees,
         datastores=datastores,
         filling=filling,
         imports=Imports(filling, disks, may_ask_own_network=may_ask, open_bucket=open_bucket),

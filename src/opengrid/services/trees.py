@@ -100,7 +100,8 @@ class Trees:
         The paths were checked together, as those of one tree; what take() returned is there. Returns at once: what then
         goes wrong, make() meets too.
         """
-        self._coming[version.name, version.version] = self._beside.submit(self._begin, version, files, taken)
+        with contextlib.suppress(RuntimeError):  # the server ends
+            self._coming[version.name, version.version] = self._beside.submit(self._begin, version, files, taken)
 
     def _begin(self, version: DatastoreVersion, files: Sequence[DatastoreFile], taken: Collection[str]) -> None:
         with self._alone(version.name, version.version), self._explained(version):
@@ -125,6 +126,10 @@ class Trees:
             os.replace(begun.folder, place)
             self._forget(version.name, version.version)
             self._remove_partials(version.name, version.version)
+
+    def close(self) -> None:
+        """Let what begin() was given come to its end, and take no more: the next server may go on with the trees."""
+        self._beside.shutdown()
 
     def _wait(self, name: str, version: int) -> None:
         """Let what begin() was given come to its end, good or bad."""
