@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.grid import Grid, eventually
+from tests.support.grid import Grid
 
 SCRIPT = "import json, sys\nprint(json.dumps(sys.argv[1:]))\nsys.exit(3 if sys.argv[-1] == '2' else 0)"
 
@@ -22,17 +22,12 @@ def test_a_sweep_of_twelve_runs_each_point_with_its_own_arguments(grid: Grid, fo
     created = grid.json("run", "--detach", *options, "sweep.sh", *arguments, cwd=folder)
     run = created["run"]
     assert created["experiments"] == [f"{run}-exp{i}" for i in range(12)]
-
-    def ended() -> list[dict[str, object]]:
-        found = grid.json("status", run)["experiments"]
-        return found if all(e["state"] in ("succeeded", "failed") for e in found) else []
-
-    experiments = eventually(ended)
+    experiments = [grid.ended(name) for name in created["experiments"]]
     points = [(m, lr, n) for m in ("a b", "it's") for lr in ("1e-3", "0.1") for n in range(3)]
     for experiment, (model, lr, n) in zip(experiments, points, strict=True):
         assert experiment["params"] == {"model": model, "lr": float(lr), "n": n}
         assert experiment["state"] == ("failed" if n == 2 else "succeeded")
-        log = grid.log(str(experiment["experiment"]), "--rank", "0")
+        log = grid.log(experiment["experiment"], "--rank", "0")
         assert json.loads(log.decode().splitlines()[0]) == ["--model", model, f"--lr={lr}", "--n", str(n)]
 
 
