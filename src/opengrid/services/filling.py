@@ -117,8 +117,8 @@ class Filling:
             is_here = [file.path in taken or sizes.get(file.digest) == file.size for file in files]
             arrived = list(compress(files, is_here))
             tx.data.save_files(name, version, round, arrived)
-        if self._contents.links is None:
-            self._trees.begin(filling, arrived, taken)
+            if self._contents.links is None:  # before anybody can delete the version, who waits for it then
+                self._trees.begin(filling, arrived, taken)
         missing = [file for file, here in zip(files, is_here, strict=True) if not here]
         self._disks.check(self._root, sum(file.size for file in missing))
         return list(dict.fromkeys(file.digest for file in missing))
