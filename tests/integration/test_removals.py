@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 import pytest
@@ -15,12 +15,19 @@ from tests.support.server_app import running_app
 from opengrid.blobs.folder import FolderBlobs
 from opengrid.client.digests import KnownDigests
 from opengrid.client.transfer import Sender, find_material
+from opengrid.core.disks import DiskGuard
+from opengrid.core.errors import NotFound
+from opengrid.core.manifest import tree_digest
+from opengrid.core.records.datastores import DatastoreFile, DatastoreVersion
 from opengrid.core.records.experiments import ExperimentState
 from opengrid.core.records.removals import RunRemoval
 from opengrid.services.callers import Caller
 from opengrid.services.datastores import Datastores
+from opengrid.services.filling import Filling
 from opengrid.services.trees import Trees
 from opengrid.store.database import Database
+
+ADA = Caller(name="ada", is_admin=True)
 
 
 class Killed(Exception):
@@ -61,7 +68,7 @@ def delete_and_be_killed(home: Path, *, trees_are_gone: bool) -> None:
     contents = KilledBlobs(root / ".contents")
     trees = (Trees if trees_are_gone else KilledTrees)(root, contents, has_mounts=lambda: True)
     with pytest.raises(Killed):
-        Datastores(database, root, contents, trees).delete("data", 1, Caller(name="ada", is_admin=True))
+        Datastores(database, root, contents, trees).delete("data", 1, ADA)
     database.close()
 
 
@@ -85,6 +92,37 @@ def test_the_next_server_removes_what_the_killed_one_had_only_forgotten(home: Pa
         assert eventually(lambda: contents(root / ".contents") == {b"same", b"of 2"})
         assert [path.name for path in (root / "data").iterdir()] == ["2"]
         assert api.verify_datastore("data", 2)["damaged"] == []
+
+
+class OvertakenTrees(Trees):
+    """Trees whose version is deleted just before it is made."""
+
+    def __init__(self, database: Database, root: Path) -> None:
+        super().__init__(root, FolderBlobs(root / ".contents"), has_mounts=lambda: True)
+        self._datastores = Datastores(database, root, FolderBlobs(root / ".contents"), self)
+
+    def make(self, version: DatastoreVersion, files: Sequence[DatastoreFile]) -> None:
+        self._datastores.delete(version.name, None, ADA)
+        super().make(version, files)
+
+
+@pytest.mark.parametrize("others_have_it", [True, False])
+def test_a_version_that_is_deleted_when_it_becomes_whole_has_no_tree(home: Path, others_have_it: bool) -> None:
+    root, digest = home / "datastores", hashlib.sha256(b"x").hexdigest()
+    root.mkdir()
+    database = Database.open(f"sqlite:///{home / 'grid.db'}")
+    trees = OvertakenTrees(database, root)
+    filling = Filling(database, root, FolderBlobs(root / ".contents"), trees, disks=DiskGuard(0), now_us=lambda: T0)
+    for name in ("other", "data") if others_have_it else ("data",):
+        opened = filling.open(name, "/data", ADA)
+        (opened.staging / digest).write_bytes(b"x")
+        assert filling.offer(name, 1, 1, [DatastoreFile(position=0, path="file", size=1, digest=digest)]) == []
+    whole = tree_digest([("file", 1, digest)])
+    with pytest.raises(NotFound):
+        filling.finish("data", 1, 1, digest=whole, files=1, size=1)
+    assert not (root / "data").exists()
+    assert bool(contents(root / ".contents")) is others_have_it
+    database.close()
 
 
 def test_an_experiment_is_gone_from_the_disk_too_but_not_one_that_took_its_name(home: Path) -> None:

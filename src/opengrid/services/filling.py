@@ -12,7 +12,7 @@ from pathlib import Path
 
 from opengrid.blobs.blobs import Blobs, Links
 from opengrid.core.disks import DiskGuard
-from opengrid.core.errors import Conflict, InvalidValue, NotFound, Unusable
+from opengrid.core.errors import Conflict, GridError, InvalidValue, NotFound, Unusable
 from opengrid.core.manifest import check_paths, tree_digest
 from opengrid.core.names import check_name
 from opengrid.core.packs import Packed, PackLink
@@ -173,16 +173,29 @@ class Filling:
                 hint="repeat the command: it goes on where it was",
             )
         check_paths([file.path for file in offered])
-        if self._contents.links is None:
-            self._trees.make(filled, offered)
-        with self._database.transaction() as tx:
-            _check_round(tx.data.find(name, version), round)
-            tx.data.finish(name, version, digest=digest, files=files, size=size, now_us=self._now_us())
-            replaced = tx.data.drop_earlier_rounds(name, version, round)
-            whole = tx.data.find(name, version)
-            removal = self._removals.plan(tx, replaced, uploads=[filled])
+        try:
+            if self._contents.links is None:
+                self._trees.make(filled, offered)
+            with self._database.transaction() as tx:
+                _check_round(tx.data.find(name, version), round)
+                tx.data.finish(name, version, digest=digest, files=files, size=size, now_us=self._now_us())
+                replaced = tx.data.drop_earlier_rounds(name, version, round)
+                whole = tx.data.find(name, version)
+                removal = self._removals.plan(tx, replaced, uploads=[filled])
+        except GridError:
+            self._check_is_there(name, version)
+            raise
         self._removals.carry_out(removal)
         return whole
+
+    def _check_is_there(self, name: str, version: int) -> None:
+        """Raise NotFound for a version that was deleted while it became whole, perhaps before its tree was made."""
+        try:
+            with self._database.read() as tx:
+                tx.data.find(name, version)
+        except NotFound:
+            self._trees.remove(name, version)
+            raise
 
     def refer(self, version: DatastoreVersion) -> DatastoreVersion:
         """Make a version whole that only refers to its source: pin what lies there now."""
