@@ -162,6 +162,21 @@ def test_contents_go_to_the_bucket_in_packs_and_from_there_to_a_machine(world: W
     assert world.api.datastore("data", 1)["location"] == f"s3://{world.bucket}/team/datastores"
 
 
+def test_contents_that_come_through_the_server_as_a_browser_sends_them_go_to_the_bucket_too(
+    world: World, endpoint: Endpoint
+) -> None:
+    files = {"empty": b"", "small": b"small", "large": os.urandom(9 * MIB)}
+    for path, content in files.items():
+        world.write(path, content)
+    opened = world.api.open_datastore("data", "a browser")
+    opened["links"], opened["staging"] = False, "/nowhere"
+    with KnownDigests(world.folder / "journal") as known:
+        Sender(world.api, opened, find_material(world.source), known, lambda done, came: None).run()
+    assert world.stored(endpoint, "packs")
+    assert not list((world.folder / "home" / "datastores" / ".staging").iterdir())
+    assert files_of(world.mount()) == files
+
+
 def test_of_a_large_file_only_the_pieces_that_changed_are_sent_and_unchanged_files_are_not(
     world: World, endpoint: Endpoint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

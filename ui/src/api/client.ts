@@ -2,7 +2,7 @@
 import { refusalOf, Unreachable } from "./errors";
 import type { paths } from "./schema";
 
-type Method = "get" | "post" | "delete";
+type Method = "get" | "post" | "put" | "delete";
 
 /** The routes that know a method, without the prefix that all share. */
 type Route<M extends Method> = {
@@ -28,7 +28,7 @@ type Needed<Name extends string, Value> = [Value] extends [never] | [undefined] 
 /** What a request says beside its route; what the route does not know is no option. */
 type Options<M extends Method, R extends Route<M>> = Needed<"path", Parameters<Operation<M, R>, "path">> &
   Needed<"query", Parameters<Operation<M, R>, "query">> &
-  (M extends "post" ? Needed<"body", Body<Operation<M, R>>> : unknown) & { signal?: AbortSignal };
+  (M extends "post" | "put" ? Needed<"body", Body<Operation<M, R>>> : unknown) & { signal?: AbortSignal };
 
 type Optional<O> = object extends O ? [options?: O] : [options: O];
 
@@ -57,12 +57,21 @@ export async function post<R extends Route<"post">>(route: R, ...[options]: Opti
   return (await (await send("POST", route, options)).json()) as Answer<"post", R>;
 }
 
+export async function put<R extends Route<"put">>(route: R, ...[options]: Optional<Options<"put", R>>): Promise<Answer<"put", R>> {
+  return (await (await send("PUT", route, options)).json()) as Answer<"put", R>;
+}
+
+/** Send bytes as they are. */
+export async function putBytes<R extends Route<"put">>(route: R, bytes: Blob, ...[options]: Optional<Options<"put", R>>): Promise<Answer<"put", R>> {
+  return (await (await send("PUT", route, { ...options, body: bytes })).json()) as Answer<"put", R>;
+}
+
 export async function remove<R extends Route<"delete">>(route: R, ...[options]: Optional<Options<"delete", R>>): Promise<void> {
   await send("DELETE", route, options);
 }
 
 async function send(method: string, route: string, options: Said = {}): Promise<Response> {
-  const content = options.body === undefined ? {} : { headers: { "Content-Type": "application/json" }, body: JSON.stringify(options.body) };
+  const content = contentOf(options.body);
   let response: Response;
   try {
     response = await fetch(address(route, options), { method, credentials: "same-origin", signal: options.signal, ...content });
@@ -72,6 +81,12 @@ async function send(method: string, route: string, options: Said = {}): Promise<
   }
   if (!response.ok) throw await refusalOf(response);
   return response;
+}
+
+function contentOf(body: unknown): RequestInit {
+  if (body === undefined) return {};
+  if (body instanceof Blob) return { headers: { "Content-Type": "application/octet-stream" }, body };
+  return { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) };
 }
 
 function address(route: string, { path = {}, query = {} }: Said = {}): string {

@@ -1,10 +1,14 @@
 /** All versions of all datastores. */
-import { useInterval } from "@mantine/hooks";
+import { Button } from "@mantine/core";
+import { useDisclosure, useInterval } from "@mantine/hooks";
+import { Upload } from "lucide-react";
+import { Suspense } from "react";
 import { get } from "@/api/client";
 import type { DatastoreRow } from "@/api/types";
 import { CommandBlock } from "@/common/copy";
 import { DataTable, type Column } from "@/common/DataTable";
 import { Empty, Failure, Loading } from "@/common/notices";
+import { lazyPart } from "@/common/lazyPart";
 import { Page } from "@/common/Page";
 import { usePagedRows, type RowPage } from "@/common/pages";
 import { Ago } from "@/common/time";
@@ -13,7 +17,10 @@ import { datastorePage } from "@/format/places";
 import css from "./datastores.module.css";
 import { DatastoreState } from "./DatastoreState";
 
+const UploadDialog = lazyPart(() => import("./UploadDialog"));
+
 export default function DatastoresPage() {
+  const [isUploading, { open, close }] = useDisclosure(false);
   const rows = usePagedRows<DatastoreRow, RowPage<DatastoreRow>>({
     key: ["datastores"],
     fetchPage: async (offset, limit, signal) => {
@@ -24,14 +31,26 @@ export default function DatastoresPage() {
   // Nothing tells of uploads: look now and then.
   useInterval(rows.refetch, 5000, { autoInvoke: true });
   return (
-    <Page title="Datastores">
+    <Page
+      title="Datastores"
+      actions={
+        <Button variant="default" leftSection={<Upload size={13} />} onClick={open}>
+          Upload
+        </Button>
+      }
+    >
+      {isUploading && (
+        <Suspense>
+          <UploadDialog close={close} />
+        </Suspense>
+      )}
       {rows.error ? (
         <Failure error={rows.error} retry={rows.refetch} />
       ) : rows.isLoading ? (
         <Loading what="datastores" />
       ) : rows.total === 0 ? (
         <Empty title="No datastores yet." action={<CommandBlock command="grid datastore create ./my-data --name my-data" />}>
-          A datastore is a folder of data that scripts read as <code className="mono">grid:NAME:VERSION</code>. Versions never change. Make one in a terminal:
+          A datastore is a folder of data that scripts read as <code className="mono">grid:NAME:VERSION</code>. Versions never change. Upload a small one here, or make one in a terminal:
         </Empty>
       ) : (
         <DataTable
