@@ -153,17 +153,22 @@ def test_the_migrations_lead_to_the_tables(tmp_path: Path, postgres: PostgresSer
         engine.dispose()
 
 
-def test_a_database_of_the_first_schema_is_migrated_with_what_it_holds(tmp_path: Path) -> None:
-    path, run = tmp_path / "grid.db", make_run()
-    first = tmp_path / "migrations"
-    shutil.copytree(CURRENT.folder, first)
-    for later in list((first / "versions").glob("v*.py")):
-        if later.name != "v0001_first.py":
-            later.unlink()
+def _made_before(migration: str, folder: Path) -> Path:
+    """Return a database with the schema that was there before a migration."""
+    path, before = folder / "grid.db", folder / "migrations"
+    shutil.copytree(CURRENT.folder, before)
+    for one in (before / "versions").glob("v*.py"):
+        if one.name >= migration:
+            one.unlink()
     engine = create_engine(f"sqlite:///{path}")
     with engine.begin() as connection:
-        Schema(first).upgrade(connection)
+        Schema(before).upgrade(connection)
     engine.dispose()
+    return path
+
+
+def test_a_database_of_the_first_schema_is_migrated_with_what_it_holds(tmp_path: Path) -> None:
+    path, run = _made_before("v0002", tmp_path), make_run()
     with contextlib.closing(sqlite3.connect(path)) as connection:
         connection.execute("INSERT INTO users VALUES ('ada', 'aa', 1)")
         connection.commit()
@@ -178,15 +183,7 @@ def test_a_database_of_the_first_schema_is_migrated_with_what_it_holds(tmp_path:
 
 
 def test_attempts_of_the_schema_before_have_had_their_machines_as_far_as_that_is_known(tmp_path: Path) -> None:
-    path, before = tmp_path / "grid.db", tmp_path / "migrations"
-    shutil.copytree(CURRENT.folder, before)
-    for migration in (before / "versions").glob("v*.py"):
-        if migration.name >= "v0014":
-            migration.unlink()
-    engine = create_engine(f"sqlite:///{path}")
-    with engine.begin() as connection:
-        Schema(before).upgrade(connection)
-    engine.dispose()
+    path = _made_before("v0014", tmp_path)
     run = make_run()
     [experiment] = make_experiments(run)
     with contextlib.closing(sqlite3.connect(path)) as connection:
@@ -212,6 +209,23 @@ def test_attempts_of_the_schema_before_have_had_their_machines_as_far_as_that_is
         tx.runs.create(run, [experiment], T0)
         assert tx.runs.held_us(run.id, T0 + 100) == 2 * 30 + 100
     database.close()
+
+
+def test_versions_that_failed_before_they_could_be_gone_on_with_still_cannot(tmp_path: Path) -> None:
+    path = _made_before("v0017", tmp_path)
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        connection.execute("INSERT INTO datastores (name, newest) VALUES ('data', 2)")
+        for version, state in ((1, "failed"), (2, "processing")):
+            values = ("data", version, "ada", state, "http://host/a.zip", 0, 0, T0, "", "copied", f"upload{version}", 1)
+            names = "name, version, user, state, source, files, size, created_us, reason, kind, upload, round"
+            places = ", ".join("?" * len(values))
+            connection.execute(f"INSERT INTO datastore_versions ({names}) VALUES ({places})", values)
+        connection.commit()
+    database = Database.open(f"sqlite:///{path}")
+    with database.read() as tx:
+        failed, going = tx.data.find("data", 1), tx.data.find("data", 2)
+    database.close()
+    assert (failed.may_go_on, failed.upload, going.upload) == (False, None, "upload2")
 
 
 def _parts(sql: str) -> list[str]:
